@@ -1,0 +1,64 @@
+/**
+ * How peers reach each other: message channels and topics between peers that hold the mesh secret. libp2p carries it
+ * in a real node, the simulator in tests; both pass one contract suite.
+ */
+
+/** A libp2p peer id in its text form (12D3Koo…); it embeds the peer's Ed25519 public key. */
+export type PeerId = string & { readonly brand: 'PeerId' };
+
+/**
+ * An ordered, reliable, bidirectional run of messages with one peer. Messages are length-prefixed on the wire; one that
+ * exceeds `messageBytesMax` aborts the channel with LV_PROTOCOL.
+ */
+export interface Channel {
+  readonly peer: PeerId;
+  /** Resolves when there is room for the next message (back-pressure). Rejects once the channel is closed or aborted. */
+  send(message: Uint8Array): Promise<void>;
+  /** The next message; undefined after the other side closed in good order. Rejects on abort or a lost connection. */
+  receive(): Promise<Buffer | undefined>;
+  /** No more sends from here; idempotent, never rejects. */
+  close(): Promise<void>;
+  /** Drops the channel at once; pending sends and receives reject with `reason`. Idempotent. */
+  abort(reason: Error): void;
+}
+
+export interface TransportEvents {
+  connected(peer: PeerId): void;
+  disconnected(peer: PeerId): void;
+}
+
+export interface Transport {
+  readonly self: PeerId;
+  /** Multiaddrs that others can reach this peer at, with `/p2p/ID`. */
+  addresses(): string[];
+  /** Answers every channel that a peer opens for `protocol`. A handler that throws aborts just that channel. */
+  handle(protocol: string, handler: (channel: Channel) => Promise<void>): void;
+  /**
+   * Opens a channel, dialling if need be. Rejects with LV_PEER_UNREACHABLE or LV_PEER_TIMEOUT.
+   */
+  open(peer: PeerId, protocol: string, options: { timeoutMs: number }): Promise<Channel>;
+  /** Dials an address of the form `host:port` or a multiaddr, and says who answered. Rejects as `open` does. */
+  connect(address: string, options: { timeoutMs: number }): Promise<PeerId>;
+  /** Addresses to dial a peer at, learned from its member record; replaces those learned before. */
+  learn(peer: PeerId, addresses: readonly string[]): void;
+  /** Sends to every peer subscribed to `topic` that gossip reaches; no promise of delivery. */
+  publish(topic: string, message: Uint8Array): void;
+  /** Called for every message on `topic` that is signed by its sender, never for this peer's own. */
+  subscribe(topic: string, receive: (from: PeerId, message: Buffer) => void): void;
+  on(events: Partial<TransportEvents>): void;
+  isConnected(peer: PeerId): boolean;
+  /** Signs with this peer's key (Ed25519, 64 bytes). */
+  sign(bytes: Uint8Array): Buffer;
+  close(): Promise<void>;
+}
+
+/** Sends one request on a fresh channel and waits for one answer. */
+export async function request(
+  transport: Transport,
+  peer: PeerId,
+  protocol: string,
+  message: Uint8Array,
+  timeoutMs: number,
+): Promise<Buffer> {
+  throw new Error(`to be written: ${transport.self} ${peer} ${protocol} ${message.length} ${timeoutMs}`);
+}

@@ -1,0 +1,60 @@
+import type { Columns, Labels, Metadata } from '../../store/index.ts';
+
+/**
+ * Where a tailed source stands after a block, kept in the header of the batch that carries the block (I3). `source`
+ * names the file across restarts; `position` is opaque to everything but the input that made it.
+ */
+export interface SourcePosition {
+  readonly source: string;
+  readonly position: string;
+}
+
+/** Whole lines of one stream as they were read, each ended by `\n`. Not yet split: that is the seal worker's work. */
+export interface RawBlock {
+  readonly kind: 'raw';
+  readonly labels: Labels;
+  readonly bytes: Buffer;
+  /** Wall clock when the bytes were read: the time of lines that carry none, and the hint for a missing year. */
+  readonly readAtMs: number;
+  /** Structured metadata for every line of the block (a piece of an overlong line, a gap record). */
+  readonly metadata?: Metadata;
+  readonly position?: SourcePosition;
+}
+
+/** Entries that arrived with their own times (pushes). */
+export interface EntryBlock {
+  readonly kind: 'entries';
+  readonly labels: Labels;
+  readonly columns: Columns;
+}
+
+export type Block = RawBlock | EntryBlock;
+
+/** What inputs write into; implemented by the batcher. */
+export interface BlockSink {
+  /**
+   * Takes a block. Resolves when there is room for the next one, which is how back-pressure reaches a source.
+   * Rejects with LV_CLOSED when the node is closing.
+   */
+  write(block: Block): Promise<void>;
+}
+
+/** One row of the status page's "inputs". */
+export interface InputStatus {
+  readonly source: string;
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly readBytes: number;
+  readonly durableBytes: number;
+  /** Why the input is not being read, when it is not. */
+  readonly problem?: string;
+}
+
+/** A running input. */
+export interface Input {
+  /** A batch with this position is acknowledged (I3): rotated files may be let go, `durableBytes` moves. */
+  onDurable(position: SourcePosition): void;
+  status(): InputStatus[];
+  /** Stops reading; resolves once no further `write` will happen. */
+  close(): Promise<void>;
+}
