@@ -1,0 +1,132 @@
+import { ByteReader, ByteWriter } from './bytes.ts';
+import type { Columns, Metadata } from './columns.ts';
+import { LIMITS } from '../limits.ts';
+
+/**
+ * The canonical bytes of a stream's columns, all but the lines themselves. What is constant costs a byte; zstd does
+ * the rest.
+ *
+ *   count | ms: unit, deltas | sub: mode, values | line lengths | metadata: sets, ids
+ */
+export function encodeColumns(columns: Columns): Buffer {
+  const { count, ms, sub, ends } = columns;
+  const writer = new ByteWriter(64 + count * 6);
+  writer.varint(count);
+  const unit = ms.every((value) => value % 1000 === 0) ? 1000 : 1;
+  writer.varint(unit);
+  let previous = 0;
+  for (let row = 0; row < count; row++) {
+    const value = ms[row] / unit;
+    writer.zigzag(value - previous);
+    previous = value;
+  }
+  const divisor = sub.every((value) => value === 0) ? 0 : sub.every((value) => value % 1000 === 0) ? 1000 : 1;
+  writer.varint(divisor);
+  if (divisor !== 0) for (let row = 0; row < count; row++) writer.varint(sub[row] / divisor);
+  let start = 0;
+  for (let row = 0; row < count; row++) {
+    writer.varint(ends[row] - start);
+    start = ends[row] + 1;
+  }
+  encodeMetadata(writer, columns);
+  return writer.finish();
+}
+
+function encodeMetadata(writer: ByteWriter, columns: Columns): void {
+  const { count, metadata, metadataIds } = columns;
+  writer.varint(metadata.length);
+  for (const set of metadata) {
+    const names = Object.keys(set).sort();
+    writer.varint(names.length);
+    for (const name of names) {
+      writer.text(name);
+      writer.text(set[name]);
+    }
+  }
+  if (metadata.length > 1) for (let row = 0; row < count; row++) writer.varint(metadataIds[row]);
+}
+
+/** Reads `encodeColumns`'s bytes and joins them with the stream's lines. Throws RangeError when they lie. */
+export function decodeColumns(bytes: Uint8Array, lines: Uint8Array): Columns {
+  const reader = new ByteReader(bytes);
+  const count = reader.count(LIMITS.batchEntriesMax);
+  const ms = new Float64Array(count);
+  const unit = reader.varint();
+  let value = 0;
+  for (let row = 0; row < count; row++) {
+    value += reader.zigzag();
+    ms[row] = value * unit;
+  }
+  const sub = new Uint32Array(count);
+  const divisor = reader.varint();
+  if (divisor !== 0) for (let row = 0; row < count; row++) sub[row] = reader.varint() * divisor;
+  const ends = new Uint32Array(count);
+  let at = 0;
+  for (let row = 0; row < count; row++) {
+    at += reader.varint();
+    ends[row] = at;
+    at++;
+  }
+  if (at !== lines.length) throw new RangeError('line lengths do not add up');
+  const metadata = decodeMetadata(reader);
+  const metadataIds = new Uint32Array(count);
+  if (metadata.length > 1) {
+    for (let row = 0; row < count; row++) {
+      const id = reader.varint();
+      if (id >= metadata.length) throw new RangeError('unknown metadata');
+      metadataIds[row] = id;
+    }
+  } else if (metadata.length === 0 && count > 0) throw new RangeError('no metadata set');
+  return { count, ms, sub, ends, lines, metadataIds, metadata };
+}
+
+function decodeMetadata(reader: ByteReader): Metadata[] {
+  const sets = reader.count(LIMITS.batchEntriesMax);
+  const metadata: Metadata[] = [];
+  for (let set = 0; set < sets; set++) {
+    const pairs = reader.count(LIMITS.batchStreamsMax);
+    const entry: Record<string, string> = Object.create(null) as Record<string, string>;
+    for (let pair = 0; pair < pairs; pair++) {
+      const name = reader.text(LIMITS.batchBytesMax);
+      entry[name] = reader.text(LIMITS.batchBytesMax);
+    }
+    metadata.push(entry);
+  }
+  return metadata;
+}
+
+/** Rows of `parts` one after the other. Metadata dictionaries are joined. */
+export function concatColumns(parts: readonly Columns[]): Columns {
+  if (parts.length === 1) return parts[0];
+  let count = 0;
+  for (const part of parts) count += part.count;
+  const ms = new Float64Array(count);
+  const sub = new Uint32Array(count);
+  const ends = new Uint32Array(count);
+  const metadataIds = new Uint32Array(count);
+  const known = new Map<string, number>();
+  const metadata: Metadata[] = [];
+  let row = 0;
+  let base = 0;
+  for (const part of parts) {
+    ms.set(part.ms.subarray(0, part.count), row);
+    sub.set(part.sub.subarray(0, part.count), row);
+    const ids = part.metadata.map((set) => {
+      const key = JSON.stringify(set);
+      let id = known.get(key);
+      if (id === undefined) {
+        id = metadata.push(set) - 1;
+        known.set(key, id);
+      }
+      return id;
+    });
+    for (let i = 0; i < part.count; i++) {
+      ends[row + i] = part.ends[i] + base;
+      metadataIds[row + i] = ids[part.metadataIds[i]];
+    }
+    row += part.count;
+    base += part.lines.length;
+  }
+  const lines = Buffer.concat(parts.map((part) => part.lines));
+  return { count, ms, sub, ends, lines, metadataIds, metadata };
+}

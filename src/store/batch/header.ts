@@ -1,0 +1,246 @@
+import { ByteReader, ByteWriter } from './bytes.ts';
+import type { Labels } from './columns.ts';
+import { LIMITS } from '../limits.ts';
+
+/** A moment: whole milliseconds since 1970 and nanoseconds within them. */
+export interface Instant {
+  readonly ms: number;
+  readonly sub: number;
+}
+
+export function compareInstants(a: Instant, b: Instant): number {
+  return a.ms - b.ms || a.sub - b.sub;
+}
+
+/** Levels counted in headers, in this order; the last is every other value and none. */
+export const COUNTED_LEVELS = [
+  'trace',
+  'debug',
+  'info',
+  'warn',
+  'error',
+  'critical',
+  'fatal',
+  'unknown',
+  '',
+] as const;
+
+/** One stream's part of a batch. */
+export interface StreamPart {
+  /** Index of the stream's labels within the segment. */
+  readonly stream: number;
+  /** Present where the segment names the stream for the first time. */
+  readonly labels?: Labels;
+  /** Which block of the payload holds it. */
+  readonly block: number;
+  readonly entries: number;
+  readonly linesBytes: number;
+  readonly columnsBytes: number;
+  readonly min: Instant;
+  readonly max: Instant;
+  /** Entries by detected level, in the order of COUNTED_LEVELS. */
+  readonly levels: readonly number[];
+}
+
+/** Two zstd frames of the payload: the columns of its streams, one after the other, then their lines. */
+export interface BlockExtent {
+  readonly columnsStored: number;
+  readonly columnsRaw: number;
+  readonly linesStored: number;
+  readonly linesRaw: number;
+}
+
+export interface SourcePosition {
+  readonly source: string;
+  readonly position: string;
+}
+
+export interface EpochLink {
+  readonly epoch: number;
+  readonly lastSeq: number;
+  readonly headerHash: Buffer;
+}
+
+/** What a batch says about itself. Everything in it is signed. */
+export interface BatchHeader {
+  readonly origin: string;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly segment: number;
+  /** Hash of the previous batch's header in this epoch; zeros at seq 1. */
+  readonly previousHash: Buffer;
+  /** On seq 1, when the origin has had an epoch before this one. */
+  readonly previousEpoch?: EpochLink;
+  readonly payloadHash: Buffer;
+  /** SHA-256 of the canonical uncompressed columns and lines, so that a re-encoded payload still proves its lines. */
+  readonly contentHash: Buffer;
+  readonly sealedAtMs: number;
+  /** The owners that the segment was opened on; on the segment's first batch. */
+  readonly owners: readonly string[];
+  readonly filterBytes: number;
+  readonly blocks: readonly BlockExtent[];
+  readonly streams: readonly StreamPart[];
+  readonly sources: readonly SourcePosition[];
+}
+
+const HASH_BYTES = 32;
+const HEADER_VERSION = 1;
+
+export function encodeHeader(header: BatchHeader): Buffer {
+  const writer = new ByteWriter(512 + header.streams.length * 64);
+  writer.varint(HEADER_VERSION);
+  writer.text(header.origin);
+  writer.varint(header.epoch);
+  writer.varint(header.seq);
+  writer.varint(header.segment);
+  writer.bytes(header.previousHash);
+  writer.varint(header.previousEpoch ? 1 : 0);
+  if (header.previousEpoch) {
+    writer.varint(header.previousEpoch.epoch);
+    writer.varint(header.previousEpoch.lastSeq);
+    writer.bytes(header.previousEpoch.headerHash);
+  }
+  writer.bytes(header.payloadHash);
+  writer.bytes(header.contentHash);
+  writer.varint(header.sealedAtMs);
+  writer.varint(header.owners.length);
+  for (const owner of header.owners) writer.text(owner);
+  writer.varint(header.filterBytes);
+  writer.varint(header.blocks.length);
+  for (const block of header.blocks) {
+    writer.varint(block.columnsStored);
+    writer.varint(block.columnsRaw);
+    writer.varint(block.linesStored);
+    writer.varint(block.linesRaw);
+  }
+  writer.varint(header.streams.length);
+  for (const part of header.streams) encodePart(writer, part);
+  writer.varint(header.sources.length);
+  for (const source of header.sources) {
+    writer.text(source.source);
+    writer.text(source.position);
+  }
+  return writer.finish();
+}
+
+function encodePart(writer: ByteWriter, part: StreamPart): void {
+  writer.varint(part.stream);
+  const names = part.labels ? Object.keys(part.labels).sort() : [];
+  writer.varint(part.labels ? names.length + 1 : 0);
+  for (const name of names) {
+    writer.text(name);
+    writer.text(part.labels![name]);
+  }
+  writer.varint(part.block);
+  writer.varint(part.entries);
+  writer.varint(part.linesBytes);
+  writer.varint(part.columnsBytes);
+  writer.zigzag(part.min.ms);
+  writer.varint(part.min.sub);
+  writer.zigzag(part.max.ms);
+  writer.varint(part.max.sub);
+  for (const count of part.levels) writer.varint(count);
+}
+
+/** Throws RangeError on anything that is not a well-formed header; the caller names the batch. */
+export function decodeHeader(bytes: Uint8Array): BatchHeader {
+  const reader = new ByteReader(bytes);
+  if (reader.varint() !== HEADER_VERSION) throw new RangeError('unknown header version');
+  const origin = reader.text(128);
+  const epoch = reader.varint();
+  const seq = reader.varint();
+  const segment = reader.varint();
+  if (seq < 1 || segment < 1) throw new RangeError('seq and segment start at 1');
+  const previousHash = hash(reader);
+  let previousEpoch: EpochLink | undefined;
+  if (reader.varint() === 1) {
+    previousEpoch = { epoch: reader.varint(), lastSeq: reader.varint(), headerHash: hash(reader) };
+  }
+  const payloadHash = hash(reader);
+  const contentHash = hash(reader);
+  const sealedAtMs = reader.varint();
+  const owners = list(reader, LIMITS.ownersMax, () => reader.text(128));
+  const filterBytes = reader.varint();
+  const blocks = list(reader, LIMITS.batchStreamsMax, () => ({
+    columnsStored: reader.varint(),
+    columnsRaw: reader.varint(),
+    linesStored: reader.varint(),
+    linesRaw: reader.varint(),
+  }));
+  const streams = list(reader, LIMITS.batchStreamsMax, () => decodePart(reader, blocks.length));
+  const sources = list(reader, LIMITS.batchStreamsMax, () => ({
+    source: reader.text(16_384),
+    position: reader.text(16_384),
+  }));
+  if (!reader.done) throw new RangeError('bytes after the header');
+  const header: BatchHeader = {
+    origin,
+    epoch,
+    seq,
+    segment,
+    previousHash,
+    previousEpoch,
+    payloadHash,
+    contentHash,
+    sealedAtMs,
+    owners,
+    filterBytes,
+    blocks,
+    streams,
+    sources,
+  };
+  checkBounds(header);
+  return header;
+}
+
+/** A header that promises more than LIMITS allow is refused before anything is decompressed. */
+function checkBounds(header: BatchHeader): void {
+  let stored = header.filterBytes;
+  let raw = 0;
+  for (const block of header.blocks) {
+    stored += block.columnsStored + block.linesStored;
+    raw += block.columnsRaw + block.linesRaw;
+  }
+  if (stored > LIMITS.payloadBytesMax) throw new RangeError('payload too large');
+  // Columns of very short lines outweigh them: a few bytes an entry, over batchEntriesMax entries at the most.
+  if (raw > LIMITS.batchBytesMax * 4) throw new RangeError('content too large');
+}
+
+function decodePart(reader: ByteReader, blocks: number): StreamPart {
+  const stream = reader.varint();
+  const named = reader.count(LIMITS.labelsPerStreamMax + 1);
+  let labels: Record<string, string> | undefined;
+  if (named > 0) {
+    labels = Object.create(null) as Record<string, string>;
+    for (let i = 1; i < named; i++) {
+      const name = reader.text(LIMITS.labelNameBytesMax);
+      labels[name] = reader.text(LIMITS.labelValueBytesMax);
+    }
+  }
+  const block = reader.varint();
+  if (block >= blocks) throw new RangeError('unknown block');
+  return {
+    stream,
+    labels,
+    block,
+    entries: reader.varint(),
+    linesBytes: reader.varint(),
+    columnsBytes: reader.varint(),
+    min: { ms: reader.zigzag(), sub: reader.varint() },
+    max: { ms: reader.zigzag(), sub: reader.varint() },
+    levels: COUNTED_LEVELS.map(() => reader.varint()),
+  };
+}
+
+function hash(reader: ByteReader): Buffer {
+  const bytes = reader.bytes(HASH_BYTES);
+  if (bytes.length !== HASH_BYTES) throw new RangeError('not a hash');
+  return bytes;
+}
+
+function list<T>(reader: ByteReader, max: number, item: () => T): T[] {
+  const count = reader.count(max);
+  const items: T[] = [];
+  for (let i = 0; i < count; i++) items.push(item());
+  return items;
+}

@@ -1,0 +1,21 @@
+export type { Columns, Labels, Metadata } from './columns.ts';
+export { labelsText, lineStart } from './columns.ts';
+export { concatColumns, decodeColumns, encodeColumns } from './content.ts';
+export { filterMayContain, gramsOf, readFilter } from './filter.ts';
+export {
+  frameHead,
+  FRAME_MAGIC,
+  headerHash,
+  PREAMBLE_BYTES,
+  readFrame,
+  readHead,
+  readPreamble,
+} from './frame.ts';
+export { compareInstants, COUNTED_LEVELS, encodeHeader } from './header.ts';
+export type { BatchHeader, EpochLink, Instant, SourcePosition, StreamPart } from './header.ts';
+export { signedBy } from './identity.ts';
+export { batchName, decompress, openStreams, parseHeader, verifyFrame } from './open.ts';
+export type { VerifiedBatch } from './open.ts';
+export { packBatch } from './pack.ts';
+export type { PackedBatch, PackedStream, StreamContent } from './pack.ts';
+export { ByteReader, ByteWriter } from './bytes.ts';

@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { zstdDecompressSync } from 'node:zlib';
+import { LogvineError } from '../errors.ts';
+import type { Columns } from './columns.ts';
+import { decodeColumns } from './content.ts';
+import { headerHash, readFrame, type Frame } from './frame.ts';
+import { decodeHeader, type BatchHeader } from './header.ts';
+import { signedBy } from './identity.ts';
+
+/** A frame that was checked in full. */
+export interface VerifiedBatch {
+  readonly header: BatchHeader;
+  readonly headerHash: Buffer;
+  readonly frame: Buffer;
+}
+
+/** Checks checksums, hash and signature (I4). Throws LV_FRAME_CORRUPT that says which did not hold. */
+export function verifyFrame(bytes: Buffer): VerifiedBatch {
+  const frame = readFrame(bytes);
+  if (!frame) throw new LogvineError('LV_FRAME_CORRUPT', 'a frame does not match its checksums');
+  const header = parseHeader(frame.header);
+  const name = batchName(header);
+  if (!createHash('sha256').update(frame.payload).digest().equals(header.payloadHash)) {
+    throw new LogvineError('LV_FRAME_CORRUPT', `batch ${name}: the payload does not match its hash`);
+  }
+  if (!signedBy(header.origin, frame.header, frame.signature)) {
+    throw new LogvineError('LV_FRAME_CORRUPT', `batch ${name}: the signature is not its origin's`);
+  }
+  return { header, headerHash: headerHash(frame.header), frame: bytes };
+}
+
+/** Decodes header bytes. Throws LV_FRAME_CORRUPT. */
+export function parseHeader(bytes: Uint8Array): BatchHeader {
+  try {
+    return decodeHeader(bytes);
+  } catch (cause) {
+    throw new LogvineError('LV_FRAME_CORRUPT', `a batch header is malformed: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
+/** `origin/epoch/seq`, as messages name a batch. */
+export function batchName(id: { origin: string; epoch: number; seq: number }): string {
+  return `${id.origin}/${id.epoch}/${id.seq}`;
+}
+
+/** Reads the content of the named stream parts; each block is decompressed once. Throws LV_FRAME_CORRUPT. */
+export function openStreams(
+  header: BatchHeader,
+  payload: Frame['payload'],
+  wanted: readonly number[],
+): { part: number; columns: Columns }[] {
+  const opened: { part: number; columns: Columns }[] = [];
+  let payloadAt = header.filterBytes;
+  try {
+    for (let block = 0; block < header.blocks.length; block++) {
+      const extent = header.blocks[block];
+      const linesAt = payloadAt + extent.columnsStored;
+      const end = linesAt + extent.linesStored;
+      if (wanted.some((part) => header.streams[part].block === block)) {
+        const columns = decompress(payload.subarray(payloadAt, linesAt), extent.columnsRaw);
+        const lines = decompress(payload.subarray(linesAt, end), extent.linesRaw);
+        let columnsStart = 0;
+        let linesStart = 0;
+        for (let part = 0; part < header.streams.length; part++) {
+          const stream = header.streams[part];
+          if (stream.block !== block) continue;
+          const columnsEnd = columnsStart + stream.columnsBytes;
+          const linesEnd = linesStart + stream.linesBytes;
+          if (wanted.includes(part)) {
+            const decoded = decodeColumns(
+              columns.subarray(columnsStart, columnsEnd),
+              lines.subarray(linesStart, linesEnd),
+            );
+            opened.push({ part, columns: decoded });
+          }
+          columnsStart = columnsEnd;
+          linesStart = linesEnd;
+        }
+      }
+      payloadAt = end;
+    }
+  } catch (cause) {
+    const name = batchName(header);
+    throw new LogvineError('LV_FRAME_CORRUPT', `batch ${name}: ${(cause as Error).message}`, { cause });
+  }
+  return opened;
+}
+
+/** Bounded by what the header promised, so that a bomb stops there. */
+export function decompress(stored: Uint8Array, rawBytes: number): Buffer {
+  const raw = zstdDecompressSync(stored, {
+    chunkSize: Math.max(1024, rawBytes),
+    maxOutputLength: rawBytes || 1,
+  });
+  if (raw.length !== rawBytes) throw new RangeError('a block does not have the length that its header says');
+  return raw;
+}

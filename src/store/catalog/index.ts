@@ -1,0 +1,83 @@
+import { crc32 } from 'node:zlib';
+import { Level } from 'level';
+import { LogvineError, messageOf } from '../errors.ts';
+import {
+  decodeRecord,
+  encodeRecord,
+  segmentName,
+  type SegmentId,
+  type SegmentRecord,
+} from '../segment/index.ts';
+
+/**
+ * What the segment files hold, remembered so that a start needn't read them. A cache and never the truth (I5): an entry
+ * counts only while its own checksum holds and the file has the length that it says.
+ */
+export interface Catalog {
+  get(id: SegmentId): Promise<SegmentRecord | undefined>;
+  put(record: SegmentRecord): Promise<void>;
+  remove(id: SegmentId): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The part of abstract-level that the catalog uses; `memory-level` has it too. */
+export interface KeyValueStore {
+  open(): Promise<void>;
+  get(key: string): Promise<Uint8Array | undefined>;
+  put(key: string, value: Uint8Array): Promise<void>;
+  del(key: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the LevelDB in `directory`, whose lock also keeps a second node off the data directory (LV_DATA_IN_USE). One
+ * that cannot be opened is deleted and made anew: nothing in it is needed.
+ */
+export async function openCatalog(directory: string, removeAll: () => Promise<void>): Promise<Catalog> {
+  const make = (): KeyValueStore => new Level<string, Uint8Array>(directory, { valueEncoding: 'view' });
+  let database = make();
+  try {
+    await database.open();
+  } catch (error) {
+    const cause = (error as Error).cause as { code?: string; message?: string } | undefined;
+    if (cause?.code === 'LEVEL_LOCKED') {
+      throw new LogvineError(
+        'LV_DATA_IN_USE',
+        `another node uses the data directory of ${directory}: stop it, or give this one its own --data`,
+        { cause: error },
+      );
+    }
+    if (/No space left/.test(cause?.message ?? messageOf(error))) {
+      throw new LogvineError('LV_DISK_FULL', `no space left to open ${directory}`, { cause: error });
+    }
+    await removeAll();
+    database = make();
+    await database.open();
+  }
+  return catalogOver(database);
+}
+
+export function catalogOver(database: KeyValueStore): Catalog {
+  return {
+    async get(id) {
+      const value = await database.get(segmentName(id)).catch(() => undefined);
+      if (!value || value.length < 4) return undefined;
+      const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+      if (bytes.readUInt32LE(0) !== crc32(bytes.subarray(4))) return undefined;
+      try {
+        return decodeRecord(id, bytes.subarray(4));
+      } catch {
+        return undefined;
+      }
+    },
+    async put(record) {
+      const encoded = encodeRecord(record);
+      const value = Buffer.allocUnsafe(4 + encoded.length);
+      value.writeUInt32LE(crc32(encoded), 0);
+      encoded.copy(value, 4);
+      await database.put(segmentName(record.id), value);
+    },
+    remove: (id) => database.del(segmentName(id)),
+    close: () => database.close(),
+  };
+}

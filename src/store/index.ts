@@ -1,0 +1,9 @@
+/** The store: what one peer keeps, and how it is searched. Knows no peers. */
+export * from './batch/index.ts';
+export * from './errors.ts';
+export * from './host/index.ts';
+export * from './limits.ts';
+export * from './segment/index.ts';
+export * from './store.ts';
+export { openCatalog } from './catalog/index.ts';
+export type { Catalog } from './catalog/index.ts';

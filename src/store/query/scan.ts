@@ -1,0 +1,154 @@
+import {
+  filterMayContain,
+  gramsOf,
+  lineStart,
+  openStreams,
+  parseHeader,
+  readFilter,
+  readFrame,
+
+  PREAMBLE_BYTES,
+  type Columns,
+  type Instant,
+  type Labels,
+} from '../batch/index.ts';
+import type { DiskReader } from '../host/index.ts';
+import type { CompiledQuery } from './compile.ts';
+import { selectRows } from './rows.ts';
+import { batchRank, RunBuilder, type EntryRun } from './run.ts';
+
+/** Batches of one segment to scan, and the streams in it that the selector matched. */
+export interface SegmentScan {
+  readonly path: string;
+  readonly origin: string;
+  readonly epoch: number;
+  readonly batches: readonly {
+    readonly seq: number;
+    readonly offset: number;
+    readonly frameBytes: number;
+    readonly headerBytes: number;
+    readonly filterBytes: number;
+  }[];
+  /** Stream index within the segment → labels, for matching streams only. */
+  readonly streams: ReadonlyMap<number, Labels>;
+}
+
+/** From inclusive, to exclusive. */
+export interface TimeRange {
+  readonly from: Instant;
+  readonly to: Instant;
+}
+
+export interface ScanRequest {
+  readonly query: string;
+  readonly range: TimeRange;
+  readonly descending: boolean;
+  /** Rows wanted at most; the best ones in the direction are kept. */
+  readonly limit: number;
+  readonly segments: readonly SegmentScan[];
+}
+
+export interface ScanResult {
+  readonly run: EntryRun | undefined;
+  /** Batches that a filter ruled out without reading their content. */
+  readonly pruned: number;
+  readonly read: number;
+  /** Uncompressed bytes that were searched. */
+  readonly bytesScanned: number;
+  /** Batches that failed their checksums: [index into `segments`, seq]. */
+  readonly failed: [number, number][];
+}
+
+/** Scans batches in a worker. Never throws for rot: it names the batch in `failed`. */
+export function scanBatches(request: ScanRequest, query: CompiledQuery, reader: DiskReader): ScanResult {
+  const builder = new RunBuilder();
+  const literals = query.neededLiterals.map((group) => group.map(gramsOf));
+  let pruned = 0;
+  let read = 0;
+  let bytesScanned = 0;
+  const failed: [number, number][] = [];
+  for (const [index, segment] of request.segments.entries()) {
+    for (const batch of segment.batches) {
+      try {
+        if (literals.length > 0 && !mayMatch(segment.path, batch, literals, reader)) {
+          pruned++;
+          continue;
+        }
+        bytesScanned += scanBatch(request, query, segment, batch, reader, builder);
+        read++;
+      } catch {
+        failed.push([index, batch.seq]);
+      }
+    }
+  }
+  const order = builder.sorted(request.descending).subarray(0, request.limit);
+  return { run: order.length > 0 ? builder.finish(order) : undefined, pruned, read, bytesScanned, failed };
+}
+
+type BatchToScan = SegmentScan['batches'][number];
+
+function mayMatch(path: string, batch: BatchToScan, literals: Int32Array[][], reader: DiskReader): boolean {
+  const stored = reader.readAt(path, batch.offset + PREAMBLE_BYTES + batch.headerBytes, batch.filterBytes);
+  const filter = readFilter(stored);
+  // A rotten filter rules nothing out; reading the batch then shows the rot.
+  if (!filter) return true;
+  return literals.every((group) => group.some((grams) => filterMayContain(filter, grams)));
+}
+
+function scanBatch(
+  request: ScanRequest,
+  query: CompiledQuery,
+  segment: SegmentScan,
+  batch: BatchToScan,
+  reader: DiskReader,
+  builder: RunBuilder,
+): number {
+  const bytes = reader.readAt(segment.path, batch.offset, batch.frameBytes);
+  const frame = readFrame(bytes);
+  if (!frame) throw new RangeError('checksum');
+  const header = parseHeader(frame.header);
+  const wanted: number[] = [];
+  for (const [part, stream] of header.streams.entries()) {
+    if (segment.streams.has(stream.stream)) wanted.push(part);
+  }
+  let scanned = 0;
+  const rank = builder.rank(batchRank(segment.origin, segment.epoch, batch.seq));
+  for (const { part, columns } of openStreams(header, frame.payload, wanted)) {
+    scanned += columns.lines.length;
+    const labels = segment.streams.get(header.streams[part].stream)!;
+    scanColumns(columns, labels, rank, request.range, query, builder);
+  }
+  return scanned;
+}
+
+/** Adds the rows of one stream that match. Also used for lines that are not sealed yet. */
+export function scanColumns(
+  columns: Columns,
+  labels: Labels,
+  rank: number,
+  range: TimeRange,
+  query: CompiledQuery,
+  builder: RunBuilder,
+): void {
+  const rows = selectRows(columns, query.lineFilters);
+  const { ms, sub, ends, metadataIds } = columns;
+  const { from, to } = range;
+  const stream = query.process ? -1 : builder.stream(labels);
+  const metadata = query.process ? undefined : columns.metadata.map((set) => builder.metadata(set));
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i];
+    const at = ms[row];
+    if (at < from.ms || (at === from.ms && sub[row] < from.sub)) continue;
+    if (at > to.ms || (at === to.ms && sub[row] >= to.sub)) continue;
+    const line = columns.lines.subarray(lineStart(columns, row), ends[row]);
+    if (!query.process) {
+      builder.add(at, sub[row], stream, rank, metadata![metadataIds[row]], line);
+      continue;
+    }
+    const entry = query.process(line, labels, columns.metadata[metadataIds[row]], at, sub[row]);
+    if (entry) {
+      builder.add(at, sub[row], builder.stream(entry.labels), rank, builder.metadata(entry.metadata), entry.line);
+    }
+  }
+}
+

@@ -1,0 +1,189 @@
+import {
+  encodeHeader,
+  frameHead,
+  headerHash,
+  labelsText,
+  type EpochLink,
+  type PackedBatch,
+  type SourcePosition,
+  type StreamPart,
+} from '../batch/index.ts';
+import { LogvineError } from '../errors.ts';
+import type { Clock } from '../host/index.ts';
+import { emptyRecord, type SegmentId } from './record.ts';
+import { Segment, type FrameToWrite } from './segment.ts';
+
+const DISK_FULL_RETRY_MS = 1000;
+
+/** A batch that this peer sealed, and the promise that it is on this peer's disk. */
+export interface SealedBatch {
+  readonly segment: Segment;
+  readonly seq: number;
+  readonly frame: readonly Uint8Array[];
+  readonly frameBytes: number;
+  readonly rawBytes: number;
+  readonly entries: number;
+  readonly sources: readonly SourcePosition[];
+  /** Settles with the origin's own fsync. Rejects only with LV_DATA_UNSAFE; a full disk is waited out. */
+  readonly written: Promise<void>;
+}
+
+export interface OwnLogOptions {
+  readonly origin: string;
+  readonly epoch: number;
+  readonly previousEpoch: EpochLink | undefined;
+  readonly clock: Clock;
+  readonly segmentBytesMax: number;
+  readonly segmentAgeMsMax: number;
+  sign(bytes: Uint8Array): Uint8Array;
+  makeSegment(record: ReturnType<typeof emptyRecord>): Segment;
+  /** The peers to place the next segment on, this one perhaps among them. */
+  chooseOwners(id: SegmentId): readonly string[];
+  onDiskFull(error: LogvineError | undefined): void;
+}
+
+interface OpenSegment {
+  readonly segment: Segment;
+  readonly openedAtMs: number;
+  bytes: number;
+  /** Canonical labels → index of the stream in this segment. */
+  readonly streams: Map<string, number>;
+}
+
+/** The chain of batches that this peer seals in this epoch, and the segments that they go into. */
+export class OwnLog {
+  readonly #options: OwnLogOptions;
+  #seq = 0;
+  #lastHash: Buffer = Buffer.alloc(32);
+  #open: OpenSegment | undefined;
+  #index = 0;
+  #rollWanted = false;
+  #queue: { segment: Segment; frame: FrameToWrite; resolve(): void; reject(error: Error): void }[] = [];
+  #writing: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: OwnLogOptions) {
+    this.#options = options;
+  }
+
+  get sealedSeq(): number {
+    return this.#seq;
+  }
+
+  /** The segment that batches go into at present. */
+  get openSegment(): Segment | undefined {
+    return this.#open?.segment;
+  }
+
+  /** The next batch opens a new segment, on owners that are healthy then. */
+  roll(): void {
+    this.#rollWanted = true;
+  }
+
+  /** Gives the packed batch its place in the chain, signs it and writes it. Calls seal in the order of their calls. */
+  seal(packed: PackedBatch, sources: readonly SourcePosition[]): SealedBatch {
+    const { origin, epoch, previousEpoch, clock, sign } = this.#options;
+    const open = this.#segmentForNext();
+    const first = open.bytes === 0;
+    const seq = ++this.#seq;
+    const header = {
+      origin,
+      epoch,
+      seq,
+      segment: open.segment.id.index,
+      previousHash: this.#lastHash,
+      previousEpoch: seq === 1 ? previousEpoch : undefined,
+      payloadHash: Buffer.from(packed.payloadHash),
+      contentHash: Buffer.from(packed.contentHash),
+      sealedAtMs: Math.max(0, Math.floor(clock.nowMs())),
+      owners: first ? open.segment.record.owners : [],
+      filterBytes: packed.filterBytes,
+      blocks: packed.blocks,
+      streams: packed.streams.map((stream) => nameStream(stream, open.streams)),
+      sources,
+    };
+    const encoded = encodeHeader(header);
+    const hash = headerHash(encoded);
+    this.#lastHash = hash;
+    const head = frameHead(encoded, packed.payload, packed.payloadCrc, sign(encoded));
+    const parts = [head, packed.payload];
+    const frameBytes = head.length + packed.payload.length;
+    open.bytes += frameBytes;
+    const frame: FrameToWrite = { header, headerHash: hash, headerBytes: encoded.length, parts };
+    const written = new Promise<void>((resolve, reject) => {
+      this.#queue.push({ segment: open.segment, frame, resolve, reject });
+      this.#writing ??= this.#writeAll();
+    });
+    let rawBytes = 0;
+    let entries = 0;
+    for (const stream of packed.streams) {
+      rawBytes += stream.linesBytes;
+      entries += stream.entries;
+    }
+    return { segment: open.segment, seq, frame: parts, frameBytes, rawBytes, entries, sources, written };
+  }
+
+  #segmentForNext(): OpenSegment {
+    const { clock, segmentBytesMax, segmentAgeMsMax, origin, epoch } = this.#options;
+    const open = this.#open;
+    if (
+      open &&
+      !this.#rollWanted &&
+      open.bytes < segmentBytesMax &&
+      clock.monotonicMs() - open.openedAtMs < segmentAgeMsMax
+    ) {
+      return open;
+    }
+    this.#rollWanted = false;
+    const record = emptyRecord({ origin, epoch, index: ++this.#index });
+    record.owners = this.#options.chooseOwners(record.id);
+    const segment = this.#options.makeSegment(record);
+    this.#open = { segment, openedAtMs: clock.monotonicMs(), bytes: 0, streams: new Map() };
+    return this.#open;
+  }
+
+  /**
+   * Writes the queue in its order, one segment at a time: a batch must never be on disk without those before it, or a
+   * crash would leave a hole in the chain. A full disk is waited out; the sealed bytes stay as they are (I1).
+   */
+  async #writeAll(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const { segment } = this.#queue[0];
+      const other = this.#queue.findIndex((item) => item.segment !== segment);
+      const group = other < 0 ? this.#queue : this.#queue.slice(0, other);
+      // Stays in the queue until written, so that a retry keeps the order.
+      const results = await Promise.allSettled(group.slice().map(({ frame }) => segment.append(frame)));
+      const failed = results.findIndex((result) => result.status === 'rejected');
+      const done = this.#queue.splice(0, failed < 0 ? results.length : failed);
+      for (const { resolve } of done) resolve();
+      if (failed < 0) {
+        this.#options.onDiskFull(undefined);
+        continue;
+      }
+      const error = (results[failed] as PromiseRejectedResult).reason as LogvineError;
+      if (error.code !== 'LV_DISK_FULL' || this.#closed) {
+        for (const { reject } of this.#queue.splice(0)) reject(error);
+        break;
+      }
+      this.#options.onDiskFull(error);
+      await new Promise<void>((resolve) => this.#options.clock.after(DISK_FULL_RETRY_MS, resolve));
+    }
+    this.#writing = undefined;
+  }
+
+  /** Waits for what is sealed; after it a full disk is no longer waited for. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#writing;
+  }
+}
+
+function nameStream(stream: PackedBatch['streams'][number], known: Map<string, number>): StreamPart {
+  const { labels, block, entries, linesBytes, columnsBytes, min, max, levels } = stream;
+  const rest = { block, entries, linesBytes, columnsBytes, min, max, levels };
+  const key = labelsText(labels);
+  const index = known.get(key);
+  if (index !== undefined) return { stream: index, ...rest };
+  known.set(key, known.size);
+  return { stream: known.size - 1, labels, ...rest };
+}

@@ -1,0 +1,165 @@
+import { ByteReader, ByteWriter, compareInstants, type BatchHeader, type Instant, type Labels } from '../batch/index.ts';
+import { LIMITS } from '../limits.ts';
+
+export interface SegmentId {
+  readonly origin: string;
+  readonly epoch: number;
+  readonly index: number;
+}
+
+export function segmentName(id: SegmentId): string {
+  return `${id.origin}/${id.epoch}-${id.index}`;
+}
+
+/** Where a batch stands in its segment file, and what a query needs to rule it out. */
+export interface BatchEntry {
+  readonly seq: number;
+  readonly offset: number;
+  readonly frameBytes: number;
+  readonly headerBytes: number;
+  readonly filterBytes: number;
+  readonly headerHash: Buffer;
+  readonly entries: number;
+  readonly rawBytes: number;
+  readonly min: Instant;
+  readonly max: Instant;
+  readonly sealedAtMs: number;
+  /** Streams of the segment that it holds, ascending. */
+  readonly streams: readonly number[];
+}
+
+/** Bytes of a segment file that no batch could be read from; healed in place, since replicas are byte-identical. */
+export interface Quarantined {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** All that is known of a segment file without reading it: what the catalog keeps. */
+export interface SegmentRecord {
+  readonly id: SegmentId;
+  owners: readonly string[];
+  /** Stream index → labels. */
+  readonly labels: Labels[];
+  /** Ascending by seq; a gap in the seqs is a hole. */
+  readonly batches: BatchEntry[];
+  readonly quarantined: Quarantined[];
+  /** Last position of each source that its batches carry. */
+  readonly positions: Map<string, string>;
+  fileBytes: number;
+}
+
+export function emptyRecord(id: SegmentId): SegmentRecord {
+  return { id, owners: [], labels: [], batches: [], quarantined: [], positions: new Map(), fileBytes: 0 };
+}
+
+/** Adds a batch that stands at `offset`. */
+export function addBatch(
+  record: SegmentRecord,
+  header: BatchHeader,
+  place: { offset: number; frameBytes: number; headerBytes: number; headerHash: Buffer },
+): void {
+  if (header.owners.length > 0) record.owners = header.owners;
+  let entries = 0;
+  let rawBytes = 0;
+  let min: Instant = { ms: Infinity, sub: 0 };
+  let max: Instant = { ms: -Infinity, sub: 0 };
+  for (const part of header.streams) {
+    if (part.labels) record.labels[part.stream] = part.labels;
+    entries += part.entries;
+    rawBytes += part.linesBytes;
+    if (compareInstants(part.min, min) < 0) min = part.min;
+    if (compareInstants(part.max, max) > 0) max = part.max;
+  }
+  for (const { source, position } of header.sources) record.positions.set(source, position);
+  const streams = [...new Set(header.streams.map((part) => part.stream))].sort((a, b) => a - b);
+  const { seq, sealedAtMs, filterBytes } = header;
+  const entry: BatchEntry = { seq, ...place, filterBytes, entries, rawBytes, min, max, sealedAtMs, streams };
+  const last = record.batches.at(-1);
+  if (!last || last.seq < seq) record.batches.push(entry);
+  else
+    record.batches.splice(
+      record.batches.findIndex((other) => other.seq > seq),
+      0,
+      entry,
+    );
+}
+
+/** The record as the catalog stores it. */
+export function encodeRecord(record: SegmentRecord): Buffer {
+  const writer = new ByteWriter(4096);
+  const list = <T>(items: readonly T[], item: (value: T) => void): void => {
+    writer.varint(items.length);
+    for (const value of items) item(value);
+  };
+  const instant = ({ ms, sub }: Instant): void => {
+    writer.zigzag(ms);
+    writer.varint(sub);
+  };
+  writer.varint(record.fileBytes);
+  list(record.owners, (owner) => writer.text(owner));
+  list(record.labels, (labels) =>
+    list(Object.entries(labels ?? {}), ([name, value]) => {
+      writer.text(name);
+      writer.text(value);
+    }),
+  );
+  list(record.batches, (batch) => {
+    writer.varint(batch.seq);
+    writer.varint(batch.offset);
+    writer.varint(batch.frameBytes);
+    writer.varint(batch.headerBytes);
+    writer.varint(batch.filterBytes);
+    writer.bytes(batch.headerHash);
+    writer.varint(batch.entries);
+    writer.varint(batch.rawBytes);
+    instant(batch.min);
+    instant(batch.max);
+    writer.varint(batch.sealedAtMs);
+    list(batch.streams, (stream) => writer.varint(stream));
+  });
+  list(record.quarantined, ({ offset, bytes }) => {
+    writer.varint(offset);
+    writer.varint(bytes);
+  });
+  list([...record.positions], ([source, position]) => {
+    writer.text(source);
+    writer.text(position);
+  });
+  return writer.finish();
+}
+
+/** Throws RangeError when the bytes are not `encodeRecord`'s. */
+export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
+  const reader = new ByteReader(bytes);
+  const record = emptyRecord(id);
+  const list = <T>(item: () => T): T[] => {
+    const items: T[] = [];
+    for (let left = reader.count(LIMITS.segmentBytesMax); left > 0; left--) items.push(item());
+    return items;
+  };
+  const text = (): string => reader.text(LIMITS.headerBytesMax);
+  const instant = (): Instant => ({ ms: reader.zigzag(), sub: reader.varint() });
+  record.fileBytes = reader.varint();
+  record.owners = list(text);
+  record.labels.push(...list(() => Object.fromEntries(list(() => [text(), text()])) as Labels));
+  record.batches.push(
+    ...list(() => ({
+      seq: reader.varint(),
+      offset: reader.varint(),
+      frameBytes: reader.varint(),
+      headerBytes: reader.varint(),
+      filterBytes: reader.varint(),
+      headerHash: Buffer.from(reader.bytes(64)),
+      entries: reader.varint(),
+      rawBytes: reader.varint(),
+      min: instant(),
+      max: instant(),
+      sealedAtMs: reader.varint(),
+      streams: list(() => reader.varint()),
+    })),
+  );
+  record.quarantined.push(...list(() => ({ offset: reader.varint(), bytes: reader.varint() })));
+  for (const [source, position] of list(() => [text(), text()] as const))
+    record.positions.set(source, position);
+  return record;
+}

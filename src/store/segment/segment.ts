@@ -1,0 +1,216 @@
+import { LogvineError, messageOf } from '../errors.ts';
+import type { BatchHeader } from '../batch/index.ts';
+import type { Disk, DiskFile } from '../host/index.ts';
+import { addBatch, type BatchEntry, type SegmentId, type SegmentRecord } from './record.ts';
+
+/** One verified frame to be written. `parts` are its bytes, in order. */
+export interface FrameToWrite {
+  readonly header: BatchHeader;
+  readonly headerHash: Buffer;
+  readonly headerBytes: number;
+  readonly parts: readonly Uint8Array[];
+}
+
+interface Waiting {
+  readonly frame: FrameToWrite;
+  readonly bytes: number;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** What every segment of a data directory shares: after one failed fsync nothing more is acknowledged (I7). */
+export interface DiskHealth {
+  failure: LogvineError | undefined;
+}
+
+/**
+ * One segment file of this peer. Appends are group-committed: while one fdatasync runs, the next frames gather, and go
+ * out with one write and one sync. `record` shows only what is on disk.
+ */
+export class Segment {
+  readonly record: SegmentRecord;
+  readonly path: string;
+  readonly #disk: Disk;
+  readonly #health: DiskHealth;
+  #file: DiskFile | undefined;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  /** Seq and header hash of the last frame accepted for writing. */
+  #accepted: { seq: number; headerHash: Buffer } | undefined;
+
+  constructor(options: { record: SegmentRecord; path: string; disk: Disk; health: DiskHealth }) {
+    this.record = options.record;
+    this.path = options.path;
+    this.#disk = options.disk;
+    this.#health = options.health;
+    this.#resetAccepted();
+  }
+
+  get id(): SegmentId {
+    return this.record.id;
+  }
+
+  /** The last batch on disk. */
+  get last(): BatchEntry | undefined {
+    return this.record.batches.at(-1);
+  }
+
+  get firstSeq(): number {
+    return this.record.batches[0]?.seq ?? 0;
+  }
+
+  /** The last frame taken, on disk or on its way there. */
+  get accepted(): { seq: number; headerHash: Buffer } | undefined {
+    return this.#accepted;
+  }
+
+  /** The highest seq such that this peer holds every batch from the segment's first up to it; 0 when it holds none. */
+  get contiguousSeq(): number {
+    const { batches } = this.record;
+    if (batches.length === 0) return 0;
+    const first = batches[0].seq;
+    const last = batches[batches.length - 1];
+    if (last.seq - first === batches.length - 1) return last.seq;
+    let seq = first;
+    while (batches[seq + 1 - first]?.seq === seq + 1) seq++;
+    return seq;
+  }
+
+  /** Runs of seqs held, ascending, both ends included. */
+  intervals(): [number, number][] {
+    const runs: [number, number][] = [];
+    for (const { seq } of this.record.batches) {
+      const run = runs.at(-1);
+      if (run && run[1] === seq - 1) run[1] = seq;
+      else runs.push([seq, seq]);
+    }
+    return runs;
+  }
+
+  entry(seq: number): BatchEntry | undefined {
+    const { batches } = this.record;
+    const guess = batches[seq - this.firstSeq];
+    return guess?.seq === seq ? guess : batches.find((batch) => batch.seq === seq);
+  }
+
+  /**
+   * Resolves once the frame is on disk. The caller has checked that it follows the last one accepted.
+   * Rejects with LV_DISK_FULL (the file is as before; try again) or LV_DATA_UNSAFE (nothing more will be taken).
+   */
+  append(frame: FrameToWrite): Promise<void> {
+    if (this.#health.failure) return Promise.reject(this.#health.failure);
+    this.#accepted = { seq: frame.header.seq, headerHash: frame.headerHash };
+    let bytes = 0;
+    for (const part of frame.parts) bytes += part.length;
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ frame, bytes, resolve, reject });
+      this.#running ??= this.#commitAll();
+    });
+  }
+
+  async #commitAll(): Promise<void> {
+    // Frames that are appended in the same turn go out together.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting;
+      this.#waiting = [];
+      try {
+        await this.#commit(group);
+        for (const { resolve } of group) resolve();
+      } catch (error) {
+        // What waited behind a failed frame must not be written without it.
+        const failed = [...group, ...this.#waiting];
+        this.#waiting = [];
+        this.#resetAccepted();
+        for (const { reject } of failed) reject(error as Error);
+      }
+    }
+    this.#running = undefined;
+  }
+
+  #resetAccepted(): void {
+    const { last } = this;
+    this.#accepted = last && { seq: last.seq, headerHash: last.headerHash };
+  }
+
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    if (this.#health.failure) throw this.#health.failure;
+    const file = await this.#openForWriting();
+    const start = this.record.fileBytes;
+    try {
+      await file.write(
+        start,
+        group.flatMap(({ frame }) => frame.parts),
+      );
+    } catch (cause) {
+      await file.truncate(start).catch(() => undefined);
+      const code = (cause as NodeJS.ErrnoException).code;
+      if (code === 'ENOSPC' || code === 'EDQUOT') {
+        throw new LogvineError('LV_DISK_FULL', `no space left to write ${this.path}`, { cause });
+      }
+      throw this.#fail(cause);
+    }
+    try {
+      await file.sync();
+    } catch (cause) {
+      throw this.#fail(cause);
+    }
+    let offset = start;
+    for (const { frame, bytes } of group) {
+      const { header, headerHash, headerBytes } = frame;
+      addBatch(this.record, header, { offset, frameBytes: bytes, headerBytes, headerHash });
+      offset += bytes;
+    }
+    this.record.fileBytes = offset;
+  }
+
+  #fail(cause: unknown): LogvineError {
+    this.#health.failure ??= new LogvineError(
+      'LV_DATA_UNSAFE',
+      `the disk failed under ${this.path} (${messageOf(cause)}): nothing more is acknowledged until a restart has verified the data`,
+      { cause },
+    );
+    return this.#health.failure;
+  }
+
+  async #openForWriting(): Promise<DiskFile> {
+    if (this.#file) return this.#file;
+    try {
+      this.#file = await this.#disk.open(this.path, 'write');
+      if (this.record.fileBytes === 0) {
+        await this.#disk.syncDirectory(this.path.slice(0, this.path.lastIndexOf('/')));
+      }
+    } catch (cause) {
+      const code = (cause as NodeJS.ErrnoException).code;
+      if (code === 'ENOSPC')
+        throw new LogvineError('LV_DISK_FULL', `no space left to make ${this.path}`, { cause });
+      throw this.#fail(cause);
+    }
+    return this.#file;
+  }
+
+  /** The whole frame of a batch, unchecked: the caller verifies before it uses it (I6). */
+  async readFrame(entry: BatchEntry): Promise<Buffer> {
+    const file = await this.#disk.open(this.path, 'read');
+    try {
+      return await file.read(entry.offset, entry.frameBytes);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Forgets a batch whose bytes proved rotten; it is a hole until it is healed. */
+  quarantine(entry: BatchEntry): void {
+    const at = this.record.batches.indexOf(entry);
+    if (at < 0) return;
+    this.record.batches.splice(at, 1);
+    this.record.quarantined.push({ offset: entry.offset, bytes: entry.frameBytes });
+  }
+
+  /** Waits for what is being written and lets go of the file. */
+  async close(): Promise<void> {
+    await this.#running;
+    await this.#file?.close();
+    this.#file = undefined;
+  }
+}

@@ -1,0 +1,320 @@
+import {
+  verifyFrame,
+  batchName,
+  type EpochLink,
+  type PackedBatch,
+  type SourcePosition,
+} from './batch/index.ts';
+import type { Catalog } from './catalog/index.ts';
+import { LogvineError } from './errors.ts';
+import type { Clock, Disk } from './host/index.ts';
+import {
+  emptyRecord,
+  OwnLog,
+  recoverSegment,
+  Segment,
+  segmentName,
+  type BatchEntry,
+  type DiskHealth,
+  type SealedBatch,
+  type SegmentId,
+  type SegmentRecord,
+} from './segment/index.ts';
+
+export interface StoreOptions {
+  /** The data directory. `epoch.json` and `segments/` in it are this store's. */
+  readonly directory: string;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly catalog: Catalog;
+  readonly origin: string;
+  readonly segmentBytesMax: number;
+  readonly segmentAgeMsMax: number;
+  sign(bytes: Uint8Array): Uint8Array;
+  chooseOwners(id: SegmentId): readonly string[];
+  log(level: 'info' | 'warn' | 'error', message: string): void;
+}
+
+export interface StoreTotals {
+  segments: number;
+  batches: number;
+  entries: number;
+  rawBytes: number;
+  storedBytes: number;
+}
+
+/**
+ * What one peer keeps: its own batches and the replicas it holds for others. Knows no peers: placement is asked for
+ * through `chooseOwners`, and bytes from the network come in through `appendReplica`.
+ */
+export class Store {
+  readonly epoch: number;
+  readonly health: DiskHealth = { failure: undefined };
+  /** Set while the disk is full; new batches of this peer wait meanwhile. */
+  diskFull: LogvineError | undefined;
+  /** I1 alarms: one batch id with two contents. */
+  conflicts: string[] = [];
+  readonly totals: StoreTotals = { segments: 0, batches: 0, entries: 0, rawBytes: 0, storedBytes: 0 };
+  readonly #options: StoreOptions;
+  readonly #segments = new Map<string, Segment>();
+  readonly #own: OwnLog;
+  readonly #positions = new Map<string, string>();
+
+  static async open(options: StoreOptions): Promise<Store> {
+    const { directory, disk } = options;
+    await disk.makeDirectory(`${directory}/segments`);
+    const health: DiskHealth = { failure: undefined };
+    const records = await recoverAll(options);
+    const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
+    const last = own.findLast((record) => record.batches.length > 0);
+    const stated = await disk.readFile(`${directory}/epoch.json`);
+    const statedEpoch = stated ? Number((JSON.parse(stated.toString()) as { epoch: number }).epoch) : 0;
+    const lastEpoch = Math.max(statedEpoch, own.at(-1)?.id.epoch ?? 0);
+    const epoch = Math.max(lastEpoch + 1, Math.floor(options.clock.nowMs()));
+    await disk.replaceFile(`${directory}/epoch.json`, Buffer.from(JSON.stringify({ epoch })));
+    const lastBatch = last?.batches.at(-1);
+    const previousEpoch = last &&
+      lastBatch && { epoch: last.id.epoch, lastSeq: lastBatch.seq, headerHash: lastBatch.headerHash };
+    const store = new Store(options, epoch, previousEpoch, health);
+    for (const record of records) store.#add(record);
+    for (const record of own)
+      for (const [source, position] of record.positions) store.#positions.set(source, position);
+    return store;
+  }
+
+  private constructor(
+    options: StoreOptions,
+    epoch: number,
+    previousEpoch: EpochLink | undefined,
+    health: DiskHealth,
+  ) {
+    this.#options = options;
+    this.epoch = epoch;
+    this.health = health;
+    this.#own = new OwnLog({
+      origin: options.origin,
+      epoch,
+      previousEpoch,
+      clock: options.clock,
+      segmentBytesMax: options.segmentBytesMax,
+      segmentAgeMsMax: options.segmentAgeMsMax,
+      sign: (bytes) => options.sign(bytes),
+      makeSegment: (record) => this.#add(record),
+      chooseOwners: (id) => options.chooseOwners(id),
+      onDiskFull: (error) => {
+        if (error && !this.diskFull) options.log('error', error.message);
+        if (!error && this.diskFull) options.log('info', 'the disk has room again');
+        this.diskFull = error;
+      },
+    });
+  }
+
+  get origin(): string {
+    return this.#options.origin;
+  }
+
+  get sealedSeq(): number {
+    return this.#own.sealedSeq;
+  }
+
+  get openSegment(): Segment | undefined {
+    return this.#own.openSegment;
+  }
+
+  /** Where each source of this peer stands according to its own batches on disk (I3). */
+  position(source: string): string | undefined {
+    return this.#positions.get(source);
+  }
+
+  segments(): IterableIterator<Segment> {
+    return this.#segments.values();
+  }
+
+  segment(id: SegmentId): Segment | undefined {
+    return this.#segments.get(segmentName(id));
+  }
+
+  /** Seals a batch of this peer. Throws LV_DATA_UNSAFE once the disk has failed. */
+  seal(packed: PackedBatch, sources: readonly SourcePosition[]): SealedBatch {
+    if (this.health.failure) throw this.health.failure;
+    const sealed = this.#own.seal(packed, sources);
+    sealed.written.then(
+      () => {
+        this.#count(sealed.frameBytes, sealed.entries, sealed.rawBytes);
+        for (const { source, position } of sources) this.#positions.set(source, position);
+      },
+      () => undefined,
+    );
+    return sealed;
+  }
+
+  rollSegment(): void {
+    this.#own.roll();
+  }
+
+  /**
+   * Keeps a batch of another origin: verifies it in full, checks that it continues its segment, and resolves with its
+   * place once it is on disk (I4). A batch that is here already is no error.
+   * Rejects with LV_FRAME_CORRUPT, LV_BATCH_CONFLICT (I1), LV_PROTOCOL (not the next one), LV_DISK_FULL, LV_DATA_UNSAFE.
+   */
+  async appendReplica(frame: Buffer): Promise<{ id: SegmentId; seq: number }> {
+    const { header, headerHash } = verifyFrame(frame);
+    const id = { origin: header.origin, epoch: header.epoch, index: header.segment };
+    const done = { id, seq: header.seq };
+    if (header.origin === this.origin) {
+      throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
+    }
+    let segment = this.segment(id);
+    if (!segment) {
+      if (header.owners.length === 0) {
+        throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is not the first of its segment`);
+      }
+      segment = this.#add(emptyRecord(id));
+    }
+    const known = segment.entry(header.seq);
+    if (known) return this.#sameBatch(known.headerHash, headerHash, header, done);
+    const { accepted } = segment;
+    if (accepted && header.seq <= accepted.seq) {
+      if (header.seq === accepted.seq) this.#sameBatch(accepted.headerHash, headerHash, header, done);
+      throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is being written or is a hole`);
+    }
+    if (accepted ? header.seq !== accepted.seq + 1 : header.owners.length === 0) {
+      throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
+    }
+    if (accepted && !accepted.headerHash.equals(header.previousHash)) {
+      throw this.#conflict(`${batchName(header)} does not continue the chain that is stored here`);
+    }
+    const headerBytes = frame.readUInt32LE(4);
+    await segment.append({ header, headerHash, headerBytes, parts: [frame] });
+    let entries = 0;
+    let rawBytes = 0;
+    for (const part of header.streams) {
+      entries += part.entries;
+      rawBytes += part.linesBytes;
+    }
+    this.#count(frame.length, entries, rawBytes);
+    return done;
+  }
+
+  #sameBatch<T>(
+    known: Buffer,
+    offered: Buffer,
+    id: { origin: string; epoch: number; seq: number },
+    done: T,
+  ): T {
+    if (known.equals(offered)) return done;
+    throw this.#conflict(`batch ${batchName(id)} exists with two different contents`);
+  }
+
+  #conflict(message: string): LogvineError {
+    if (this.conflicts.length < 100 && !this.conflicts.includes(message)) this.conflicts.push(message);
+    this.#options.log('error', message);
+    return new LogvineError('LV_BATCH_CONFLICT', message);
+  }
+
+  /** A whole frame, verified; undefined when it is not here or proves rotten, which quarantines it (I6). */
+  async readFrame(id: SegmentId, seq: number): Promise<Buffer | undefined> {
+    const segment = this.segment(id);
+    const entry = segment?.entry(seq);
+    if (!segment || !entry) return undefined;
+    try {
+      const frame = await segment.readFrame(entry);
+      verifyFrame(frame);
+      return frame;
+    } catch {
+      this.quarantine(segment, entry);
+      return undefined;
+    }
+  }
+
+  /** Rot was found in a batch: it is no longer held here until healed. */
+  quarantine(segment: Segment, entry: BatchEntry): void {
+    this.#options.log(
+      'error',
+      `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
+    );
+    segment.quarantine(entry);
+    this.totals.batches--;
+    this.totals.entries -= entry.entries;
+    this.totals.rawBytes -= entry.rawBytes;
+  }
+
+  #add(record: SegmentRecord): Segment {
+    const path = segmentPath(this.#options.directory, record.id);
+    const segment = new Segment({ record, path, disk: this.#options.disk, health: this.health });
+    this.#segments.set(segmentName(record.id), segment);
+    this.totals.segments++;
+    for (const batch of record.batches) this.#count(batch.frameBytes, batch.entries, batch.rawBytes);
+    return segment;
+  }
+
+  #count(frameBytes: number, entries: number, rawBytes: number): void {
+    this.totals.batches++;
+    this.totals.entries += entries;
+    this.totals.rawBytes += rawBytes;
+    this.totals.storedBytes += frameBytes;
+  }
+
+  /** Finishes what is being written and leaves a catalog from which the next start needs to read no segment. */
+  async close(): Promise<void> {
+    await this.#own.close();
+    for (const segment of this.#segments.values()) {
+      await segment.close();
+      if (segment.record.fileBytes > 0) await this.#options.catalog.put(segment.record);
+    }
+    await this.#options.catalog.close();
+  }
+}
+
+function segmentPath(directory: string, id: SegmentId): string {
+  return `${directory}/segments/${id.origin}/${id.epoch}-${id.index}.seg`;
+}
+
+function bySegment(a: SegmentRecord, b: SegmentRecord): number {
+  return a.id.epoch - b.id.epoch || a.id.index - b.id.index;
+}
+
+async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]> {
+  const { directory, disk } = options;
+  const records: SegmentRecord[] = [];
+  const origins = new Set([options.origin, ...(await disk.list(`${directory}/segments`))]);
+  for (const origin of origins) {
+    if (!/^[1-9A-HJ-NP-Za-km-z]{40,64}$/.test(origin)) continue;
+    await disk.makeDirectory(`${directory}/segments/${origin}`);
+    const ids: SegmentId[] = [];
+    for (const name of await disk.list(`${directory}/segments/${origin}`)) {
+      const match = /^(\d+)-(\d+)\.seg$/.exec(name);
+      if (match) ids.push({ origin, epoch: Number(match[1]), index: Number(match[2]) });
+    }
+    ids.sort((a, b) => a.epoch - b.epoch || a.index - b.index);
+    for (const id of ids) {
+      records.push(await recoverOne(options, id));
+    }
+  }
+  return records;
+}
+
+/** From the catalog when it is right, else from the file; a torn tail is cut off. */
+async function recoverOne(options: StoreOptions, id: SegmentId): Promise<SegmentRecord> {
+  const { disk, catalog, log } = options;
+  const path = segmentPath(options.directory, id);
+  const size = (await disk.stat(path))?.size ?? 0;
+  const remembered = await catalog.get(id);
+  if (remembered && remembered.fileBytes === size && size > 0) return remembered;
+  const file = await disk.open(path, 'write');
+  try {
+    const record = await recoverSegment(file, id, { payloads: true });
+    if (record.fileBytes < size) {
+      log('warn', `${path}: cut a torn tail of ${size - record.fileBytes} bytes`);
+      await file.truncate(record.fileBytes);
+    }
+    for (const { offset, bytes } of record.quarantined) {
+      log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
+    }
+    await file.sync();
+    if (record.fileBytes > 0) await catalog.put(record);
+    return record;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,126 @@
+import { Worker, type Transferable } from 'node:worker_threads';
+import { LogvineError } from '../errors.ts';
+
+/**
+ *   main thread                              worker threads (one task at a time each)
+ *   ───────────                              ──────────────
+ *   run(task) ── queue ──► postMessage ────► handlers[task.kind](task)
+ *   promise  ◄───────────  { value } | { error } ◄─┘
+ *
+ * Tasks are whole batches of work (a batch to pack, some batches to scan), so that a message is rare beside its work.
+ */
+export interface TaskMap {
+  [kind: string]: { request: object; response: unknown };
+}
+
+interface Task {
+  readonly kind: string;
+  readonly request: object;
+  readonly transfer: readonly Transferable[];
+  readonly signal: AbortSignal | undefined;
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+export interface WorkerAnswer {
+  readonly value?: unknown;
+  readonly error?: { code: string | undefined; message: string };
+}
+
+export class WorkerPool<Tasks extends TaskMap> {
+  readonly #entry: URL;
+  readonly #data: unknown;
+  readonly #idle: Worker[] = [];
+  readonly #busy = new Map<Worker, Task>();
+  readonly #queues: [Task[], Task[]] = [[], []];
+  readonly #count: number;
+  #closed = false;
+
+  /** `entry` is the worker's module; `data` reaches it as `workerData`. */
+  constructor(options: { entry: URL; count: number; data: unknown }) {
+    this.#entry = options.entry;
+    this.#data = options.data;
+    this.#count = options.count;
+    for (let i = 0; i < options.count; i++) this.#spawn();
+  }
+
+  get size(): number {
+    return this.#count;
+  }
+
+  /**
+   * Runs one task. 'write' goes before 'read', so that queries never hold back what is to be made durable. Rejects with
+   * what the handler threw, or LV_CLOSED; a task whose signal fires before it began rejects with the signal's reason.
+   */
+  run<Kind extends keyof Tasks & string>(
+    kind: Kind,
+    request: Tasks[Kind]['request'],
+    options: { priority: 'write' | 'read'; transfer?: readonly Transferable[]; signal?: AbortSignal },
+  ): Promise<Tasks[Kind]['response']> {
+    if (this.#closed) return Promise.reject(new LogvineError('LV_CLOSED', 'the node is shutting down'));
+    return new Promise((resolve, reject) => {
+      const { transfer = [], signal } = options;
+      this.#queues[options.priority === 'write' ? 0 : 1].push({
+        kind,
+        request,
+        transfer,
+        signal,
+        resolve: resolve as (value: unknown) => void,
+        reject,
+      });
+      this.#dispatch();
+    });
+  }
+
+  #spawn(): void {
+    const worker = new Worker(this.#entry, { workerData: this.#data });
+    worker.on('message', (answer: WorkerAnswer) => {
+      const task = this.#busy.get(worker);
+      this.#busy.delete(worker);
+      this.#idle.push(worker);
+      if (answer.error) task?.reject(toError(answer.error));
+      else task?.resolve(answer.value);
+      this.#dispatch();
+    });
+    worker.on('error', (error) => {
+      // A crashed worker takes its one task with it; the pool goes on with a fresh one.
+      this.#busy.get(worker)?.reject(error instanceof Error ? error : new Error(String(error)));
+      this.#busy.delete(worker);
+      const at = this.#idle.indexOf(worker);
+      if (at >= 0) this.#idle.splice(at, 1);
+      if (!this.#closed) this.#spawn();
+      this.#dispatch();
+    });
+    worker.unref();
+    this.#idle.push(worker);
+  }
+
+  #dispatch(): void {
+    while (this.#idle.length > 0) {
+      const task = this.#queues[0].shift() ?? this.#queues[1].shift();
+      if (!task) return;
+      if (task.signal?.aborted) {
+        task.reject(task.signal.reason as Error);
+        continue;
+      }
+      const worker = this.#idle.pop()!;
+      this.#busy.set(worker, task);
+      worker.postMessage({ kind: task.kind, request: task.request }, task.transfer as Transferable[]);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const closed = new LogvineError('LV_CLOSED', 'the node is shutting down');
+    for (const queue of this.#queues) for (const task of queue.splice(0)) task.reject(closed);
+    const workers = [...this.#idle, ...this.#busy.keys()];
+    for (const task of this.#busy.values()) task.reject(closed);
+    this.#busy.clear();
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
+}
+
+function toError(error: NonNullable<WorkerAnswer['error']>): Error {
+  if (error.code?.startsWith('LV_')) return new LogvineError(error.code as 'LV_CLOSED', error.message);
+  return new Error(error.message);
+}
