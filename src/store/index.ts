@@ -4,6 +4,8 @@ export * from './errors.ts';
 export * from './host/index.ts';
 export * from './limits.ts';
 export * from './segment/index.ts';
+export * from './query/index.ts';
 export * from './store.ts';
+export * from './workers/index.ts';
 export { openCatalog } from './catalog/index.ts';
 export type { Catalog } from './catalog/index.ts';

@@ -1,6 +1,7 @@
 import {
   verifyFrame,
   batchName,
+  type BatchHeader,
   type EpochLink,
   type PackedBatch,
   type SourcePosition,
@@ -49,7 +50,7 @@ export interface StoreTotals {
  */
 export class Store {
   readonly epoch: number;
-  readonly health: DiskHealth = { failure: undefined };
+  readonly health: DiskHealth;
   /** Set while the disk is full; new batches of this peer wait meanwhile. */
   diskFull: LogvineError | undefined;
   /** I1 alarms: one batch id with two contents. */
@@ -63,7 +64,7 @@ export class Store {
   static async open(options: StoreOptions): Promise<Store> {
     const { directory, disk } = options;
     await disk.makeDirectory(`${directory}/segments`);
-    const health: DiskHealth = { failure: undefined };
+    const health: DiskHealth = { failure: undefined, version: 0 };
     const records = await recoverAll(options);
     const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
     const last = own.findLast((record) => record.batches.length > 0);
@@ -161,10 +162,16 @@ export class Store {
     const { header, headerHash } = verifyFrame(frame);
     const id = { origin: header.origin, epoch: header.epoch, index: header.segment };
     const done = { id, seq: header.seq };
+    const headerBytes = frame.readUInt32LE(4);
+    const write = { header, headerHash, headerBytes, parts: [frame] };
+    let segment = this.segment(id);
+    if (segment && segment.record.quarantined.length > 0 && (await segment.heal(write))) {
+      this.#countHeader(header, frame.length);
+      return done;
+    }
     if (header.origin === this.origin) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
-    let segment = this.segment(id);
     if (!segment) {
       if (header.owners.length === 0) {
         throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is not the first of its segment`);
@@ -184,16 +191,19 @@ export class Store {
     if (accepted && !accepted.headerHash.equals(header.previousHash)) {
       throw this.#conflict(`${batchName(header)} does not continue the chain that is stored here`);
     }
-    const headerBytes = frame.readUInt32LE(4);
-    await segment.append({ header, headerHash, headerBytes, parts: [frame] });
+    await segment.append(write);
+    this.#countHeader(header, frame.length);
+    return done;
+  }
+
+  #countHeader(header: BatchHeader, frameBytes: number): void {
     let entries = 0;
     let rawBytes = 0;
     for (const part of header.streams) {
       entries += part.entries;
       rawBytes += part.linesBytes;
     }
-    this.#count(frame.length, entries, rawBytes);
-    return done;
+    this.#count(frameBytes, entries, rawBytes);
   }
 
   #sameBatch<T>(

@@ -3,6 +3,10 @@
  * in a real node, the simulator in tests; both pass one contract suite.
  */
 
+import { LogvineError } from '../../store/errors.ts';
+import type { Clock } from '../../store/host/index.ts';
+import { withDeadline } from './deadline.ts';
+
 /** A libp2p peer id in its text form (12D3Koo…); it embeds the peer's Ed25519 public key. */
 export type PeerId = string & { readonly brand: 'PeerId' };
 
@@ -16,7 +20,7 @@ export interface Channel {
   send(message: Uint8Array): Promise<void>;
   /** The next message; undefined after the other side closed in good order. Rejects on abort or a lost connection. */
   receive(): Promise<Buffer | undefined>;
-  /** No more sends from here; idempotent, never rejects. */
+  /** No more sends from here; idempotent, never rejects. Messages that were sent before are still delivered. */
   close(): Promise<void>;
   /** Drops the channel at once; pending sends and receives reject with `reason`. Idempotent. */
   abort(reason: Error): void;
@@ -29,15 +33,23 @@ export interface TransportEvents {
 
 export interface Transport {
   readonly self: PeerId;
+  /** The clock that every deadline of this transport runs on. */
+  readonly clock: Clock;
   /** Multiaddrs that others can reach this peer at, with `/p2p/ID`. */
   addresses(): string[];
-  /** Answers every channel that a peer opens for `protocol`. A handler that throws aborts just that channel. */
+  /**
+   * Answers every channel that a peer opens for `protocol`. The channel is closed when the handler returns and aborted
+   * when it throws; neither touches another channel.
+   */
   handle(protocol: string, handler: (channel: Channel) => Promise<void>): void;
   /**
    * Opens a channel, dialling if need be. Rejects with LV_PEER_UNREACHABLE or LV_PEER_TIMEOUT.
    */
   open(peer: PeerId, protocol: string, options: { timeoutMs: number }): Promise<Channel>;
-  /** Dials an address of the form `host:port` or a multiaddr, and says who answered. Rejects as `open` does. */
+  /**
+   * Dials an address of the form `host:port` or a multiaddr, and says who answered: `self` when it is this very peer.
+   * Rejects as `open` does, and with LV_CONFIG_INVALID when `address` is malformed.
+   */
   connect(address: string, options: { timeoutMs: number }): Promise<PeerId>;
   /** Addresses to dial a peer at, learned from its member record; replaces those learned before. */
   learn(peer: PeerId, addresses: readonly string[]): void;
@@ -52,7 +64,10 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-/** Sends one request on a fresh channel and waits for one answer. */
+/**
+ * Sends one request on a fresh channel and waits for one answer. Rejects with LV_PEER_UNREACHABLE, LV_PEER_TIMEOUT
+ * (after `timeoutMs` over all), or LV_PROTOCOL when the peer closes without an answer.
+ */
 export async function request(
   transport: Transport,
   peer: PeerId,
@@ -60,5 +75,28 @@ export async function request(
   message: Uint8Array,
   timeoutMs: number,
 ): Promise<Buffer> {
-  throw new Error(`to be written: ${transport.self} ${peer} ${protocol} ${message.length} ${timeoutMs}`);
+  const startedMs = transport.clock.monotonicMs();
+  const channel = await transport.open(peer, protocol, { timeoutMs });
+  const leftMs = Math.max(1, timeoutMs - (transport.clock.monotonicMs() - startedMs));
+  const late = () => new LogvineError('LV_PEER_TIMEOUT', `${peer}: no answer within ${timeoutMs} ms`);
+  try {
+    const answer = await withDeadline(transport.clock, leftMs, late, async () => {
+      await channel.send(message);
+      return channel.receive();
+    });
+    if (answer === undefined) {
+      throw new LogvineError('LV_PROTOCOL', `${peer} closed ${protocol} without an answer`);
+    }
+    void channel.close();
+    return answer;
+  } catch (error) {
+    channel.abort(error as Error);
+    throw error;
+  }
 }
+
+export { withDeadline } from './deadline.ts';
+export { keysFromSeed, parsePeerId, type PeerKeys } from './keys.ts';
+export { createLibp2pTransport } from './libp2p.ts';
+export type { Libp2pTransportOptions, TransportLog } from './libp2p-node.ts';
+export { deriveMeshKeys, SECRET_BYTES } from './secret.ts';

@@ -19,6 +19,8 @@ export interface RawBlock {
   /** Structured metadata for every line of the block (a piece of an overlong line, a gap record). */
   readonly metadata?: Metadata;
   readonly position?: SourcePosition;
+  /** Zone of times that name none, where it is not the node's. */
+  readonly timeZone?: string;
 }
 
 /** Entries that arrived with their own times (pushes). */
@@ -46,6 +48,10 @@ export interface InputStatus {
   readonly sizeBytes: number;
   readonly readBytes: number;
   readonly durableBytes: number;
+  /** Places where bytes could not be read before they were gone; each left a gap record among the lines. */
+  readonly gaps?: number;
+  /** How many bytes those were, as far as it is known. */
+  readonly gapBytes?: number;
   /** Why the input is not being read, when it is not. */
   readonly problem?: string;
 }
@@ -58,3 +64,10 @@ export interface Input {
   /** Stops reading; resolves once no further `write` will happen. */
   close(): Promise<void>;
 }
+
+export { fileLabels, withServiceName } from './labels.ts';
+export { systemTailDisk, type TailDisk } from './files.ts';
+export { TAIL_LIMITS, type TailLimits } from './limits.ts';
+export { startStdin, type StdinOptions } from './stdin.ts';
+export { startTail, type TailOptions, type TailTotals } from './tail.ts';
+export type { TailLog, TailSource } from './tail-sources.ts';

@@ -1,19 +1,86 @@
 import type { Labels, Metadata } from '../batch/index.ts';
-import type { LineFilter } from './rows.ts';
+import {
+  compileMatchers,
+  compilePipeline,
+  leadingLineFilters,
+  neededLiterals,
+  parseLogQuery,
+  type CompiledAlternative,
+  type CompiledRegex,
+} from '../logql/index.ts';
+import type { LineFilter, LineTest } from './rows.ts';
 
-/** A log query ready to run over lines: made from LogQL text, once in each worker. */
+/** A log query ready to run over lines: made from LogQL text, once in each thread. */
 export interface CompiledQuery {
   matchesStream(labels: Labels): boolean;
-  /** Line filters that stand before any stage that changes the line. */
+  /** Line filters that see the line as it is stored. */
   readonly lineFilters: readonly LineFilter[];
-  /** And-ed groups of or-ed literals that a matching line contains; only those long enough to prune by. */
+  /** And-ed groups of or-ed literals that a matching line contains (in any case of ASCII letters), to prune by. */
   readonly neededLiterals: readonly (readonly Buffer[])[];
-  /** The stages after the leading line filters; undefined when there are none. */
-  readonly process?: (
-    line: Uint8Array,
-    labels: Labels,
-    metadata: Metadata,
-    ms: number,
-    sub: number,
-  ) => { line: Uint8Array; labels: Labels; metadata: Metadata } | undefined;
+  /** The other stages; undefined when there are none. */
+  readonly process:
+    | ((
+        line: Uint8Array,
+        labels: Labels,
+        metadata: Metadata,
+        ms: number,
+        sub: number,
+      ) => { line: Uint8Array; labels: Labels; metadata: Metadata } | undefined)
+    | undefined;
+}
+
+/** A literal shorter than a gram of the filter cannot prune. */
+const PRUNING_BYTES_MIN = 4;
+
+/** Throws LV_QUERY_INVALID that points at the place. `nowMs` is for templates. */
+export function compileQuery(text: string, nowMs: () => number): CompiledQuery {
+  const { matchers, stages } = parseLogQuery(text);
+  const lineFilters = leadingLineFilters(stages).map(
+    ({ negated, alternatives }): LineFilter => ({ negated, anyOf: alternatives.map(testOf) }),
+  );
+  // The filter folds only ASCII: k and s have kin beyond it (the Kelvin sign, the long s), so without their case they
+  // prove nothing.
+  const needed = neededLiterals(stages)
+    .filter((group) =>
+      group.every(
+        ({ bytes, caseInsensitive }) =>
+          bytes.length >= PRUNING_BYTES_MIN && !(caseInsensitive && /[ks]/i.test(bytes.toString('latin1'))),
+      ),
+    )
+    .map((group) => group.map(({ bytes }) => bytes));
+  const pipeline = compilePipeline(stages, { nowMs, leadingFiltersDone: true });
+  return {
+    matchesStream: compileMatchers(matchers),
+    lineFilters,
+    neededLiterals: needed,
+    process: pipeline.isEmpty
+      ? undefined
+      : (line, labels, metadata, ms, sub) => {
+          const bytes = Buffer.from(line.buffer, line.byteOffset, line.byteLength);
+          if (!pipeline.process(bytes, labels, metadata, ms, sub)) return undefined;
+          const { stream, structuredMetadata, parsed } = pipeline.categories();
+          return { line: pipeline.line, labels: { ...stream, ...parsed }, metadata: structuredMetadata };
+        },
+  };
+}
+
+function testOf(alternative: CompiledAlternative): LineTest {
+  switch (alternative.kind) {
+    case 'literal':
+      return alternative;
+    case 'regex':
+      return regexTest(alternative.regex);
+    case 'pattern':
+      return { kind: 'line', test: (line) => alternative.pattern.test(line) };
+    case 'ip':
+      return { kind: 'line', test: (line) => alternative.ip.findIn(line.toString('latin1')) };
+  }
+}
+
+function regexTest(regex: CompiledRegex): LineTest {
+  const exact = regex.literals
+    .filter((group) => group.length === 1 && !group[0].caseInsensitive)
+    .map(([literal]) => Buffer.from(literal.text, 'utf8'));
+  const required = exact.length > 0 ? exact.reduce((a, b) => (b.length > a.length ? b : a)) : undefined;
+  return { kind: 'regex', testLine: (line) => regex.testLine(line), block: regex.block, required };
 }

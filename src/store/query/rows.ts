@@ -1,4 +1,4 @@
-import { isAscii } from 'node:buffer';
+import { isUtf8 } from 'node:buffer';
 import { lineStart, type Columns } from '../batch/index.ts';
 
 /** One thing that a line may contain or match. */
@@ -6,12 +6,11 @@ export type LineTest =
   | { readonly kind: 'literal'; readonly bytes: Buffer }
   | {
       readonly kind: 'regex';
-      /** Over one whole decoded line. */
-      test(line: string): boolean;
-      /** The same in multi-line form for a whole ASCII block, when there is one. */
+      testLine(line: Buffer): boolean;
+      /** Runs over a whole latin1 block and misses no line; each hit is then tested alone. */
       readonly block: RegExp | undefined;
-      /** Literals (ASCII, exact case) of which every match contains all; for a prefilter. */
-      readonly required: readonly Buffer[];
+      /** A literal (exact case) that every match contains; a prefilter. */
+      readonly required: Buffer | undefined;
     }
   | { readonly kind: 'line'; test(line: Buffer): boolean };
 
@@ -53,7 +52,7 @@ function passes(line: Buffer, filter: LineFilter): boolean {
 function lineMatches(line: Buffer, test: LineTest): boolean {
   if (test.kind === 'literal') return line.includes(test.bytes);
   if (test.kind === 'line') return test.test(line);
-  return test.required.every((literal) => line.includes(literal)) && test.test(line.toString('utf8'));
+  return (test.required === undefined || line.includes(test.required)) && test.testLine(line);
 }
 
 /** A mark for each row that the filter lets through. */
@@ -100,7 +99,7 @@ function markLiteral(columns: Columns, lines: Buffer, literal: Buffer, marks: Ui
     return;
   }
   let row = 0;
-  for (let hit = lines.indexOf(literal); hit !== -1; ) {
+  for (let hit = lines.indexOf(literal); hit !== -1;) {
     row = rowAt(ends, hit, row);
     // A literal with a newline in it can run over the end of a line.
     if (hit + literal.length <= ends[row]) {
@@ -115,48 +114,49 @@ type RegexTest = Extract<LineTest, { kind: 'regex' }>;
 
 function markRegex(columns: Columns, lines: Buffer, test: RegexTest, marks: Uint8Array): void {
   const { ends } = columns;
-  if (test.required.length > 0) {
+  const line = (row: number): Buffer => lines.subarray(lineStart(columns, row), ends[row]);
+  if (test.required) {
     // A literal that every match needs is faster to look for than the expression.
-    const longest = test.required.reduce((a, b) => (b.length > a.length ? b : a));
     const candidates = new Uint8Array(columns.count);
-    markLiteral(columns, lines, longest, candidates);
+    markLiteral(columns, lines, test.required, candidates);
     let hits = 0;
     for (let row = 0; row < candidates.length; row++) hits += candidates[row];
-    if (hits === 0) return;
-    if (hits < columns.count / 8 || !test.block) {
+    if (hits < columns.count / 4 || !test.block) {
       for (let row = 0; row < candidates.length; row++) {
-        if (candidates[row] === 1 && test.test(lines.toString('utf8', lineStart(columns, row), ends[row]))) {
-          marks[row] = 1;
-        }
+        if (candidates[row] === 1 && marks[row] === 0 && test.testLine(line(row))) marks[row] = 1;
       }
       return;
     }
   }
-  if (!test.block || !isAscii(lines)) {
+  if (!test.block || !isUtf8(lines) || hasInnerNewline(columns, lines)) {
     for (let row = 0; row < columns.count; row++) {
-      if (marks[row] === 0 && test.test(lines.toString('utf8', lineStart(columns, row), ends[row]))) marks[row] = 1;
+      if (marks[row] === 0 && test.testLine(line(row))) marks[row] = 1;
     }
     return;
   }
-  markBlockRegex(columns, lines.toString('latin1'), test, test.block, marks);
-}
-
-/** Over the whole of a pure ASCII block, where one-byte and UTF-8 decoding are the same. */
-function markBlockRegex(columns: Columns, text: string, test: RegexTest, block: RegExp, marks: Uint8Array): void {
-  const { ends } = columns;
+  const text = lines.toString('latin1');
+  const { block } = test;
   block.lastIndex = 0;
   let row = 0;
   for (let hit = block.exec(text); hit; hit = block.exec(text)) {
-    row = rowAt(ends, hit.index, row);
-    const start = lineStart(columns, row);
-    const end = ends[row];
-    // A class like [^a] or \s may match the newline and run on, and in a line that itself holds newlines ^ and $ match
-    // too often: there the line alone decides.
-    const plain = hit.index + hit[0].length <= end && text.indexOf('\n', start) === end;
-    if (plain || test.test(text.slice(start, end))) marks[row] = 1;
+    const end = hit.index + hit[0].length;
+    // A match may run over line ends: every line it touches is a candidate.
+    for (row = rowAt(ends, hit.index, row); ; row++) {
+      if (marks[row] === 0 && test.testLine(line(row))) marks[row] = 1;
+      if (row + 1 >= columns.count || ends[row] >= end) break;
+    }
     if (row + 1 >= columns.count) break;
-    block.lastIndex = end + 1;
+    block.lastIndex = Math.max(ends[row], hit.index + 1);
   }
+}
+
+/** Only pushed lines may hold newlines; then there are more of them than rows. */
+function hasInnerNewline(columns: Columns, lines: Buffer): boolean {
+  let row = 0;
+  for (let at = lines.indexOf(10); at !== -1; at = lines.indexOf(10, at + 1)) {
+    if (at !== columns.ends[row++]) return true;
+  }
+  return false;
 }
 
 function markEach(columns: Columns, lines: Buffer, test: LineTest, marks: Uint8Array): void {

@@ -12,7 +12,6 @@ import {
 import { LogvineError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 
-
 /**
  * Entries that matched, sorted by time in the direction of the query: what holders send and coordinators merge.
  * Entries of one instant are ordered by batch id, then by their place in it, so that every peer gives the same order.
@@ -79,7 +78,9 @@ export function decodeRun(bytes: Uint8Array): EntryRun {
     if (decoded.count !== count) throw new RangeError('counts differ');
     return { ...decoded, streamIds, streams, rankIds, ranks };
   } catch (cause) {
-    throw new LogvineError('LV_PROTOCOL', `a run of entries is malformed: ${(cause as Error).message}`, { cause });
+    throw new LogvineError('LV_PROTOCOL', `a run of entries is malformed: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 
@@ -190,7 +191,11 @@ export class RunBuilder {
     const compare = (a: number, b: number): number =>
       ms[a] - ms[b] ||
       sub[a] - sub[b] ||
-      (rank[a] === rank[b] || ranks[rank[a]] === ranks[rank[b]] ? a - b : ranks[rank[a]] < ranks[rank[b]] ? -1 : 1);
+      (rank[a] === rank[b] || ranks[rank[a]] === ranks[rank[b]]
+        ? a - b
+        : ranks[rank[a]] < ranks[rank[b]]
+          ? -1
+          : 1);
     for (let i = 0; i < order.length; i++) {
       order[i] = i;
       if (ascending && i > 0 && compare(i - 1, i) > 0) ascending = false;

@@ -6,7 +6,6 @@ import {
   parseHeader,
   readFilter,
   readFrame,
-
   PREAMBLE_BYTES,
   type Columns,
   type Instant,
@@ -50,9 +49,8 @@ export interface ScanRequest {
 
 export interface ScanResult {
   readonly run: EntryRun | undefined;
-  /** Batches that a filter ruled out without reading their content. */
-  readonly pruned: number;
-  readonly read: number;
+  /** Batches whose content was read (the others a filter ruled out): [index into `segments`, seq]. */
+  readonly read: [number, number][];
   /** Uncompressed bytes that were searched. */
   readonly bytesScanned: number;
   /** Batches that failed their checksums: [index into `segments`, seq]. */
@@ -63,26 +61,22 @@ export interface ScanResult {
 export function scanBatches(request: ScanRequest, query: CompiledQuery, reader: DiskReader): ScanResult {
   const builder = new RunBuilder();
   const literals = query.neededLiterals.map((group) => group.map(gramsOf));
-  let pruned = 0;
-  let read = 0;
+  const read: [number, number][] = [];
   let bytesScanned = 0;
   const failed: [number, number][] = [];
   for (const [index, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
       try {
-        if (literals.length > 0 && !mayMatch(segment.path, batch, literals, reader)) {
-          pruned++;
-          continue;
-        }
+        if (literals.length > 0 && !mayMatch(segment.path, batch, literals, reader)) continue;
         bytesScanned += scanBatch(request, query, segment, batch, reader, builder);
-        read++;
+        read.push([index, batch.seq]);
       } catch {
         failed.push([index, batch.seq]);
       }
     }
   }
   const order = builder.sorted(request.descending).subarray(0, request.limit);
-  return { run: order.length > 0 ? builder.finish(order) : undefined, pruned, read, bytesScanned, failed };
+  return { run: order.length > 0 ? builder.finish(order) : undefined, read, bytesScanned, failed };
 }
 
 type BatchToScan = SegmentScan['batches'][number];
@@ -147,8 +141,14 @@ export function scanColumns(
     }
     const entry = query.process(line, labels, columns.metadata[metadataIds[row]], at, sub[row]);
     if (entry) {
-      builder.add(at, sub[row], builder.stream(entry.labels), rank, builder.metadata(entry.metadata), entry.line);
+      builder.add(
+        at,
+        sub[row],
+        builder.stream(entry.labels),
+        rank,
+        builder.metadata(entry.metadata),
+        entry.line,
+      );
     }
   }
 }
-

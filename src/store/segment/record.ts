@@ -1,4 +1,11 @@
-import { ByteReader, ByteWriter, compareInstants, type BatchHeader, type Instant, type Labels } from '../batch/index.ts';
+import {
+  ByteReader,
+  ByteWriter,
+  compareInstants,
+  type BatchHeader,
+  type Instant,
+  type Labels,
+} from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
 
 export interface SegmentId {

@@ -18,9 +18,12 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-/** What every segment of a data directory shares: after one failed fsync nothing more is acknowledged (I7). */
+/** What every segment of a data directory shares. */
 export interface DiskHealth {
+  /** After one failed fsync nothing more is acknowledged (I7). */
   failure: LogvineError | undefined;
+  /** Counts changes to what is held, so that inventories can say what is new. */
+  version: number;
 }
 
 /**
@@ -30,6 +33,8 @@ export interface DiskHealth {
 export class Segment {
   readonly record: SegmentRecord;
   readonly path: string;
+  /** The value of the shared version when this segment last changed. */
+  version: number;
   readonly #disk: Disk;
   readonly #health: DiskHealth;
   #file: DiskFile | undefined;
@@ -43,6 +48,7 @@ export class Segment {
     this.path = options.path;
     this.#disk = options.disk;
     this.#health = options.health;
+    this.version = ++options.health.version;
     this.#resetAccepted();
   }
 
@@ -162,6 +168,36 @@ export class Segment {
       offset += bytes;
     }
     this.record.fileBytes = offset;
+    this.version = ++this.#health.version;
+  }
+
+  /**
+   * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
+   * exactly what stood there. False when the frame is not the first one missing from a quarantined range.
+   */
+  async heal(frame: FrameToWrite): Promise<boolean> {
+    const { record } = this;
+    const { seq } = frame.header;
+    const before = record.batches.findLast((batch) => batch.seq < seq);
+    const offset = before ? before.offset + before.frameBytes : 0;
+    const range = record.quarantined.findIndex((item) => item.offset === offset);
+    const follows = before ? before.seq === seq - 1 : frame.header.owners.length > 0;
+    let bytes = 0;
+    for (const part of frame.parts) bytes += part.length;
+    if (range < 0 || !follows || bytes > record.quarantined[range].bytes || this.entry(seq)) return false;
+    const file = await this.#openForWriting();
+    try {
+      await file.write(offset, frame.parts);
+      await file.sync();
+    } catch (cause) {
+      throw this.#fail(cause);
+    }
+    const rest = record.quarantined[range].bytes - bytes;
+    record.quarantined.splice(range, 1, ...(rest > 0 ? [{ offset: offset + bytes, bytes: rest }] : []));
+    const { header, headerHash, headerBytes } = frame;
+    addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash });
+    this.version = ++this.#health.version;
+    return true;
   }
 
   #fail(cause: unknown): LogvineError {
@@ -204,7 +240,15 @@ export class Segment {
     const at = this.record.batches.indexOf(entry);
     if (at < 0) return;
     this.record.batches.splice(at, 1);
-    this.record.quarantined.push({ offset: entry.offset, bytes: entry.frameBytes });
+    const { quarantined } = this.record;
+    quarantined.push({ offset: entry.offset, bytes: entry.frameBytes });
+    quarantined.sort((a, b) => a.offset - b.offset);
+    for (let i = quarantined.length - 1; i > 0; i--) {
+      const before = quarantined[i - 1];
+      if (before.offset + before.bytes !== quarantined[i].offset) continue;
+      quarantined.splice(i - 1, 2, { offset: before.offset, bytes: before.bytes + quarantined[i].bytes });
+    }
+    this.version = ++this.#health.version;
   }
 
   /** Waits for what is being written and lets go of the file. */

@@ -1,0 +1,213 @@
+import { LogvineError, messageOf } from '../../store/index.ts';
+import {
+  withDeadline,
+  type Channel,
+  type PeerId,
+  type Transport,
+  type TransportLog,
+} from '../transport/index.ts';
+import { BOUNDS } from './constants.ts';
+import {
+  encodeMessage,
+  parseRequest,
+  type Answer,
+  type Request,
+  type StateRow,
+  type Update,
+} from './messages.ts';
+import type { News } from './news.ts';
+import { PingChannels } from './pings.ts';
+import { askForState, answerWithState, type StateHost } from './sync.ts';
+
+/** Opaque bytes of another component that travel with membership: watermarks. */
+export interface Attachment {
+  /** Rides on the next ping or ack; at most 2 KiB. */
+  digest(): Buffer | undefined;
+  onDigest(from: PeerId, bytes: Buffer): void;
+  /** Goes with push-pull; at most 4 MiB. */
+  fullState(): Buffer;
+  onFullState(from: PeerId, bytes: Buffer): void;
+}
+
+interface Riders {
+  updates: Update[];
+  digest?: string | undefined;
+}
+
+/** The conversation of two peers: pings, pings on behalf of others, and push-pull; both sides of each. */
+export class Exchange implements StateHost {
+  readonly transport: Transport;
+  readonly #news: News;
+  readonly #log: TransportLog;
+  readonly #relayTimeoutMs: number;
+  readonly #pings: PingChannels;
+  readonly #heard = new Map<PeerId, number>();
+  readonly #syncing = new Set<PeerId>();
+  #attachment: Attachment | undefined;
+  #relaying = 0;
+  #answering = 0;
+  #closed = false;
+
+  constructor(transport: Transport, news: News, log: TransportLog, relayTimeoutMs: number) {
+    this.transport = transport;
+    this.#news = news;
+    this.#log = log;
+    this.#relayTimeoutMs = relayTimeoutMs;
+    this.#pings = new PingChannels(transport);
+  }
+
+  attach(attachment: Attachment): void {
+    this.#attachment = attachment;
+  }
+
+  lastHeardMs(peer: PeerId): number | undefined {
+    return this.#heard.get(peer);
+  }
+
+  /** No more pings to `peer`: it is no longer live. */
+  hangUp(peer: PeerId): void {
+    this.#pings.forget(peer);
+  }
+
+  forget(peer: PeerId): void {
+    this.#heard.delete(peer);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#pings.close();
+  }
+
+  // What rides on messages.
+
+  #ridersFor(peer: PeerId): Riders {
+    const updates = this.#news.updatesFor(peer);
+    const digest = this.#guard('digest', () => this.#attachment?.digest());
+    if (digest === undefined) return { updates };
+    if (digest.length > BOUNDS.digestBytes) {
+      this.#log.warn({ bytes: digest.length }, 'a digest exceeds its bound and is not sent');
+      return { updates };
+    }
+    return { updates, digest: digest.toString('base64') };
+  }
+
+  #hear(from: PeerId, riders?: Riders): void {
+    this.#heard.set(from, this.transport.clock.monotonicMs());
+    for (const update of riders?.updates ?? []) this.#news.apply(update);
+    const digest = riders?.digest;
+    if (digest !== undefined) {
+      this.#guard('onDigest', () => this.#attachment?.onDigest(from, Buffer.from(digest, 'base64')));
+    }
+  }
+
+  /** The attached component's trouble must not make this peer or another look dead. */
+  #guard<Result>(what: string, run: () => Result): Result | undefined {
+    try {
+      return run();
+    } catch (error) {
+      this.#log.warn({ what, error: messageOf(error) }, 'an attached component failed');
+      return undefined;
+    }
+  }
+
+  // Asking.
+
+  async ping(peer: PeerId, timeoutMs: number): Promise<void> {
+    const riders = this.#ridersFor(peer);
+    const answer = await this.#pings.ask(peer, (seq) => ({ kind: 'ping', seq, ...riders }), timeoutMs);
+    if (answer.kind === 'ack') this.#hear(peer, answer);
+  }
+
+  async pingThrough(helper: PeerId, target: PeerId, timeoutMs: number): Promise<boolean> {
+    const answer = await this.#pings.ask(helper, (seq) => ({ kind: 'ping-req', seq, target }), timeoutMs);
+    this.#hear(helper);
+    return answer.kind === 'ack';
+  }
+
+  /** Push-pull with `peer`; true when there was one, false when one is under way already. */
+  async sync(peer: PeerId): Promise<boolean> {
+    if (this.#closed || peer === this.transport.self || this.#syncing.has(peer)) return false;
+    this.#syncing.add(peer);
+    try {
+      await askForState(this, peer);
+      return true;
+    } finally {
+      this.#syncing.delete(peer);
+    }
+  }
+
+  // Answering.
+
+  async answer(channel: Channel): Promise<void> {
+    for (;;) {
+      const message = await channel.receive();
+      if (message === undefined || this.#closed) return;
+      const request = parseRequest(message);
+      if (request.kind === 'sync') return this.#answerSync(channel, request.members);
+      if (request.kind === 'ping') await this.#answerPing(channel, request);
+      else void this.#relay(channel, request.seq, request.target);
+    }
+  }
+
+  async #answerPing(channel: Channel, ping: Extract<Request, { kind: 'ping' }>): Promise<void> {
+    const { peer } = channel;
+    this.#hear(peer, ping);
+    await channel.send(encodeMessage({ kind: 'ack', seq: ping.seq, ...this.#ridersFor(peer) }));
+    const known = this.#news.table.get(peer) && !this.#news.table.presumed(peer);
+    if (known) return;
+    // It knows this peer from before a restart.
+    this.sync(peer).catch((error: unknown) =>
+      this.#log.debug({ peer, error: messageOf(error) }, 'push-pull failed'),
+    );
+  }
+
+  async #relay(channel: Channel, seq: number, target: PeerId): Promise<void> {
+    let answered = false;
+    if (this.#relaying < BOUNDS.relayedPings && this.#news.table.get(target)) {
+      this.#relaying++;
+      try {
+        await this.ping(target, this.#relayTimeoutMs);
+        answered = true;
+      } catch {
+        // The target is silent here too: that is what a nack says.
+      } finally {
+        this.#relaying--;
+      }
+    }
+    const answer: Answer = answered ? { kind: 'ack', seq, updates: [] } : { kind: 'nack', seq };
+    await channel.send(encodeMessage(answer)).catch(() => undefined);
+  }
+
+  async #answerSync(channel: Channel, rows: readonly StateRow[]): Promise<void> {
+    if (this.#answering >= BOUNDS.syncsAnsweredAtOnce) {
+      throw new LogvineError('LV_OVERLOADED', 'Too many syncs at once');
+    }
+    this.#answering++;
+    try {
+      const late = () => new LogvineError('LV_PEER_TIMEOUT', `${channel.peer} did not finish a sync`);
+      const { clock } = this.transport;
+      await withDeadline(clock, BOUNDS.syncTimeoutMs, late, () => answerWithState(this, channel, rows));
+    } finally {
+      this.#answering--;
+    }
+  }
+
+  // Both sides of push-pull.
+
+  rows(): StateRow[] {
+    return this.#news.table.rows();
+  }
+
+  applyRow(row: StateRow, from: PeerId): void {
+    this.#news.applyRow(row, from);
+  }
+
+  fullState(): Buffer {
+    return this.#guard('fullState', () => this.#attachment?.fullState()) ?? Buffer.alloc(0);
+  }
+
+  onFullState(from: PeerId, bytes: Buffer): void {
+    this.#hear(from);
+    if (bytes.length > 0) this.#guard('onFullState', () => this.#attachment?.onFullState(from, bytes));
+  }
+}

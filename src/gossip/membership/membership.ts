@@ -1,0 +1,316 @@
+import { messageOf, type Clock, type Disk, LogvineError, type Random } from '../../store/index.ts';
+import { withDeadline, type PeerId, type Transport, type TransportLog } from '../transport/index.ts';
+import type { MeshView } from '../view.ts';
+import { BOUNDS, DEFAULT_TIMING, MEMBERS_TOPIC, SWIM_PROTOCOL, type MembershipTiming } from './constants.ts';
+import { Exchange, type Attachment } from './exchange.ts';
+import { LocalHealth } from './health.ts';
+import { News } from './news.ts';
+import { Prober, shuffled } from './prober.ts';
+import { RememberedMembers } from './remembered.ts';
+import { Seeds } from './seeds.ts';
+import { isLive, type Change, type Member, type MemberTable } from './table.ts';
+import { Timers } from './timers.ts';
+
+/** What this peer says of itself to the mesh. */
+export interface SelfDescription {
+  readonly zone: string;
+  readonly weight: number;
+  readonly epoch: number;
+  /** URL of the HTTP interface, or empty. */
+  readonly http: string;
+  readonly version: string;
+}
+
+export interface MembershipEvents {
+  /** A member that was unknown. */
+  joined(member: Member): void;
+  /** A member's state, epoch or description changed. */
+  changed(member: Member, previous: Member): void;
+  /** A tombstone expired. */
+  forgotten(peer: PeerId): void;
+}
+
+export interface MembershipOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly disk: Pick<Disk, 'readFile' | 'replaceFile'>;
+  /** Where members.json is kept. */
+  readonly directory: string;
+  readonly self: SelfDescription;
+  /** Addresses to find the mesh at: `host:port` or multiaddrs. */
+  readonly seeds: readonly string[];
+  readonly timing?: Partial<MembershipTiming>;
+  readonly log: TransportLog;
+}
+
+/** Who is in the mesh, by SWIM with Lifeguard's refinements. ALGORITHM.md says how. */
+export interface Membership extends MeshView {
+  /** Every known member, this peer included, sorted by peer id; the same array until something changes. */
+  members(): readonly Member[];
+  member(peer: PeerId): Member | undefined;
+  alive(): Member[];
+  on(events: Partial<MembershipEvents>): void;
+  /** Attach before `start`. */
+  attach(attachment: Attachment): void;
+  /** Monotonic time at which `peer` was last heard from directly; undefined when it never was in this run. */
+  lastHeardMs(peer: PeerId): number | undefined;
+  /** Lifeguard's local health: 0 is healthy, up to 7. */
+  healthScore(): number;
+  /** Changes what this peer says of itself. */
+  update(changes: Partial<Omit<SelfDescription, 'epoch'>>): void;
+  start(): void;
+  /** Tells the mesh that this peer leaves for good. Resolves when it is told, or after 2 s. Then `close`. */
+  leave(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Loads what the last run remembered. Nothing is sent before `start`. */
+export async function createMembership(options: MembershipOptions): Promise<Membership> {
+  const swim = new Swim(options);
+  await swim.load();
+  return swim;
+}
+
+class Swim implements Membership {
+  readonly self: PeerId;
+  readonly #options: MembershipOptions;
+  readonly #timing: MembershipTiming;
+  readonly #timers: Timers;
+  readonly #health = new LocalHealth();
+  readonly #listeners: Partial<MembershipEvents>[] = [];
+  readonly #news: News;
+  readonly #table: MemberTable;
+  readonly #exchange: Exchange;
+  readonly #prober: Prober;
+  readonly #remembered: RememberedMembers;
+  #seeds: Seeds | undefined;
+  #announced = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: MembershipOptions) {
+    const { transport, clock, random, log } = options;
+    this.#options = options;
+    this.self = transport.self;
+    this.#timing = { ...DEFAULT_TIMING, ...options.timing };
+    this.#timers = new Timers(clock);
+    this.#news = new News({
+      transport,
+      clock,
+      timing: this.#timing,
+      health: this.#health,
+      log,
+      self: options.self,
+      changed: (change) => this.#changed(change),
+      lastHeardMs: (peer) => this.lastHeardMs(peer),
+    });
+    this.#table = this.#news.table;
+    this.#exchange = new Exchange(transport, this.#news, log, this.#timing.probeTimeoutMs);
+    this.#prober = new Prober(clock, random, this.#timing, this.#health, {
+      targets: () => this.#news.livePeers(),
+      ping: (peer, timeoutMs) => this.#exchange.ping(peer, timeoutMs),
+      pingThrough: (helper, target, timeoutMs) => this.#exchange.pingThrough(helper, target, timeoutMs),
+      accusation: (target) => this.#news.accusation(target),
+    });
+    this.#remembered = new RememberedMembers({
+      directory: options.directory,
+      disk: options.disk,
+      clock,
+      intervalMs: this.#timing.saveIntervalMs,
+      current: () => this.#toSave(),
+      failed: (error) => log.warn({ error: messageOf(error) }, 'members.json'),
+    });
+  }
+
+  async load(): Promise<void> {
+    const nowMs = this.#options.clock.nowMs();
+    for (const { record, state, sinceMs } of await this.#remembered.load()) {
+      this.#news.restore(record, state, Math.max(0, nowMs - sinceMs));
+    }
+  }
+
+  start(): void {
+    const { transport, random, seeds, log } = this.#options;
+    transport.handle(SWIM_PROTOCOL, (channel) => this.#exchange.answer(channel));
+    transport.subscribe(MEMBERS_TOPIC, (from, message) => {
+      if (!this.#timers.closed) this.#news.onTopic(from, message);
+    });
+    this.#seeds = new Seeds(transport, random, seeds, {
+      isLive: (peer) => isLive(this.#table.get(peer)?.state ?? 'gone'),
+      join: (peer) => this.#sync(peer),
+      failed: (seed, error) => log.debug({ seed, error: messageOf(error) }, 'seed not reached'),
+    });
+    this.#prober.start();
+    this.#timers.after(this.#syncDelayMs(), () => this.#syncRound());
+    this.#timers.after(0, () => this.#reviveRound());
+    this.#timers.after(this.#sweepMs(), () => this.#sweep());
+  }
+
+  members(): readonly Member[] {
+    return this.#table.members();
+  }
+
+  member(peer: PeerId): Member | undefined {
+    return this.#table.get(peer);
+  }
+
+  alive(): Member[] {
+    return this.#table.members().filter(({ state }) => state === 'alive');
+  }
+
+  on(events: Partial<MembershipEvents>): void {
+    this.#listeners.push(events);
+  }
+
+  attach(attachment: Attachment): void {
+    this.#exchange.attach(attachment);
+  }
+
+  lastHeardMs(peer: PeerId): number | undefined {
+    return this.#exchange.lastHeardMs(peer);
+  }
+
+  healthScore(): number {
+    return this.#health.score;
+  }
+
+  update(changes: Partial<Omit<SelfDescription, 'epoch'>>): void {
+    this.#news.restate(changes);
+  }
+
+  #changed({ member, previous }: Change): void {
+    if (!isLive(member.state)) this.#exchange.hangUp(member.peer);
+    this.#remembered.changed();
+    this.#emit((listener) => {
+      if (previous) listener.changed?.(member, previous);
+      else listener.joined?.(member);
+    });
+  }
+
+  /** A listener that throws must not stop the news from being weighed to its end. */
+  #emit(tell: (listener: Partial<MembershipEvents>) => void): void {
+    for (const listener of this.#listeners) {
+      try {
+        tell(listener);
+      } catch (error) {
+        this.#options.log.warn({ error: messageOf(error) }, 'a membership listener failed');
+      }
+    }
+  }
+
+  // Push-pull rounds.
+
+  async #sync(peer: PeerId): Promise<void> {
+    if ((await this.#exchange.sync(peer)) && !this.#announced) {
+      this.#announced = true;
+      // Whoever has just joined may not be subscribed yet where it matters: it says three times that it is here.
+      for (const delayMs of [0, 1_000, 3_000]) this.#timers.after(delayMs, () => this.#news.announce());
+    }
+  }
+
+  async #trySync(peer: PeerId): Promise<void> {
+    try {
+      await this.#sync(peer);
+    } catch (error) {
+      this.#options.log.debug({ peer, error: messageOf(error) }, 'push-pull failed');
+    }
+  }
+
+  /** Each wait is drawn from three quarters to five quarters of its mean, so that nodes do not fall into step. */
+  #jittered(ms: number): number {
+    return ms * (0.75 + this.#options.random.unit() / 2);
+  }
+
+  #syncDelayMs(): number {
+    const members = this.#table.live;
+    const scale = members > 32 ? Math.ceil(Math.log2(members) - 5) + 1 : Math.max(1 / 6, members / 32);
+    return this.#jittered(this.#timing.syncIntervalMs * scale);
+  }
+
+  #syncRound(): void {
+    const [peer] = shuffled(this.#news.livePeers(), this.#options.random);
+    if (peer !== undefined) void this.#trySync(peer);
+    this.#timers.after(this.#syncDelayMs(), () => this.#syncRound());
+  }
+
+  /** Silent members are tried again for as long as they are remembered: so a healed partition grows together. */
+  #reviveRound(): void {
+    const silent = this.#table.members().filter(({ state }) => state === 'dead' || state === 'gone');
+    const isolated = this.#table.live === 1;
+    const chosen = shuffled(silent, this.#options.random).slice(0, isolated ? BOUNDS.reviveIsolatedPeers : 1);
+    for (const { peer } of chosen) void this.#trySync(peer);
+    const delayMs = isolated ? BOUNDS.reviveIsolatedMs : BOUNDS.reviveMs;
+    this.#timers.after(this.#jittered(delayMs), () => this.#reviveRound());
+  }
+
+  // Dead becomes gone, tombstones expire.
+
+  #sweepMs(): number {
+    return Math.min(10_000, this.#timing.goneAfterMs / 4);
+  }
+
+  #sweep(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const { peer, state, stateSinceMs } of this.#table.members()) {
+      const ageMs = nowMs - stateSinceMs;
+      if (state === 'dead' && ageMs >= this.#timing.goneAfterMs) this.#news.setGone(peer);
+      const tombstone = (state === 'left' && peer !== this.self) || state === 'gone';
+      if (tombstone && ageMs >= this.#timing.tombstoneMs) this.#forget(peer);
+    }
+    this.#timers.after(this.#sweepMs(), () => this.#sweep());
+  }
+
+  #forget(peer: PeerId): void {
+    this.#table.forget(peer);
+    this.#exchange.forget(peer);
+    this.#remembered.changed();
+    this.#emit((listener) => listener.forgotten?.(peer));
+  }
+
+  #toSave() {
+    const { clock } = this.#options;
+    const offsetMs = clock.nowMs() - clock.monotonicMs();
+    return this.#table
+      .members()
+      .filter(({ peer }) => peer !== this.self)
+      .map(({ peer, state, stateSinceMs }) => ({
+        record: this.#table.record(peer)!,
+        state,
+        sinceMs: stateSinceMs + offsetMs,
+      }));
+  }
+
+  // Going.
+
+  async leave(): Promise<void> {
+    this.#news.restate({ left: true });
+    this.#seeds?.close();
+    this.#prober.close();
+    const { clock, random, log } = this.#options;
+    const told = shuffled(this.#news.livePeers(), random).slice(0, BOUNDS.helpers);
+    const telling = () => Promise.all(told.map((peer) => this.#trySync(peer)));
+    try {
+      await withDeadline(clock, BOUNDS.leaveTimeoutMs, toldLate, telling);
+    } catch (error) {
+      log.warn({ error: messageOf(error) }, 'leaving');
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#stop();
+    return this.#closing;
+  }
+
+  async #stop(): Promise<void> {
+    this.#timers.close();
+    this.#seeds?.close();
+    this.#prober.close();
+    this.#exchange.close();
+    this.#news.close();
+    await this.#remembered.save();
+  }
+}
+
+function toldLate(): Error {
+  return new LogvineError('LV_PEER_TIMEOUT', 'Nobody could be told in time');
+}

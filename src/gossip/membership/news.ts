@@ -1,0 +1,216 @@
+import { messageOf, type Clock } from '../../store/index.ts';
+import type { PeerId, Transport, TransportLog } from '../transport/index.ts';
+import { BOUNDS, MEMBERS_TOPIC, type MembershipTiming } from './constants.ts';
+import type { LocalHealth } from './health.ts';
+import { encodeMessage, parseTopicMessage, type Claim, type StateRow, type Update } from './messages.ts';
+import { signRecord, type MemberRecord, type UnsignedRecord } from './record.ts';
+import { Rumours } from './rumours.ts';
+import { Suspicion, suspicionSpan } from './suspicion.ts';
+import { isLive, MemberTable, type Change } from './table.ts';
+
+export interface NewsOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly timing: MembershipTiming;
+  readonly health: LocalHealth;
+  readonly log: TransportLog;
+  /** What this peer says of itself; signed here. */
+  readonly self: Omit<UnsignedRecord, 'peer' | 'addresses' | 'incarnation' | 'left'>;
+  changed(change: Change): void;
+  lastHeardMs(peer: PeerId): number | undefined;
+}
+
+/**
+ * All news about members goes through here, whichever way it came: it is weighed by the table, acted on (suspicions,
+ * refutation), and passed on (rumours, the topic).
+ */
+export class News {
+  readonly table: MemberTable;
+  readonly #options: NewsOptions;
+  readonly #transport: Transport;
+  readonly #rumours = new Rumours();
+  readonly #suspicions = new Map<PeerId, Suspicion>();
+  #own: MemberRecord;
+
+  constructor(options: NewsOptions) {
+    this.#options = options;
+    this.#transport = options.transport;
+    const peer = options.transport.self;
+    this.#own = this.#sign({
+      ...options.self,
+      peer,
+      addresses: this.#addresses(),
+      incarnation: 1,
+      left: false,
+    });
+    this.table = new MemberTable(options.clock, this.#own);
+  }
+
+  close(): void {
+    for (const suspicion of this.#suspicions.values()) suspicion.cancel();
+    this.#suspicions.clear();
+  }
+
+  // This peer's own record.
+
+  #sign(record: UnsignedRecord): MemberRecord {
+    return signRecord(record, (bytes) => this.#transport.sign(bytes));
+  }
+
+  #addresses(): string[] {
+    return this.#transport.addresses().slice(0, BOUNDS.addresses);
+  }
+
+  /** Signs a newer record of this peer and tells everybody. A peer that has left stays silent. */
+  restate(changes: Partial<Pick<UnsignedRecord, 'zone' | 'weight' | 'http' | 'version' | 'left'>>): void {
+    if (this.#own.left) return;
+    const incarnation = this.#own.incarnation + 1;
+    this.#own = this.#sign({ ...this.#own, ...changes, addresses: this.#addresses(), incarnation });
+    this.#took(this.table.setSelf(this.#own), { kind: 'record', record: this.#own });
+    this.announce();
+  }
+
+  announce(): void {
+    this.#publish({ kind: 'record', record: this.#own });
+  }
+
+  #onOwnRecord({ epoch, incarnation }: MemberRecord): void {
+    const newer =
+      epoch > this.#own.epoch || (epoch === this.#own.epoch && incarnation > this.#own.incarnation);
+    if (!newer) return;
+    this.#options.log.warn(
+      { epoch },
+      'a newer record of this very peer is about: another node runs with a copy of this data directory',
+    );
+  }
+
+  #refute({ epoch, incarnation, accuser, kind }: Claim): void {
+    if (epoch !== this.#own.epoch || incarnation !== this.#own.incarnation || this.#own.left) return;
+    this.#options.health.note(1);
+    this.#options.log.debug({ accuser, kind }, 'refuting a claim');
+    this.restate({});
+  }
+
+  // Others' news.
+
+  apply(update: Update): void {
+    if (update.kind === 'record') {
+      if (update.record.peer === this.#own.peer) return this.#onOwnRecord(update.record);
+      const change = this.table.applyRecord(update.record);
+      if (change) this.#took(change, update);
+      return;
+    }
+    if (update.subject === this.#own.peer) return this.#refute(update);
+    if (update.kind === 'suspect' && this.#suspicions.has(update.subject)) return this.#confirm(update);
+    const change = this.table.applyClaim(update);
+    if (change) this.#took(change, update);
+  }
+
+  /** Takes a row of another peer's full state: a claim in it weighs no more than that peer's own suspicion. */
+  applyRow(row: StateRow, from: PeerId): void {
+    const { record, state, ageMs } = row;
+    const { peer, epoch, incarnation } = record;
+    if (peer !== this.#own.peer) {
+      if ((state === 'left' || state === 'gone') && ageMs > this.#options.timing.tombstoneMs) return;
+      const change = this.table.adopt(row);
+      if (change) return this.#took(change, undefined);
+    }
+    this.apply({ kind: 'record', record });
+    if (state === 'alive' || state === 'left') return;
+    this.apply({ kind: 'suspect', subject: peer, epoch, incarnation, accuser: from });
+  }
+
+  /** A member that has been dead for long. */
+  setGone(peer: PeerId): void {
+    const change = this.table.setGone(peer);
+    if (change) this.#took(change, undefined);
+  }
+
+  /** Everything that follows from a change in the table. `update` is passed on to others. */
+  #took(change: Change, update: Update | undefined): void {
+    const { peer, addresses } = change.member;
+    if (peer !== this.#own.peer) this.#transport.learn(peer, addresses);
+    this.#suspicions.get(peer)?.cancel();
+    this.#suspicions.delete(peer);
+    if (update?.kind === 'suspect') this.#suspect(update);
+    if (update) this.#rumours.add(update);
+    this.#options.changed(change);
+  }
+
+  // Suspicion and conviction.
+
+  /** Binds a claim to what is known now, before a probe: a refutation in between makes it void. */
+  accusation(target: PeerId): () => void {
+    const { epoch, incarnation } = this.table.get(target)!;
+    const accuser = this.#own.peer;
+    return () => {
+      const claim: Claim = { kind: 'suspect', subject: target, epoch, incarnation, accuser };
+      const fresh = this.#suspicions.get(target)?.accusedBy(accuser) !== true;
+      this.apply(claim);
+      if (fresh && this.table.get(target)?.state === 'suspect') this.#publish(claim);
+    };
+  }
+
+  #suspect(claim: Claim): void {
+    const span = suspicionSpan(this.table.live, this.#options.timing);
+    const suspicion = new Suspicion(this.#options.clock, span, claim.accuser, {
+      expired: () => this.#convict(claim, suspicion),
+      heardSince: (startedMs) => (this.#options.lastHeardMs(claim.subject) ?? -Infinity) > startedMs,
+    });
+    this.#suspicions.set(claim.subject, suspicion);
+  }
+
+  #confirm(claim: Claim): void {
+    const held = this.table.get(claim.subject);
+    if (held?.epoch !== claim.epoch || held.incarnation !== claim.incarnation) return;
+    if (this.#suspicions.get(claim.subject)!.confirm(claim.accuser)) this.#rumours.add(claim);
+  }
+
+  #convict(claim: Claim, suspicion: Suspicion): void {
+    const verdict: Claim = { ...claim, kind: 'dead', accuser: this.#own.peer };
+    this.apply(verdict);
+    // Everybody's own timer runs too: only those who accused say it aloud.
+    if (suspicion.accusedBy(this.#own.peer)) this.#publish(verdict);
+  }
+
+  // Passing it on.
+
+  /** What rides on a message to `peer`: rumours, and what `peer` should know is said of it. */
+  updatesFor(peer: PeerId): Update[] {
+    const updates = this.#rumours.take(this.table.live);
+    const about = this.table.get(peer);
+    if (about && (about.state === 'suspect' || about.state === 'dead') && !this.table.presumed(peer)) {
+      const { epoch, incarnation } = about;
+      updates.push({ kind: 'suspect', subject: peer, epoch, incarnation, accuser: this.#own.peer });
+    }
+    return updates;
+  }
+
+  /** The topic reaches everybody in one hop; what is lost there comes with pings and push-pull. */
+  #publish(update: Update): void {
+    this.#transport.publish(MEMBERS_TOPIC, encodeMessage({ updates: [update] }));
+  }
+
+  onTopic(from: PeerId, message: Buffer): void {
+    try {
+      for (const update of parseTopicMessage(message).updates) this.apply(update);
+    } catch (error) {
+      this.#options.log.debug({ from, error: messageOf(error) }, 'a topic message was dropped');
+    }
+  }
+
+  /** Addresses and states that an earlier run remembered. */
+  restore(record: MemberRecord, state: Parameters<MemberTable['restore']>[1], ageMs: number): void {
+    if (record.peer === this.#own.peer) return;
+    this.table.restore(record, state, ageMs);
+    this.#transport.learn(record.peer, record.addresses);
+  }
+
+  livePeers(): PeerId[] {
+    const peers: PeerId[] = [];
+    for (const { peer, state } of this.table.members()) {
+      if (isLive(state) && peer !== this.#own.peer) peers.push(peer);
+    }
+    return peers;
+  }
+}

@@ -1,0 +1,75 @@
+import { join } from 'node:path';
+import { LogvineError, messageOf, type Clock, type Disk } from '../../store/index.ts';
+import { BOUNDS } from './constants.ts';
+import { encodeMessage, parseSaved, type SavedMembers } from './messages.ts';
+import { isSigned } from './record.ts';
+
+type SavedMember = SavedMembers['members'][number];
+
+/** The members of the last run, in `members.json`. A cache: without it, a node is found through its seeds. */
+export class RememberedMembers {
+  readonly #path: string;
+  readonly #disk: Pick<Disk, 'readFile' | 'replaceFile'>;
+  readonly #clock: Clock;
+  readonly #intervalMs: number;
+  readonly #current: () => SavedMember[];
+  readonly #failed: (error: unknown) => void;
+  #savedMs = -Infinity;
+  #timer: { cancel(): void } | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(options: {
+    directory: string;
+    disk: Pick<Disk, 'readFile' | 'replaceFile'>;
+    clock: Clock;
+    intervalMs: number;
+    current: () => SavedMember[];
+    failed: (error: unknown) => void;
+  }) {
+    this.#path = join(options.directory, 'members.json');
+    this.#disk = options.disk;
+    this.#clock = options.clock;
+    this.#intervalMs = options.intervalMs;
+    this.#current = options.current;
+    this.#failed = options.failed;
+  }
+
+  /** What was saved, as far as it is genuine; nothing when the file is missing or damaged. */
+  async load(): Promise<SavedMember[]> {
+    try {
+      const bytes = await this.#disk.readFile(this.#path);
+      if (bytes === undefined) return [];
+      if (bytes.length > BOUNDS.membersFileBytes)
+        throw new LogvineError('LV_PROTOCOL', 'members.json is too large');
+      return parseSaved(bytes).members.filter(({ record }) => isSigned(record));
+    } catch (error) {
+      this.#failed(`members.json is not used: ${messageOf(error)}`);
+      return [];
+    }
+  }
+
+  /** Saves soon; at most once per interval. */
+  changed(): void {
+    if (this.#timer) return;
+    const waitMs = Math.max(0, this.#savedMs + this.#intervalMs - this.#clock.monotonicMs());
+    this.#timer = this.#clock.after(waitMs, () => void this.save());
+  }
+
+  /** Saves now. Never rejects. */
+  save(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#savedMs = this.#clock.monotonicMs();
+    this.#writing = this.#write(this.#writing);
+    return this.#writing;
+  }
+
+  async #write(earlier: Promise<void>): Promise<void> {
+    await earlier;
+    try {
+      await this.#disk.replaceFile(this.#path, encodeMessage({ version: 1, members: this.#current() }));
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+}

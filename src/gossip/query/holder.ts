@@ -1,0 +1,186 @@
+import {
+  compareInstants,
+  LogvineError,
+  scanInWindows,
+  type CompiledQuery,
+  type EntryRun,
+  type Instant,
+  type Labels,
+  type ScanRequest,
+  type ScanResult,
+  type SegmentWork,
+  type Store,
+  type TimeRange,
+} from '../../store/index.ts';
+import { encodeMessage, parseMessage, segmentBounds, unionRuns } from '../repair/index.ts';
+import type { Channel } from '../transport/index.ts';
+import {
+  coverageRequest,
+  encodeStep,
+  scanRequest,
+  seriesRequest,
+  type CoverageAnswer,
+  type RemoteStep,
+  type ScanMessage,
+} from './messages.ts';
+
+/** What a peer needs to answer for its part of a query. */
+export interface HolderOptions {
+  readonly store: Store;
+  readonly parallel: number;
+  compile(query: string): CompiledQuery;
+  scan(request: ScanRequest, signal: AbortSignal): Promise<ScanResult>;
+  /** Matching lines of this peer that are in no written batch yet, sorted. The snapshot is taken in the call's turn. */
+  unsealed(
+    query: string,
+    range: TimeRange,
+    descending: boolean,
+    limit: number,
+  ): Promise<EntryRun | undefined>;
+  /** Labels of lines that are in no written batch yet. */
+  unsealedLabels(): Labels[];
+}
+
+/** What this peer holds in a range, and what it holds outside of it. */
+export function coverageOf(store: Store, from: Instant, to: Instant): CoverageAnswer {
+  const answer: CoverageAnswer = { epoch: store.epoch, writtenSeq: 0, overlapping: [], outside: [] };
+  const outside = new Map<string, CoverageAnswer['outside'][number]>();
+  for (const segment of store.segments()) {
+    const { record, id } = segment;
+    if (record.batches.length === 0) continue;
+    if (id.origin === store.origin && id.epoch === store.epoch) {
+      answer.writtenSeq = Math.max(answer.writtenSeq, segment.last!.seq);
+    }
+    const { min, max } = segmentBounds(segment);
+    const runs = segment.intervals();
+    if (compareInstants(max, from) >= 0 && compareInstants(min, to) < 0) {
+      answer.overlapping.push({ ...id, runs, min, max, owners: [...record.owners], bytes: record.fileBytes });
+      continue;
+    }
+    const key = `${id.origin}/${id.epoch}`;
+    const known = outside.get(key);
+    if (known) known.runs = unionRuns(known.runs, runs);
+    else outside.set(key, { origin: id.origin, epoch: id.epoch, runs });
+  }
+  answer.outside.push(...outside.values());
+  return answer;
+}
+
+export class Holder {
+  readonly #options: HolderOptions;
+
+  constructor(options: HolderOptions) {
+    this.#options = options;
+  }
+
+  /** Runs this peer's part of a query. Batches that are asked for and not here are named as failed. */
+  async *scan(message: ScanMessage, signal: AbortSignal): AsyncGenerator<RemoteStep> {
+    const { store, compile, scan, parallel, unsealed } = this.#options;
+    const { query, from, to, descending, limit } = message;
+    const range = { from, to };
+    const work: SegmentWork[] = [];
+    for (const { runs, ...id } of message.work) {
+      const segment = store.segment(id);
+      const absent: number[] = [];
+      for (const [first, last] of runs) {
+        for (let seq = first; seq <= last; seq++) if (!segment?.entry(seq)) absent.push(seq);
+      }
+      if (absent.length > 0) yield { kind: 'failed', failed: { ...id, seqs: absent } };
+      if (segment) work.push({ segment, runs });
+    }
+    // One turn of the event loop: no line can go from unsealed to sealed between the two.
+    let fresh: Promise<EntryRun | undefined> = Promise.resolve(undefined);
+    if (message.freshAfterSeq !== undefined) {
+      work.push(...this.#sealedSince(message.freshAfterSeq));
+      fresh = unsealed(query, range, descending, limit);
+    }
+    const compiled = compile(query);
+    const steps = scanInWindows({
+      query,
+      compiled,
+      range,
+      descending,
+      limit,
+      work,
+      unsealed: await fresh,
+      signal,
+      scan,
+      parallel,
+    });
+    for await (const step of steps) {
+      if (step.kind !== 'failed') yield step;
+      else {
+        this.#quarantine(step.id, step.seqs);
+        yield { kind: 'failed', failed: { ...step.id, seqs: step.seqs } };
+      }
+    }
+  }
+
+  #sealedSince(seq: number): SegmentWork[] {
+    const { store } = this.#options;
+    const work: SegmentWork[] = [];
+    for (const segment of store.segments()) {
+      const { origin, epoch } = segment.id;
+      const last = segment.last?.seq ?? 0;
+      if (origin === store.origin && epoch === store.epoch && last > seq) {
+        work.push({ segment, runs: [[seq + 1, last]] });
+      }
+    }
+    return work;
+  }
+
+  #quarantine(id: { origin: string; epoch: number; index: number }, seqs: readonly number[]): void {
+    const { store } = this.#options;
+    const segment = store.segment(id);
+    for (const seq of seqs) {
+      const entry = segment?.entry(seq);
+      if (segment && entry) store.quarantine(segment, entry);
+    }
+  }
+
+  /** Label sets of the streams that have entries in the range, as far as segments tell. */
+  series(from: Instant, to: Instant): Labels[] {
+    const found: Labels[] = [...this.#options.unsealedLabels()];
+    for (const segment of this.#options.store.segments()) {
+      const { min, max } = segmentBounds(segment);
+      if (compareInstants(max, from) < 0 || compareInstants(min, to) >= 0) continue;
+      const inRange = new Set<number>();
+      for (const batch of segment.record.batches) {
+        if (compareInstants(batch.max, from) < 0 || compareInstants(batch.min, to) >= 0) continue;
+        for (const stream of batch.streams) inRange.add(stream);
+      }
+      for (const stream of inRange) found.push(segment.record.labels[stream]);
+    }
+    return found;
+  }
+
+  async serveCoverage(channel: Channel): Promise<void> {
+    const message = await channel.receive();
+    if (!message) return;
+    const { from, to } = parseMessage(coverageRequest, message, 'coverage');
+    await channel.send(encodeMessage(coverageOf(this.#options.store, from, to)));
+    await channel.close();
+  }
+
+  async serveSeries(channel: Channel): Promise<void> {
+    const message = await channel.receive();
+    if (!message) return;
+    const { from, to } = parseMessage(seriesRequest, message, 'series');
+    await channel.send(encodeMessage(this.series(from, to)));
+    await channel.close();
+  }
+
+  async serveScan(channel: Channel): Promise<void> {
+    const message = await channel.receive();
+    if (!message) return;
+    const parsed = parseMessage(scanRequest, message, 'scan');
+    const controller = new AbortController();
+    // The asker says nothing more: an end or an error means that it has gone, and the work stops.
+    channel.receive().then(
+      () => controller.abort(new LogvineError('LV_CLOSED', 'the asker is done')),
+      () => controller.abort(new LogvineError('LV_CLOSED', 'the asker has gone')),
+    );
+    for await (const step of this.scan(parsed, controller.signal)) await channel.send(encodeStep(step));
+    await channel.close();
+  }
+}

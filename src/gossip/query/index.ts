@@ -1,0 +1,11 @@
+export { Coordinator } from './coordinator.ts';
+export { Holder } from './holder.ts';
+export type { HolderOptions } from './holder.ts';
+export {
+  COVERAGE_PROTOCOL,
+  FOLLOW_PROTOCOL,
+  followRequest,
+  SCAN_PROTOCOL,
+  SERIES_PROTOCOL,
+} from './messages.ts';
+export type { Receipt } from './receipt.ts';

@@ -1,0 +1,148 @@
+import type { Instant } from '../../store/index.ts';
+import { countRuns, subtractRuns, unionRuns, type Holding, type Run } from '../repair/index.ts';
+import type { CoverageAnswer } from './messages.ts';
+
+/** Batches that exist in the range and that nobody reachable could read. */
+export interface MissingBatches {
+  readonly origin: string;
+  readonly epoch: number;
+  readonly fromSeq: number;
+  readonly toSeq: number;
+  /** Times of the entries, when any peer had told them; RFC 3339. */
+  readonly fromTime: string | null;
+  readonly toTime: string | null;
+  readonly lastOwners: readonly string[];
+  readonly reason: 'unreachable' | 'corrupt';
+}
+
+/** An origin that may have acknowledged lines which nobody reachable knows of. */
+export interface SilentOrigin {
+  readonly peer: string;
+  readonly epoch: number | null;
+  /** The last seq that it was heard to have made durable. */
+  readonly durableSeq: number | null;
+  readonly lastHeard: string | null;
+}
+
+/** What a query says about its own coverage (I9). */
+export interface Receipt {
+  complete: boolean;
+  /** Batches in the range: read + pruned + unneeded + missing. */
+  expected: number;
+  read: number;
+  /** Ruled out by time, labels or an index. */
+  pruned: number;
+  /** Not looked at, since the limit was reached before. */
+  unneeded: number;
+  expired: number;
+  missing: MissingBatches[];
+  silent: SilentOrigin[];
+  /** Members that were asked and those that answered. */
+  members: { asked: number; answered: number };
+  entries: number;
+  bytesScanned: number;
+  durationMs: number;
+}
+
+export interface Expectation {
+  readonly answers: readonly CoverageAnswer[];
+  readonly watermarks: readonly {
+    readonly origin: string;
+    readonly epoch: number;
+    readonly durable: number;
+  }[];
+  /** What any peer was ever heard to hold. */
+  readonly remembered: Iterable<Holding>;
+  readonly from: Instant;
+  readonly to: Instant;
+}
+
+/** Runs of seqs by (origin, epoch). */
+class SeqSets {
+  readonly #sets = new Map<string, { origin: string; epoch: number; runs: [number, number][] }>();
+
+  add(origin: string, epoch: number, runs: readonly Run[]): void {
+    const key = `${origin}/${epoch}`;
+    const set = this.#sets.get(key);
+    if (set) set.runs = unionRuns(set.runs, runs);
+    else this.#sets.set(key, { origin, epoch, runs: unionRuns(runs, []) });
+  }
+
+  get(origin: string, epoch: number): readonly Run[] {
+    return this.#sets.get(`${origin}/${epoch}`)?.runs ?? [];
+  }
+
+  all(): IterableIterator<{ origin: string; epoch: number; runs: [number, number][] }> {
+    return this.#sets.values();
+  }
+}
+
+/** Batches that should exist and that no reachable peer holds, less those known to lie outside of the range. */
+export function findMissing(expectation: Expectation): MissingBatches[] {
+  const { answers, watermarks, remembered, from, to } = expectation;
+  const held = new SeqSets();
+  const expected = new SeqSets();
+  for (const { overlapping, outside } of answers) {
+    for (const { origin, epoch, runs } of [...overlapping, ...outside]) held.add(origin, epoch, runs);
+  }
+  for (const { origin, epoch, durable } of watermarks)
+    if (durable > 0) expected.add(origin, epoch, [[1, durable]]);
+  const known: Holding[] = [];
+  for (const holding of remembered) {
+    expected.add(holding.origin, holding.epoch, holding.runs);
+    known.push(holding);
+  }
+  const missing: MissingBatches[] = [];
+  for (const { origin, epoch, runs } of expected.all()) {
+    let lost = subtractRuns(runs, held.get(origin, epoch));
+    if (lost.length === 0) continue;
+    for (const holding of known) {
+      if (holding.origin !== origin || holding.epoch !== epoch) continue;
+      const here = intersect(lost, holding.runs);
+      if (here.length === 0) continue;
+      lost = subtractRuns(lost, here);
+      const outside =
+        holding.max.ms < from.ms ||
+        holding.min.ms > to.ms ||
+        (holding.min.ms === to.ms && holding.min.sub >= to.sub);
+      if (outside) continue;
+      for (const [fromSeq, toSeq] of here) {
+        missing.push({
+          origin,
+          epoch,
+          fromSeq,
+          toSeq,
+          fromTime: timeText(holding.min.ms),
+          toTime: timeText(holding.max.ms),
+          lastOwners: holding.owners,
+          reason: 'unreachable',
+        });
+      }
+    }
+    for (const [fromSeq, toSeq] of lost) {
+      missing.push({
+        origin,
+        epoch,
+        fromSeq,
+        toSeq,
+        fromTime: null,
+        toTime: null,
+        lastOwners: [],
+        reason: 'unreachable',
+      });
+    }
+  }
+  return missing;
+}
+
+function intersect(a: readonly Run[], b: readonly Run[]): [number, number][] {
+  return subtractRuns(a, subtractRuns(a, b));
+}
+
+export function timeText(ms: number): string | null {
+  return Number.isFinite(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString() : null;
+}
+
+export function countMissing(missing: readonly MissingBatches[]): number {
+  return countRuns(missing.map(({ fromSeq, toSeq }) => [fromSeq, toSeq] as const));
+}

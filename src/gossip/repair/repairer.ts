@@ -1,0 +1,262 @@
+import { z } from 'zod';
+import {
+  messageOf,
+  segmentName,
+  type Clock,
+  type SegmentId,
+  type Store,
+  type Timer,
+} from '../../store/index.ts';
+import { placeOn } from '../placement/index.ts';
+import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { placeable, type MeshMember, type MeshView } from '../view.ts';
+import {
+  encodeInventoryRequest,
+  encodeMessage,
+  INVENTORY_PROTOCOL,
+  parseInventory,
+  parseMessage,
+} from './inventory.ts';
+import { HoldingsKnown, ownHoldings } from './knowledge.ts';
+import { countRuns, intersectRuns, subtractRuns, unionRuns, type Run } from './runs.ts';
+
+export const FETCH_PROTOCOL = '/logvine/fetch/1';
+
+const fetchRequest = z.object({
+  origin: z.string().max(128),
+  epoch: z.number().int().nonnegative(),
+  index: z.number().int().positive(),
+  runs: z.array(z.tuple([z.number().int().positive(), z.number().int().positive()])).max(100_000),
+});
+
+/** Sends the asked batches of one segment that are held here and sound, in order. */
+export async function serveFetch(channel: Channel, store: Store): Promise<void> {
+  const message = await channel.receive();
+  if (!message) return;
+  const { runs, ...id } = parseMessage(fetchRequest, message, 'fetch');
+  for (const [from, to] of runs) {
+    for (let seq = from; seq <= to; seq++) {
+      if (!store.segment(id)?.entry(seq)) continue;
+      const frame = await store.readFrame(id, seq);
+      if (frame) await channel.send(frame);
+    }
+  }
+  await channel.close();
+}
+
+export interface RepairerOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly view: MeshView;
+  readonly store: Store;
+  readonly replicas: number;
+  readonly ackQuorum: number;
+  /** How often one peer is asked for its inventory; peers are asked in turn, so the rate does not grow with the mesh. */
+  readonly pollMs: number;
+  readonly timeoutMs: number;
+  /** A peer dead for longer is repaired around. */
+  readonly repairDelayMs: number;
+  /** Another peer was heard to hold a batch of this peer's current epoch. */
+  onHeld(peer: PeerId, index: number, seq: number): void;
+  log(level: 'info' | 'warn' | 'error', message: string): void;
+}
+
+/**
+ * Pulls what this peer should hold and does not: after a restart, a partition, a failed replication, rot, a new member.
+ * Peers are asked in turn what changed in their inventories; the side that misses something fetches it.
+ */
+export class Repairer {
+  readonly known = new HoldingsKnown();
+  readonly #options: RepairerOptions;
+  #timer: Timer | undefined;
+  #next = 0;
+  #closed = false;
+  #round: Promise<void> = Promise.resolve();
+  #fetchedBytes = 0;
+
+  constructor(options: RepairerOptions) {
+    this.#options = options;
+  }
+
+  get fetchedBytes(): number {
+    return this.#fetchedBytes;
+  }
+
+  start(): void {
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#closed) return;
+    this.#timer = this.#options.clock.after(this.#options.pollMs, () => {
+      this.#round = this.#tick().finally(() => this.#schedule());
+    });
+  }
+
+  async #tick(): Promise<void> {
+    const { view, transport } = this.#options;
+    // One that has left still answers while it hands over what it holds.
+    const others = view
+      .members()
+      .filter(
+        ({ peer, state }) =>
+          peer !== view.self && (state === 'alive' || (state === 'left' && transport.isConnected(peer))),
+      );
+    if (others.length === 0) return;
+    const { peer } = others[this.#next++ % others.length];
+    try {
+      await this.poll(peer);
+      await this.#pullFrom(peer);
+    } catch (error) {
+      this.#options.log('info', `repair with ${peer}: ${messageOf(error)}`);
+    }
+  }
+
+  /** Learns what changed at a peer. Rejects when it cannot be asked. */
+  async poll(peer: PeerId): Promise<void> {
+    const { transport, timeoutMs, store, view, onHeld } = this.#options;
+    const { instance, version } = this.known.versionOf(peer);
+    const answer = await request(
+      transport,
+      peer,
+      INVENTORY_PROTOCOL,
+      encodeInventoryRequest(instance, version),
+      timeoutMs,
+    );
+    for (const holding of this.known.merge(peer, parseInventory(answer))) {
+      if (holding.origin !== view.self || holding.epoch !== store.epoch) continue;
+      // Cumulative from the segment's first batch: what lies behind a hole is not confirmed by it.
+      const first = store.segment(holding)?.firstSeq;
+      const run = holding.runs.find(([from]) => from === first);
+      if (run) onHeld(peer, holding.index, run[1]);
+    }
+  }
+
+  /**
+   * The peers that a segment should be on now: its owners as recorded, less those away for longer than the repair delay,
+   * filled up by rendezvous. A dead owner keeps its place for the delay unless too few others are alive for the quorum.
+   */
+  wantedOwners(id: SegmentId, recorded: readonly string[]): string[] {
+    const { view, clock, replicas, repairDelayMs, ackQuorum } = this.#options;
+    const members = view.members();
+    const states = new Map<string, MeshMember>(members.map((member) => [member.peer, member]));
+    const alive = recorded.filter((peer) => states.get(peer)?.state === 'alive');
+    const kept = recorded.filter((peer) => {
+      const member = states.get(peer);
+      if (!member || member.state === 'left' || member.state === 'gone') return false;
+      if (member.state !== 'dead' || alive.length >= ackQuorum) {
+        return member.state !== 'dead' || clock.monotonicMs() - member.stateSinceMs < repairDelayMs;
+      }
+      return false;
+    });
+    if (kept.length >= replicas) return kept;
+    const candidates = placeable(members).filter(
+      ({ peer, state }) => state === 'alive' && !kept.includes(peer),
+    );
+    return [...kept, ...placeOn(segmentName(id), candidates, replicas - kept.length)];
+  }
+
+  async #pullFrom(peer: PeerId): Promise<void> {
+    const { store, view } = this.#options;
+    for (const holding of this.known.of(peer)) {
+      if (this.#closed) return;
+      const mine = store.segment(holding)?.intervals() ?? [];
+      const missing = subtractRuns(holding.runs, mine);
+      if (missing.length === 0) continue;
+      // The live way brings what is being written; only what it left behind is fetched.
+      if (holding.open && holding.owners.includes(view.self) && mine.length > 0) continue;
+      const own = holding.origin === view.self;
+      if (!own && !this.wantedOwners(holding, holding.owners).includes(view.self)) continue;
+      await this.#fetch(peer, holding, missing);
+    }
+  }
+
+  async #fetch(peer: PeerId, id: SegmentId, runs: readonly Run[]): Promise<void> {
+    const { transport, store, timeoutMs } = this.#options;
+    const channel = await transport.open(peer, FETCH_PROTOCOL, { timeoutMs });
+    try {
+      const { origin, epoch, index } = id;
+      await channel.send(encodeMessage({ origin, epoch, index, runs }));
+      for (;;) {
+        const frame = await channel.receive();
+        if (!frame) break;
+        await store.appendReplica(frame);
+        this.#fetchedBytes += frame.length;
+      }
+      await channel.close();
+    } catch (error) {
+      channel.abort(error as Error);
+      throw error;
+    }
+  }
+
+  /** Batches that are on fewer than k peers, as far as this peer knows: its own, and those of origins that are away. */
+  debt(): { batchesBelowK: number; bytesBelowK: number } {
+    const { view, store, replicas } = this.#options;
+    const members = view.members();
+    const present = new Set(placeable(members).map(({ peer }) => peer));
+    const alive = new Set(members.filter(({ state }) => state === 'alive').map(({ peer }) => peer));
+    const wanted = Math.min(replicas, present.size);
+    let batchesBelowK = 0;
+    let bytesBelowK = 0;
+    for (const [segment, holding] of ownHoldings(store)) {
+      if (holding.origin !== view.self && alive.has(holding.origin as PeerId)) continue;
+      const { origin, epoch, index } = segment.id;
+      const others = [...alive].filter((peer) => peer !== view.self);
+      const copies = others.map((peer) => this.known.holding(peer, { origin, epoch, index })?.runs ?? []);
+      // How many others each batch needs, as runs: below k when fewer than wanted − 1 of the others have it.
+      const short = shortRuns(holding.runs, copies, wanted - 1);
+      if (short.length === 0) continue;
+      batchesBelowK += countRuns(short);
+      for (const [from, to] of short) {
+        for (let seq = from; seq <= to; seq++) bytesBelowK += segment.entry(seq)?.frameBytes ?? 0;
+      }
+    }
+    return { batchesBelowK, bytesBelowK };
+  }
+
+  /** Segments held here of which some batch is on fewer than k of the peers that stay. Asks each of them anew. */
+  async segmentsToHandOver(): Promise<number> {
+    const { view, store, replicas } = this.#options;
+    const staying = view.members().filter(({ peer, state }) => state === 'alive' && peer !== view.self);
+    await Promise.allSettled(staying.map(({ peer }) => this.poll(peer)));
+    const needed = Math.min(replicas, staying.length);
+    let segments = 0;
+    for (const [, { runs, origin, epoch, index }] of ownHoldings(store)) {
+      const copies = staying.map(
+        ({ peer }) => this.known.holding(peer, { origin, epoch, index })?.runs ?? [],
+      );
+      if (needed === 0 || shortRuns(runs, copies, needed).length > 0) segments++;
+    }
+    return segments;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await Promise.race([
+      this.#round,
+      new Promise<void>((resolve) => this.#options.clock.after(this.#options.timeoutMs, resolve)),
+    ]);
+  }
+}
+
+/** The part of `runs` that fewer than `needed` of `copies` have. */
+export function shortRuns(
+  runs: readonly Run[],
+  copies: readonly (readonly Run[])[],
+  needed: number,
+): [number, number][] {
+  if (needed <= 0) return [];
+  // covered[i] = what at least i + 1 of the copies have.
+  let covered: [number, number][][] = Array.from({ length: needed }, () => []);
+  for (const copy of copies) {
+    const next = covered.map((level) => level);
+    for (let level = needed - 1; level >= 0; level--) {
+      const gained = level === 0 ? (copy as [number, number][]) : intersectRuns(covered[level - 1], copy);
+      next[level] = unionRuns(covered[level], gained);
+    }
+    covered = next;
+  }
+  return subtractRuns(runs, covered[needed - 1]);
+}

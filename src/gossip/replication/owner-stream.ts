@@ -1,0 +1,131 @@
+import { ByteReader, LogvineError, type Clock, type SealedBatch, type Timer } from '../../store/index.ts';
+import type { Channel, PeerId, Transport } from '../transport/index.ts';
+import { REPLICATE_PROTOCOL } from './receiver.ts';
+
+export interface OwnerStreamOptions {
+  readonly owner: PeerId;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly openTimeoutMs: number;
+  /** An owner that confirms nothing for this long while frames are under way has failed. */
+  readonly ackTimeoutMs: number;
+  readonly windowBytes: number;
+  readonly queueBytesMax: number;
+  onAck(index: number, seq: number): void;
+  /** Called once; the stream is of no use afterwards. */
+  onFailed(error: Error): void;
+}
+
+/** Frames to one owner, in order, with a bounded window under way. */
+export class OwnerStream {
+  readonly #options: OwnerStreamOptions;
+  readonly #queue: SealedBatch[] = [];
+  readonly #underWay: SealedBatch[] = [];
+  #queuedBytes = 0;
+  #underWayBytes = 0;
+  #channel: Channel | undefined;
+  #running = false;
+  #failed = false;
+  #ackTimer: Timer | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(options: OwnerStreamOptions) {
+    this.#options = options;
+  }
+
+  send(batch: SealedBatch): void {
+    if (this.#failed) return;
+    this.#queue.push(batch);
+    this.#queuedBytes += batch.frameBytes;
+    if (this.#queuedBytes > this.#options.queueBytesMax) {
+      this.#fail(
+        new LogvineError('LV_OVERLOADED', `${this.#options.owner} is too slow: it will catch up by repair`),
+      );
+      return;
+    }
+    this.#wake?.();
+    if (!this.#running) {
+      this.#running = true;
+      void this.#run();
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { transport, owner, openTimeoutMs, windowBytes } = this.#options;
+    try {
+      const channel = await transport.open(owner, REPLICATE_PROTOCOL, { timeoutMs: openTimeoutMs });
+      if (this.#failed) {
+        channel.abort(new Error('replication stopped'));
+        return;
+      }
+      this.#channel = channel;
+      void this.#receiveAcks(channel);
+      while (!this.#failed) {
+        const batch = this.#queue[0];
+        if (!batch || (this.#underWayBytes > 0 && this.#underWayBytes + batch.frameBytes > windowBytes)) {
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve;
+          });
+          continue;
+        }
+        this.#queue.shift();
+        this.#queuedBytes -= batch.frameBytes;
+        this.#underWay.push(batch);
+        this.#underWayBytes += batch.frameBytes;
+        this.#armAckTimer();
+        await channel.send(Buffer.concat(batch.frame as Uint8Array[]));
+      }
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  async #receiveAcks(channel: Channel): Promise<void> {
+    try {
+      for (;;) {
+        const message = await channel.receive();
+        if (!message)
+          throw new LogvineError('LV_PEER_UNREACHABLE', `${this.#options.owner} closed replication`);
+        const reader = new ByteReader(message);
+        reader.varint();
+        const index = reader.varint();
+        const seq = reader.varint();
+        while (this.#underWay.length > 0 && this.#underWay[0].seq <= seq) {
+          this.#underWayBytes -= this.#underWay.shift()!.frameBytes;
+        }
+        this.#ackTimer?.cancel();
+        this.#ackTimer = undefined;
+        if (this.#underWay.length > 0) this.#armAckTimer();
+        this.#options.onAck(index, seq);
+        this.#wake?.();
+      }
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  #armAckTimer(): void {
+    const { clock, ackTimeoutMs, owner } = this.#options;
+    this.#ackTimer ??= clock.after(ackTimeoutMs, () =>
+      this.#fail(new LogvineError('LV_PEER_TIMEOUT', `${owner} confirmed nothing for ${ackTimeoutMs} ms`)),
+    );
+  }
+
+  #fail(error: Error): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#ackTimer?.cancel();
+    this.#queue.length = 0;
+    this.#underWay.length = 0;
+    this.#channel?.abort(error);
+    this.#wake?.();
+    this.#options.onFailed(error);
+  }
+
+  close(): void {
+    this.#failed = true;
+    this.#ackTimer?.cancel();
+    this.#wake?.();
+    this.#channel?.abort(new LogvineError('LV_CLOSED', 'replication stopped'));
+  }
+}

@@ -1,0 +1,220 @@
+import {
+  LIMITS,
+  messageOf,
+  segmentName,
+  type Clock,
+  type SealedBatch,
+  type SegmentId,
+  type Store,
+} from '../../store/index.ts';
+import { placeOn } from '../placement/index.ts';
+import type { PeerId, Transport } from '../transport/index.ts';
+import type { MeshView } from '../view.ts';
+import { OwnerStream } from './owner-stream.ts';
+
+export interface ReplicatorOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly view: MeshView;
+  /** Copies wanted (k) and fsyncs before an acknowledgement (W). */
+  readonly replicas: number;
+  readonly ackQuorum: number;
+  readonly openTimeoutMs: number;
+  readonly ackTimeoutMs: number;
+  /** A peer whose replication failed is passed over for this long, while there are others. */
+  readonly ownerCooldownMs: number;
+  log(level: 'info' | 'warn' | 'error', message: string): void;
+}
+
+export interface TrackedBatch {
+  readonly batch: SealedBatch;
+  /** Peers that confirmed an fsync. */
+  readonly holders: Set<PeerId>;
+  /** Resolves when the ack rule (I2) holds. Rejects when this peer's disk failed. */
+  readonly acknowledged: Promise<void>;
+}
+
+interface Pending extends TrackedBatch {
+  settled: boolean;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/**
+ * The origin's side of I2: sends each sealed batch to the owners of its segment, counts fsyncs, and acknowledges in the
+ * order of the chain. A failed owner costs one new segment; what it missed it fetches itself (repair), and `confirm`
+ * tells this replicator.
+ */
+export class Replicator {
+  readonly #options: ReplicatorOptions;
+  #store: Store | undefined;
+  readonly #streams = new Map<PeerId, OwnerStream>();
+  readonly #failedAtMs = new Map<PeerId, number>();
+  /** Unacknowledged batches in the order of their seqs. */
+  readonly #pending: Pending[] = [];
+  #durableSeq = 0;
+  #unacknowledgedBytes = 0;
+  #closed = false;
+  #onAcknowledged: (batch: SealedBatch) => void = () => undefined;
+
+  constructor(options: ReplicatorOptions) {
+    this.#options = options;
+  }
+
+  /** The store and the replicator need each other: the store asks for owners, the replicator reads its segments. */
+  attach(store: Store): void {
+    this.#store = store;
+  }
+
+  /** Called for each batch once acknowledged, in the order of the chain. */
+  onAcknowledged(listener: (batch: SealedBatch) => void): void {
+    this.#onAcknowledged = listener;
+  }
+
+  get durableSeq(): number {
+    return this.#durableSeq;
+  }
+
+  get unacknowledgedBytes(): number {
+    return this.#unacknowledgedBytes;
+  }
+
+  /**
+   * Fsyncs that an acknowledgement needs: W, or as many as there are members when they are fewer. Dead members count
+   * until they have left: a minority cut off from the mesh must not acknowledge alone (see docs/decisions/0003).
+   */
+  get quorum(): number {
+    const members = this.#options.view.members().filter(({ state }) => state !== 'left');
+    return Math.max(1, Math.min(this.#options.ackQuorum, members.length));
+  }
+
+  /** Owners for a segment that opens now: the best live peers, passing over those that just failed. */
+  chooseOwners(id: SegmentId): PeerId[] {
+    const { view, replicas, clock, ownerCooldownMs } = this.#options;
+    const now = clock.monotonicMs();
+    const alive = view.members().filter(({ peer, state }) => state === 'alive' || peer === view.self);
+    const healthy = alive.filter(
+      ({ peer }) => now - (this.#failedAtMs.get(peer) ?? -Infinity) >= ownerCooldownMs || peer === view.self,
+    );
+    const candidates = healthy.length >= Math.min(this.#options.ackQuorum, alive.length) ? healthy : alive;
+    return placeOn(segmentName(id), candidates, replicas) as PeerId[];
+  }
+
+  /** Starts the way of a sealed batch to its owners. */
+  track(batch: SealedBatch): TrackedBatch {
+    let resolve!: () => void;
+    let reject!: (error: Error) => void;
+    const acknowledged = new Promise<void>((yes, no) => {
+      resolve = yes;
+      reject = no;
+    });
+    acknowledged.catch(() => undefined);
+    const pending: Pending = { batch, holders: new Set(), acknowledged, settled: false, resolve, reject };
+    this.#pending.push(pending);
+    this.#unacknowledgedBytes += batch.frameBytes;
+    const { self } = this.#options.view;
+    // Sent only once it is on this disk: if others had a batch that a power cut takes from its origin, the origin would
+    // read its lines again and they would be there twice.
+    batch.written.then(
+      () => {
+        this.#confirmOne(pending, self);
+        for (const owner of batch.segment.record.owners as PeerId[]) {
+          if (owner !== self) this.#stream(owner)?.send(batch);
+        }
+      },
+      (error: Error) => pending.reject(error),
+    );
+    return pending;
+  }
+
+  /** A peer has every batch of a segment of this epoch up to `seq` on disk. */
+  confirm(peer: PeerId, index: number, seq: number): void {
+    for (const pending of this.#pending) {
+      if (pending.batch.seq > seq) break;
+      if (pending.batch.segment.id.index === index) this.#confirmOne(pending, peer);
+    }
+  }
+
+  /** Members changed: the quorum may have, and the open segment may have lost an owner. */
+  membersChanged(): void {
+    const states = new Map(this.#options.view.members().map(({ peer, state }) => [peer, state]));
+    for (const [peer, stream] of this.#streams) {
+      const state = states.get(peer);
+      if (state === 'alive' || state === 'suspect') continue;
+      stream.close();
+      this.#streams.delete(peer);
+      this.#dropFromOpenSegment(peer);
+    }
+    // With more live peers than copies, the next segment has more places to go.
+    const open = this.#store?.openSegment;
+    if (open && open.record.owners.length < Math.min(this.#options.replicas, this.#aliveCount())) {
+      this.#store?.rollSegment();
+    }
+    this.#advance();
+  }
+
+  #aliveCount(): number {
+    return this.#options.view.members().filter(({ state }) => state === 'alive').length;
+  }
+
+  #stream(owner: PeerId): OwnerStream | undefined {
+    const existing = this.#streams.get(owner);
+    if (existing || this.#closed) return existing;
+    const { transport, clock, openTimeoutMs, ackTimeoutMs, log } = this.#options;
+    const stream = new OwnerStream({
+      owner,
+      transport,
+      clock,
+      openTimeoutMs,
+      ackTimeoutMs,
+      windowBytes: LIMITS.replicationWindowBytes,
+      queueBytesMax: LIMITS.unacknowledgedBytesMax,
+      onAck: (index, seq) => this.confirm(owner, index, seq),
+      onFailed: (error) => {
+        if (this.#closed) return;
+        log('warn', `replication to ${owner} failed: ${messageOf(error)}`);
+        this.#failedAtMs.set(owner, clock.monotonicMs());
+        this.#streams.delete(owner);
+        this.#dropFromOpenSegment(owner);
+      },
+    });
+    this.#streams.set(owner, stream);
+    return stream;
+  }
+
+  #dropFromOpenSegment(peer: PeerId): void {
+    if (this.#store?.openSegment?.record.owners.includes(peer)) this.#store.rollSegment();
+  }
+
+  #confirmOne(pending: Pending, peer: PeerId): void {
+    pending.holders.add(peer);
+    this.#advance();
+  }
+
+  /**
+   * Acknowledges from the front while the rule holds. The origin's own copy counts only where it is one of the owners,
+   * but its fsync is needed in any case.
+   */
+  #advance(): void {
+    const { quorum } = this;
+    const { self } = this.#options.view;
+    while (this.#pending.length > 0) {
+      const pending = this.#pending[0];
+      const { batch, holders } = pending;
+      const isOwner = batch.segment.record.owners.includes(self);
+      const copies = holders.size - (holders.has(self) && !isOwner ? 1 : 0);
+      if (!holders.has(self) || copies < quorum) break;
+      this.#pending.shift();
+      this.#unacknowledgedBytes -= batch.frameBytes;
+      this.#durableSeq = batch.seq;
+      pending.resolve();
+      this.#onAcknowledged(batch);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const stream of this.#streams.values()) stream.close();
+    this.#streams.clear();
+  }
+}

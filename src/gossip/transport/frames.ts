@@ -1,0 +1,118 @@
+import type { Stream } from '@libp2p/interface';
+import { LogvineError } from '../../store/errors.ts';
+
+/**
+ * Messages on a stream: u32 big-endian length, then the bytes. The length 0xffffffff says that the sender has finished:
+ * an end of stream without it is a lost connection, whatever the layers below call it.
+ */
+export const LENGTH_BYTES = 4;
+const FINISHED = 0xffff_ffff;
+
+export function lengthPrefix(length: number): Buffer {
+  const prefix = Buffer.allocUnsafe(LENGTH_BYTES);
+  prefix.writeUInt32BE(length);
+  return prefix;
+}
+
+export function finishedMark(): Buffer {
+  return lengthPrefix(FINISHED);
+}
+
+interface Chunk {
+  readonly byteLength: number;
+  subarray(start?: number, end?: number): Uint8Array;
+}
+
+/**
+ * The chunks of a stream, read only when they are asked for: the stream is paused in between, so that the sender's
+ * window closes. (The stream's own iterator queues without bound.) Ends when the stream ends, throws when it fails.
+ */
+export async function* chunksOf(stream: Stream): AsyncGenerator<Chunk, void, undefined> {
+  const ready: Chunk[] = [];
+  let failure: Error | undefined;
+  let closed = stream.status !== 'open' && stream.status !== 'closing';
+  let wake: (() => void) | undefined;
+  const notify = () => {
+    wake?.();
+    wake = undefined;
+  };
+  const onMessage = (event: { data: Chunk }) => {
+    ready.push(event.data);
+    if (stream.readStatus === 'readable') stream.pause();
+    notify();
+  };
+  const onClose = (event: { error?: Error }) => {
+    failure = event.error;
+    closed = true;
+    notify();
+  };
+  stream.addEventListener('close', onClose);
+  stream.addEventListener('end', notify);
+  stream.addEventListener('message', onMessage);
+  try {
+    for (;;) {
+      const chunk = ready.shift();
+      if (chunk) {
+        yield chunk;
+        continue;
+      }
+      if (stream.readStatus === 'paused') stream.resume();
+      if (ready.length > 0) continue;
+      if (closed && failure) throw failure;
+      if (closed || stream.readableEnded) return;
+      await new Promise<void>((resolve) => (wake = resolve));
+    }
+  } finally {
+    stream.removeEventListener('message', onMessage);
+    stream.removeEventListener('end', notify);
+    stream.removeEventListener('close', onClose);
+  }
+}
+
+/**
+ * Cuts chunks into messages. Ends at the finished mark.
+ *
+ * @throws LV_PROTOCOL for a length above `messageBytesMax`, LV_PEER_UNREACHABLE when the chunks end before the mark.
+ */
+export async function* messagesOf(
+  chunks: AsyncIterable<Chunk>,
+  messageBytesMax: number,
+): AsyncGenerator<Buffer, void, undefined> {
+  let parts: Uint8Array[] = [];
+  let have = 0;
+  let wanted = LENGTH_BYTES;
+  let inBody = false;
+  const take = (): Buffer => {
+    const whole = Buffer.concat(parts, have);
+    parts = [];
+    have = 0;
+    return whole;
+  };
+  for await (const chunk of chunks) {
+    let at = 0;
+    while (at < chunk.byteLength || (inBody && wanted === 0)) {
+      const end = Math.min(chunk.byteLength, at + wanted - have);
+      if (end > at) parts.push(chunk.subarray(at, end));
+      have += end - at;
+      at = end;
+      if (have < wanted) break;
+      if (inBody) {
+        const message = take();
+        inBody = false;
+        wanted = LENGTH_BYTES;
+        yield message;
+        continue;
+      }
+      wanted = take().readUInt32BE();
+      if (wanted === FINISHED) return;
+      if (wanted > messageBytesMax) {
+        throw new LogvineError(
+          'LV_PROTOCOL',
+          `A message of ${wanted} bytes exceeds the bound of ${messageBytesMax}`,
+        );
+      }
+      inBody = true;
+    }
+  }
+  throw new LogvineError('LV_PEER_UNREACHABLE', 'The connection ended before the peer had finished');
+}

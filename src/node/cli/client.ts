@@ -1,0 +1,140 @@
+import type { Receipt } from '../../gossip/index.ts';
+import {
+  decodeRun,
+  ERROR_CODES,
+  LIMITS,
+  lineOf,
+  LogvineError,
+  nanosecondsOf,
+  type EntryRun,
+  type ErrorCode,
+  type Labels,
+  type Metadata,
+} from '../../store/index.ts';
+import { FRAME_ERROR, FRAME_RECEIPT, FRAME_RUN } from '../http/native.ts';
+
+export type { Receipt } from '../../gossip/index.ts';
+
+
+/** An entry as a client has it. */
+export interface ReceivedEntry {
+  readonly timeNs: bigint;
+  readonly labels: Labels;
+  readonly metadata: Metadata;
+  /** Without its newline. */
+  readonly line: Buffer;
+}
+
+export interface EntryRequest {
+  /** `http://host:port`, without a slash at the end. */
+  readonly addr: string;
+  readonly token: string | undefined;
+  readonly query: string;
+  readonly startNs: bigint;
+  /** Exclusive; undefined when the query follows what is written from now on. */
+  readonly endNs: bigint | undefined;
+  /** 0 is all. */
+  readonly limit: number;
+  readonly direction: 'forward' | 'backward';
+  /** Ends the request; the generator then rejects with the signal's reason. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Asks a node for entries: `GET {addr}/api/v1/query`, or `/api/v1/tail` without an end. Yields them in order, as many
+ * at a time as arrive together, and returns the receipt. Never holds more than one chunk.
+ *
+ * Throws LogvineError: LV_PEER_UNREACHABLE, LV_UNAUTHORIZED, LV_QUERY_…, or LV_PROTOCOL when the answer ends before
+ * its receipt.
+ */
+export async function* fetchEntries(
+  request: EntryRequest,
+): AsyncGenerator<readonly ReceivedEntry[], Receipt, void> {
+  const { addr, token, signal } = request;
+  const parameters = new URLSearchParams({
+    query: request.query,
+    start: request.startNs.toString(),
+    limit: String(request.limit),
+    direction: request.direction,
+  });
+  if (request.endNs !== undefined) parameters.set('end', request.endNs.toString());
+  const path = request.endNs === undefined ? '/api/v1/tail' : '/api/v1/query';
+  let response: Response;
+  try {
+    response = await fetch(`${addr}${path}?${parameters}`, {
+      signal,
+      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    });
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw new LogvineError('LV_PEER_UNREACHABLE', `${addr} cannot be reached: is a node running there?`, { cause });
+  }
+  if (!response.ok || !response.body) throw await refusalOf(response, addr);
+  for await (const { kind, body } of framesIn(response.body, signal, addr)) {
+    if (kind === FRAME_RUN) yield entriesOf(decodeRun(body));
+    else if (kind === FRAME_RECEIPT) return JSON.parse(body.toString('utf8')) as Receipt;
+    else if (kind === FRAME_ERROR) throw errorOf(JSON.parse(body.toString('utf8')));
+  }
+  throw new LogvineError('LV_PROTOCOL', `${addr} broke off its answer: what was printed may be incomplete`);
+}
+
+async function refusalOf(response: Response, addr: string): Promise<LogvineError> {
+  const text = await response.text();
+  try {
+    return errorOf(JSON.parse(text));
+  } catch {
+    return new LogvineError('LV_PROTOCOL', `${addr} answered ${response.status}: ${text.slice(0, 200)}`);
+  }
+}
+
+function errorOf(body: unknown): LogvineError {
+  const { code, message, error } = body as { code?: string; message?: string; error?: string };
+  const known = code !== undefined && Object.hasOwn(ERROR_CODES, code);
+  return new LogvineError(known ? (code as ErrorCode) : 'LV_PROTOCOL', message ?? error ?? 'unknown error');
+}
+
+/** Cuts the body into frames: u32 length, a byte of kind, the body. Holds one frame at a time. */
+async function* framesIn(
+  body: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
+  addr: string,
+): AsyncGenerator<{ kind: number; body: Buffer }> {
+  let chunks: Uint8Array[] = [];
+  let buffered = 0;
+  let wanted = 5;
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      buffered += chunk.length;
+      if (buffered < wanted) continue;
+      let bytes = Buffer.concat(chunks);
+      while (bytes.length >= 5) {
+        const length = bytes.readUInt32LE(0);
+        if (length > LIMITS.messageBytesMax) throw new LogvineError('LV_PROTOCOL', `${addr} sent a frame too large`);
+        wanted = 4 + length;
+        if (bytes.length < wanted) break;
+        yield { kind: bytes[4], body: bytes.subarray(5, wanted) };
+        bytes = bytes.subarray(wanted);
+        wanted = 5;
+      }
+      chunks = [bytes];
+      buffered = bytes.length;
+    }
+  } catch (cause) {
+    signal.throwIfAborted();
+    if (cause instanceof LogvineError) throw cause;
+    throw new LogvineError('LV_PEER_UNREACHABLE', `${addr} broke off its answer`, { cause });
+  }
+}
+
+function entriesOf(run: EntryRun): ReceivedEntry[] {
+  return Array.from({ length: run.count }, (_, row) => {
+    const line = lineOf(run, row);
+    return {
+      timeNs: nanosecondsOf(run, row),
+      labels: run.streams[run.streamIds[row]],
+      metadata: run.metadata[run.metadataIds[row]],
+      line: Buffer.from(line.buffer, line.byteOffset, line.byteLength),
+    };
+  });
+}

@@ -1,0 +1,126 @@
+import { ERROR_CODES, LogvineError, messageOf, type Clock, type ErrorCode } from '../../store/index.ts';
+import { visible } from './visible.ts';
+
+const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+const ANSWER_TIMEOUT_MS = 30_000;
+
+export interface Endpoint {
+  readonly addr: string;
+  readonly token: string | undefined;
+  readonly fetch: typeof fetch;
+  readonly clock: Clock;
+}
+
+/** The JSON that a node answers with. Throws LogvineError when it cannot be had. */
+export async function getJson(endpoint: Endpoint, path: string): Promise<unknown> {
+  const abort = new AbortController();
+  const timer = endpoint.clock.after(ANSWER_TIMEOUT_MS, () =>
+    abort.abort(
+      new LogvineError(
+        'LV_PEER_TIMEOUT',
+        `${endpoint.addr} did not answer within ${ANSWER_TIMEOUT_MS / 1000} s`,
+      ),
+    ),
+  );
+  try {
+    const response = await open(endpoint, path, 'GET', abort.signal);
+    let text = '';
+    for await (const chunk of textOf(response)) {
+      text += chunk;
+      if (text.length > ANSWER_BYTES_MAX) throw new LogvineError('LV_PROTOCOL', 'the answer is too long');
+    }
+    return parseJson(text, endpoint.addr);
+  } finally {
+    timer.cancel();
+    abort.abort();
+  }
+}
+
+/** Posts, and yields the JSON of each line of the answer as it comes. */
+export async function* postForLines(
+  endpoint: Endpoint,
+  path: string,
+  signal: AbortSignal,
+): AsyncGenerator<unknown> {
+  const response = await open(endpoint, path, 'POST', signal);
+  let rest = '';
+  for await (const chunk of textOf(response)) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    if (rest.length > ANSWER_BYTES_MAX)
+      throw new LogvineError('LV_PROTOCOL', 'a line of the answer is too long');
+    for (const line of lines) if (line.trim() !== '') yield parseJson(line, endpoint.addr);
+  }
+  if (rest.trim() !== '') yield parseJson(rest, endpoint.addr);
+}
+
+async function open(
+  { addr, token, fetch }: Endpoint,
+  path: string,
+  method: 'GET' | 'POST',
+  signal: AbortSignal,
+): Promise<Response> {
+  const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  let response: Response;
+  try {
+    response = await fetch(`${addr}${path}`, { method, headers, signal, redirect: 'error' });
+  } catch (error) {
+    if (error instanceof LogvineError) throw error;
+    throw unreachable(addr, error);
+  }
+  if (response.ok) return response;
+  throw await refusal(response, addr);
+}
+
+export function unreachable(addr: string, error: unknown): LogvineError {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return new LogvineError(
+    'LV_PEER_UNREACHABLE',
+    `no node answers at ${addr} (${messageOf(cause)}): start one with logvine run, or name another with --addr`,
+    { cause: error },
+  );
+}
+
+/** The error behind an answer that is none: the node's own words, made safe for a terminal. */
+export async function refusal(response: Response, addr: string): Promise<LogvineError> {
+  let text = '';
+  for await (const chunk of textOf(response)) {
+    text += chunk;
+    if (text.length > 4096) break;
+  }
+  let code: ErrorCode =
+    response.status === 401 || response.status === 403 ? 'LV_UNAUTHORIZED' : 'LV_PROTOCOL';
+  try {
+    const body = JSON.parse(text) as { code?: unknown; message?: unknown; error?: unknown } | null;
+    if (typeof body?.code === 'string' && Object.hasOwn(ERROR_CODES, body.code))
+      code = body.code as ErrorCode;
+    const message = body?.message ?? body?.error;
+    if (typeof message === 'string') text = message;
+  } catch {
+    // Plain text, as Loki answers: it is the message.
+  }
+  const words = visible(Buffer.from(text.trim().slice(0, 1000)));
+  return new LogvineError(code, words === '' ? `${addr} answered ${response.status}` : words);
+}
+
+async function* textOf(response: Response): AsyncGenerator<string> {
+  if (!response.body) return;
+  const decoder = new TextDecoder();
+  try {
+    for await (const chunk of response.body) yield decoder.decode(chunk as Uint8Array, { stream: true });
+  } catch (error) {
+    if (error instanceof LogvineError) throw error;
+    throw new LogvineError('LV_PROTOCOL', `the answer broke off: ${messageOf(error)}`, { cause: error });
+  }
+  yield decoder.decode();
+}
+
+function parseJson(text: string, addr: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new LogvineError('LV_PROTOCOL', `${addr} did not answer in JSON: is it a Logvine node?`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,33 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { LogvineError } from '../../store/index.ts';
+import { postForLines } from './http.ts';
+import type { Io } from './io.ts';
+import { endpointOf, withEndpoint, type EndpointOptions } from './options.ts';
+import type { Services } from './services.ts';
+
+/** A line of the answer: how much is still to be handed over, or that all of it is and the node has gone. */
+const progress = z.union([z.object({ left: z.literal(true) }), z.object({ segmentsToHandOver: z.number() })]);
+
+export function registerLeave(program: Command, io: Io, services: Services): void {
+  withEndpoint(program.command('leave'))
+    .description('have a node hand over everything it keeps, then go')
+    .action(async (options: EndpointOptions) => {
+      const abort = new AbortController();
+      io.onStop(() =>
+        abort.abort(new LogvineError('LV_CLOSED', 'no longer watching; the node goes on leaving')),
+      );
+      const endpoint = await endpointOf(options, io, services);
+      for await (const line of postForLines(endpoint, '/api/v1/leave', abort.signal)) {
+        const parsed = progress.safeParse(line);
+        if (!parsed.success)
+          throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} answered something else`);
+        if ('left' in parsed.data) return io.write('left: every batch is elsewhere\n');
+        io.report(`leaving: ${parsed.data.segmentsToHandOver} segments to hand over`);
+      }
+      throw new LogvineError(
+        'LV_PROTOCOL',
+        `${endpoint.addr} stopped answering before it had left: ask again`,
+      );
+    });
+}

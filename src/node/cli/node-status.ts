@@ -1,0 +1,72 @@
+import { z } from 'zod';
+import { LogvineError } from '../../store/index.ts';
+import { getJson, type Endpoint } from './http.ts';
+
+/** What the commands show of `GET /api/v1/status`; a node may say more, and `--output json` prints all of it. */
+const nodeStatus = z.object({
+  peer: z.string(),
+  version: z.string(),
+  uptimeSeconds: z.number(),
+  members: z.array(
+    z.object({
+      peer: z.string(),
+      state: z.string(),
+      zone: z.string().nullish(),
+      weight: z.number(),
+      epoch: z.number(),
+      http: z.string().nullish(),
+      mesh: z.union([z.string(), z.array(z.string())]).nullish(),
+    }),
+  ),
+  replication: z.object({
+    k: z.number(),
+    w: z.number(),
+    batchesBelowK: z.number(),
+    bytesBelowK: z.number(),
+  }),
+  store: z.object({
+    segments: z.number(),
+    batches: z.number(),
+    entries: z.number(),
+    rawBytes: z.number(),
+    storedBytes: z.number(),
+  }),
+  origins: z.array(
+    z.object({ peer: z.string(), epoch: z.number(), sealedSeq: z.number(), durableSeq: z.number() }),
+  ),
+  inputs: z.array(
+    z.object({
+      source: z.string(),
+      path: z.string(),
+      sizeBytes: z.number(),
+      readBytes: z.number(),
+      durableBytes: z.number(),
+      problem: z.string().nullish(),
+    }),
+  ),
+});
+
+export type NodeStatus = z.output<typeof nodeStatus>;
+
+/** The status as it is shown, and the whole answer. Throws LogvineError. */
+export async function getStatus(endpoint: Endpoint): Promise<{ status: NodeStatus; answer: unknown }> {
+  const answer = await getJson(endpoint, '/api/v1/status');
+  const parsed = nodeStatus.safeParse(answer);
+  if (parsed.success) return { status: parsed.data, answer };
+  const at = parsed.error.issues[0]?.path.join('.') ?? '';
+  throw new LogvineError('LV_PROTOCOL', `the status of ${endpoint.addr} has an unexpected ${at || 'form'}`);
+}
+
+export function memberRows(status: NodeStatus): string[][] {
+  return status.members.map(({ peer, state, zone, weight, epoch, http, mesh }) => [
+    peer === status.peer ? `${peer} *` : peer,
+    state,
+    zone || '-',
+    String(weight),
+    String(epoch),
+    http || '-',
+    (Array.isArray(mesh) ? mesh[0] : mesh) || '-',
+  ]);
+}
+
+export const MEMBER_HEAD = ['PEER', 'STATE', 'ZONE', 'WEIGHT', 'EPOCH', 'HTTP', 'MESH'];

@@ -1,0 +1,70 @@
+import type { Command } from 'commander';
+import { loadConfig } from '../config/index.ts';
+import { OutputClosed, type Io } from './io.ts';
+import { flagsOf, withConfig, type ConfigOptions } from './options.ts';
+import type { Services } from './services.ts';
+
+/** A terminal, npm and a supervising process may each pass on the same Ctrl-C. */
+const SAME_SIGNAL_MS = 500;
+/** Closing waits for peers, and a connection may never end: then the disk is safe all the same. */
+const CLOSE_TIMEOUT_MS = 30_000;
+
+export function registerRun(
+  program: Command,
+  io: Io,
+  services: Services,
+  exit: (code: number) => void,
+): void {
+  withConfig(program.command('run'))
+    .description('run a node: tail files, keep batches, answer queries')
+    .action(async (files: string[], options: ConfigOptions) => {
+      const { config, warnings } = await loadConfig({
+        configFile: options.config ?? (io.env.LOGVINE_CONFIG || undefined),
+        flags: flagsOf(options, files),
+        env: io.env,
+        workingDirectory: io.workingDirectory,
+        disk: io.disk,
+      });
+      for (const warning of warnings) io.report(`logvine: warning: ${warning}`);
+      const stopped = firstStop(io);
+      const node = await services.startNode(config);
+      const { httpUrl, meshAddress, peer } = node.ready;
+      try {
+        await io.write(`logvine ready http=${httpUrl} mesh=${meshAddress} peer=${peer}\n`);
+      } catch (error) {
+        // Whoever started the node needs not listen.
+        if (!(error instanceof OutputClosed)) throw error;
+      }
+      await stopped;
+      exit((await closesInTime(node.close(), io)) ? 0 : 1);
+    });
+}
+
+/** Resolves at the first signal, after which a later one ends the process at once. */
+function firstStop(io: Io): Promise<void> {
+  return new Promise((resolve) => {
+    let firstAtMs: number | undefined;
+    io.onStop(() => {
+      const nowMs = io.clock.monotonicMs();
+      if (firstAtMs === undefined) {
+        firstAtMs = nowMs;
+        io.report('logvine: stopping; once more to stop at once');
+        resolve();
+      } else if (nowMs - firstAtMs > SAME_SIGNAL_MS) {
+        io.exit(1);
+      }
+    });
+  });
+}
+
+async function closesInTime(closed: Promise<void>, io: Io): Promise<boolean> {
+  const late = Promise.withResolvers<'late'>();
+  const timer = io.clock.after(CLOSE_TIMEOUT_MS, () => late.resolve('late'));
+  try {
+    const isLate = (await Promise.race([closed, late.promise])) === 'late';
+    if (isLate) io.report(`logvine: still closing after ${CLOSE_TIMEOUT_MS / 1000} s, stopping at once`);
+    return !isLate;
+  } finally {
+    timer.cancel();
+  }
+}

@@ -1,0 +1,53 @@
+import type { Command } from 'commander';
+import { formatDuration, formatSize } from '../config/index.ts';
+import type { Io } from './io.ts';
+import { getStatus, MEMBER_HEAD, memberRows, type NodeStatus } from './node-status.ts';
+import { endpointOf, outputOption, withEndpoint, type EndpointOptions } from './options.ts';
+import { table } from './output.ts';
+import type { Services } from './services.ts';
+import { visibleJson, visibleText } from './visible.ts';
+
+export function registerStatus(program: Command, io: Io, services: Services): void {
+  withEndpoint(program.command('status'))
+    .description('show the mesh, what is owed, what is stored and what is tailed')
+    .addOption(outputOption(['text', 'json'] as const))
+    .action(async (options: EndpointOptions & { output: 'text' | 'json' }) => {
+      const { status, answer } = await getStatus(await endpointOf(options, io, services));
+      await io.write(options.output === 'json' ? `${visibleJson(answer)}\n` : statusText(status));
+    });
+}
+
+export function statusText(status: NodeStatus): string {
+  const { replication, store, origins, inputs } = status;
+  const ratio = store.storedBytes > 0 ? ` (1 : ${(store.rawBytes / store.storedBytes).toFixed(1)})` : '';
+  const debt =
+    replication.batchesBelowK === 0
+      ? 'nothing owed'
+      : `${replication.batchesBelowK} batches (${formatSize(replication.bytesBelowK)}) are below k`;
+  const facts = [
+    `peer     ${status.peer}, version ${status.version}, up ${formatDuration(status.uptimeSeconds * 1000)}`,
+    `copies   k=${replication.k}, w=${replication.w}: ${debt}`,
+    `stored   ${store.entries} entries in ${store.batches} batches, ${store.segments} segments: ` +
+      `${formatSize(store.rawBytes)} in ${formatSize(store.storedBytes)}${ratio}`,
+  ];
+  const sections = [
+    facts.map((fact) => `${visibleText(fact)}\n`).join(''),
+    table(MEMBER_HEAD, memberRows(status)),
+    table(
+      ['ORIGIN', 'EPOCH', 'SEALED', 'DURABLE'],
+      origins.map(({ peer, epoch, sealedSeq, durableSeq }) => [
+        peer,
+        ...[epoch, sealedSeq, durableSeq].map(String),
+      ]),
+    ),
+    table(
+      ['INPUT', 'SIZE', 'READ', 'DURABLE', 'PROBLEM'],
+      inputs.map(({ path, sizeBytes, readBytes, durableBytes, problem }) => [
+        path,
+        ...[sizeBytes, readBytes, durableBytes].map(formatSize),
+        problem ?? '',
+      ]),
+    ),
+  ];
+  return sections.join('\n');
+}

@@ -1,0 +1,41 @@
+import type { Command } from 'commander';
+import { fetchEntriesTo } from './entries.ts';
+import type { Io } from './io.ts';
+import {
+  endpointOf,
+  outputOption,
+  parseDurationOption,
+  withEndpoint,
+  type EndpointOptions,
+} from './options.ts';
+import { OUTPUTS, type Output } from './output.ts';
+import type { Services } from './services.ts';
+
+interface TailOptions extends EndpointOptions {
+  readonly since: number;
+  readonly output: Output;
+}
+
+export function registerTail(
+  program: Command,
+  io: Io,
+  services: Services,
+  exit: (code: number) => void,
+): void {
+  withEndpoint(program.command('tail'))
+    .description('print entries of the whole mesh as they are written, until Ctrl-C')
+    .argument('<logql>', 'what to follow, such as \'{job="nginx"}\'')
+    .option('--since <duration>', 'begin this far back', parseDurationOption, 0)
+    .addOption(outputOption(OUTPUTS))
+    .action(async (query: string, options: TailOptions) => {
+      const receipt = await fetchEntriesTo(io, services, options.output, {
+        ...(await endpointOf(options, io, services)),
+        query,
+        startNs: BigInt(Math.floor(io.clock.nowMs() - options.since)) * 1_000_000n,
+        endNs: undefined,
+        limit: 0,
+        direction: 'forward',
+      });
+      exit(receipt === undefined || receipt.complete ? 0 : 3);
+    });
+}

@@ -1,0 +1,204 @@
+import { z } from 'zod';
+import { LIMITS } from '../../store/index.ts';
+import { parseHostPort } from './address.ts';
+import { DURATION_ALLOWED, parseDuration, parseSize, SIZE_ALLOWED } from './units.ts';
+
+/*
+ * The kinds of values. Each carries what a message and the reference say is `allowed`, and the `form` in which an
+ * environment variable writes it. A knob is a kind with a default (`prefault`: written as in the file) and a
+ * description, which must come last: docs/configuration.md and `logvine init` are made of them.
+ */
+
+/** How a value is written in an environment variable; `file` can only stand in the file. */
+export type Form = 'text' | 'path' | 'number' | 'boolean' | 'list' | 'pairs' | 'file';
+
+function kind<T extends z.ZodType>(type: T, form: Form, allowed: string): T {
+  return type.meta({ form, allowed });
+}
+
+function parsed<T>(parse: (text: string) => T | undefined) {
+  return z.union([z.string(), z.number()]).transform((written, context): T => {
+    const value = parse(String(written));
+    if (value !== undefined) return value;
+    context.addIssue({ code: 'custom', message: 'not allowed' });
+    return z.NEVER;
+  });
+}
+
+function duration(min: string, max: string) {
+  const [minMs, maxMs] = [parseDuration(min) ?? 0, parseDuration(max) ?? 0];
+  const type = parsed((text) => {
+    const ms = parseDuration(text);
+    return ms !== undefined && ms >= minMs && ms <= maxMs ? ms : undefined;
+  });
+  return kind(type, 'text', `${DURATION_ALLOWED}; from ${min} to ${max}`);
+}
+
+function size(min: string, max: string) {
+  const [minBytes, maxBytes] = [parseSize(min) ?? 0, parseSize(max) ?? 0];
+  const type = parsed((text) => {
+    const bytes = parseSize(text);
+    return bytes !== undefined && bytes >= minBytes && bytes <= maxBytes ? bytes : undefined;
+  });
+  return kind(type, 'text', `${SIZE_ALLOWED}; from ${min} to ${max}`);
+}
+
+function whole(min: number, max: number) {
+  return kind(z.int().min(min).max(max), 'number', `a whole number from ${min} to ${max}`);
+}
+
+const flag = () => kind(z.boolean(), 'boolean', 'true or false');
+const path = (what: string) => kind(z.string().min(1).max(4096), 'path', what);
+const hostPort = () =>
+  kind(
+    parsed(parseHostPort),
+    'text',
+    'HOST:PORT, such as 127.0.0.1:7421 or [::1]:7421; port 0 picks a free one',
+  );
+
+const seed = kind(
+  z.string().refine((text) => /^\/[\w./:@-]+$/.test(text) || (parseHostPort(text)?.port ?? 0) > 0),
+  'text',
+  'HOST:PORT or a multiaddr, such as logs-1.example.net:7421',
+);
+const seeds = () => kind(z.array(seed).max(100), 'list', 'a list of HOST:PORT or multiaddrs');
+
+const labelName = z
+  .string()
+  .regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/)
+  .max(LIMITS.labelNameBytesMax)
+  .refine((name) => name !== '__proto__');
+const labels = () =>
+  kind(
+    z
+      .record(labelName, z.string().min(1).max(1024))
+      .refine((labels) => Object.keys(labels).length <= LIMITS.labelsPerStreamMax),
+    'pairs',
+    'label names ([a-zA-Z_][a-zA-Z0-9_]*) with texts; write a number or true in quotes',
+  );
+
+const timeZone = () =>
+  kind(
+    z.string().refine((zone) => zone === 'local' || isTimeZone(zone)),
+    'text',
+    'local, UTC, a name such as Europe/Berlin, or an offset such as +02:00',
+  );
+
+function isTimeZone(zone: string): boolean {
+  try {
+    return Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone !== '';
+  } catch {
+    return false;
+  }
+}
+
+const pathList = (min: number) =>
+  kind(z.array(path('a file or glob')).min(min).max(1000), 'list', 'a list of files or globs');
+
+const tail = z.strictObject({
+  paths: pathList(1).describe('What to tail. Files that appear later are picked up too; `-` is stdin.'),
+  labels: labels().prefault({}).describe('Labels for these files, besides `host`, `filename` and `job`.'),
+  exclude: pathList(0).prefault([]).describe('Files that the globs match and that are left out.'),
+  timeZone: timeZone().optional().describe('Zone of times that name none; else the `timeZone` of the node.'),
+});
+
+export const configSchema = z.strictObject({
+  data: path('a directory')
+    .prefault('./logvine-data')
+    .describe('Where batches, the identity and what is known of the mesh are kept. One node a directory.'),
+  listen: hostPort()
+    .prefault('127.0.0.1:7421')
+    .describe('Where other peers reach this one. Beyond loopback it needs `secretFile`.'),
+  http: hostPort()
+    .prefault('127.0.0.1:7420')
+    .describe(
+      'Where the page, queries and pushes are served. Beyond loopback it needs a token, and TLS or `httpBehindProxy`.',
+    ),
+  httpBehindProxy: flag().prefault(false).describe('A proxy in front of `http` does the TLS.'),
+  tls: z
+    .strictObject({
+      certFile: path('a file').optional().describe('Certificate chain (PEM) for `http`.'),
+      keyFile: path('a file').optional().describe('Its private key (PEM).'),
+    })
+    .prefault({}),
+  tokenFiles: z
+    .strictObject({
+      push: path('a file').optional().describe('Tokens that may push, one a line.'),
+      query: path('a file').optional().describe('Tokens that may query and see the page.'),
+      admin: path('a file')
+        .optional()
+        .describe(
+          'Tokens that may do everything. Once any of the three is set, every request needs a token.',
+        ),
+    })
+    .prefault({}),
+  join: seeds()
+    .prefault([])
+    .describe('Peers to find the mesh through. They are redialled for ever; one that answers is enough.'),
+  secretFile: path('a file')
+    .optional()
+    .describe(
+      'The mesh secret, made by `logvine init`, the same on every peer. Two lines while it is being changed.',
+    ),
+  zone: kind(z.string().min(1).max(64), 'text', 'a text of up to 64 characters')
+    .optional()
+    .describe('Rack, room or region. The copies of a batch are spread over zones.'),
+  weight: kind(z.number().min(0.01).max(1000), 'number', 'a number from 0.01 to 1000')
+    .prefault(1)
+    .describe('Share of the batches that this peer owns, relative to the others.'),
+  labels: labels().prefault({}).describe('Labels for everything that this node tails.'),
+  replicas: whole(1, LIMITS.ownersMax)
+    .prefault(3)
+    .describe('Copies of every batch (k). More survive more failures and cost as much more disk.'),
+  ack: whole(1, LIMITS.ownersMax)
+    .optional()
+    .describe('Copies on disk before a batch counts as safe (w). 2, or 1 when `replicas` is 1.'),
+  inputs: z
+    .strictObject({
+      tail: kind(z.array(tail).max(1000), 'file', 'a list of entries with `paths`')
+        .prefault([])
+        .describe('Files to tail; files named on the command line are added.'),
+    })
+    .prefault({}),
+  discover_service_name: flag().prefault(true).describe('Give streams a `service_name` as Loki derives it.'),
+  discover_log_levels: flag().prefault(true).describe('Give entries a `detected_level` as Loki derives it.'),
+  timeZone: timeZone().prefault('local').describe('Zone of times in lines that name none.'),
+  batch: z
+    .strictObject({
+      targetBytes: size('64KiB', '4MiB').prefault('1MiB').describe('A batch is sealed at this size.'),
+      lingerBytes: size('1KiB', '4MiB')
+        .prefault('64KiB')
+        .describe('A batch this large is sealed once it is `linger` old.'),
+      linger: duration('10ms', '1m').prefault('1s').describe('See `lingerBytes`.'),
+      ageMax: duration('10ms', '10m')
+        .prefault('10s')
+        .describe('Every batch is sealed at this age. Unsealed lines are found by queries too.'),
+      pushLinger: duration('1ms', '1m')
+        .prefault('100ms')
+        .describe('A batch that a push waits for is sealed at this age.'),
+    })
+    .prefault({}),
+  segment: z
+    .strictObject({
+      bytesMax: size('16MiB', '64MiB')
+        .prefault('64MiB')
+        .describe('A segment closes at this size; the next one may have other owners.'),
+      ageMax: duration('1m', '1h').prefault('1h').describe('A segment closes at this age.'),
+    })
+    .prefault({}),
+  pushTimeout: duration('100ms', '5m')
+    .prefault('10s')
+    .describe('How long a push waits for its copies before it is answered 503.'),
+  workers: whole(1, 64)
+    .optional()
+    .describe('Threads that seal and scan. One less than the cores, at least one.'),
+  logLevel: kind(
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
+    'text',
+    'trace, debug, info, warn, error or silent',
+  )
+    .prefault('info')
+    .describe('What the node says about itself on stderr.'),
+});
+
+export type WrittenConfig = z.output<typeof configSchema>;

@@ -1,0 +1,118 @@
+import { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Receipt } from '../../gossip/index.ts';
+import { LogvineError, type Clock, type EntryRun } from '../../store/index.ts';
+import { ENTRIES_CONTENT_TYPE, entriesStream } from './native.ts';
+import { metricsText } from './metrics.ts';
+import { Parameters } from './parameters.ts';
+import type { ServerOptions } from './server.ts';
+import { parseRange } from './time-range.ts';
+
+const LEAVE_CHECK_MS = 500;
+const HEADERS_AFTER_MS = 100;
+
+/** Logvine's own paths: what the command and the page use. */
+export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): void {
+  const { clock, coordinator, follow, reporter } = options;
+
+  app.get('/ready', async (_request, reply) => reply.type('text/plain').send('ready\n'));
+  app.get('/api/v1/status', async () => reporter.status());
+  app.get('/metrics', async (_request, reply) =>
+    reply.type('text/plain; version=0.0.4; charset=utf-8').send(metricsText(reporter.status())),
+  );
+
+  app.get('/api/v1/query', async (request, reply) => {
+    const parameters = new Parameters(request);
+    const limit = parameters.limit(0, Number.MAX_SAFE_INTEGER);
+    const runs = coordinator.entries({
+      query: parameters.query(),
+      range: parseRange(parameters.range(), clock.nowMs()),
+      descending: parameters.descending(),
+      limit: limit === 0 ? Number.MAX_SAFE_INTEGER : limit,
+      signal: signalOf(request),
+    });
+    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(await started(runs, clock)));
+  });
+
+  app.get('/api/v1/tail', async (request, reply) => {
+    const parameters = new Parameters(request);
+    const signal = signalOf(request);
+    const live = follow.everywhere(parameters.query(), signal);
+    return reply
+      .type(ENTRIES_CONTENT_TYPE)
+      .send(entriesStream(await started(withHistory(live, parameters, signal), clock)));
+  });
+
+  /** What was written since `start`, then what is being written. */
+  async function* withHistory(
+    live: AsyncGenerator<EntryRun>,
+    parameters: Parameters,
+    signal: AbortSignal,
+  ): AsyncGenerator<EntryRun, undefined> {
+    const nowMs = clock.nowMs();
+    const { start } = parameters.range();
+    if (start !== undefined) {
+      const range = { ...parseRange({ start }, nowMs), to: { ms: nowMs, sub: 0 } };
+      if (range.from.ms < nowMs - LEAVE_CHECK_MS) {
+        const query = parameters.query();
+        yield* coordinator.entries({
+          query,
+          range,
+          descending: false,
+          limit: Number.MAX_SAFE_INTEGER,
+          signal,
+        });
+      }
+    }
+    yield* live;
+    return undefined;
+  }
+
+  app.post('/api/v1/leave', async (_request, reply) => {
+    async function* progress(): AsyncGenerator<string> {
+      for (;;) {
+        const segmentsToHandOver = await options.leave();
+        if (segmentsToHandOver === 0) break;
+        yield `${JSON.stringify({ segmentsToHandOver })}\n`;
+        await new Promise<void>((resolve) => clock.after(LEAVE_CHECK_MS, resolve));
+      }
+      yield `${JSON.stringify({ left: true })}\n`;
+      clock.after(LEAVE_CHECK_MS, () => options.left());
+    }
+    return reply.type('application/x-ndjson').send(Readable.from(progress()));
+  });
+}
+
+/** Fires when the client has gone. */
+export function signalOf(request: FastifyRequest): AbortSignal {
+  const controller = new AbortController();
+  request.raw.socket.once('close', () =>
+    controller.abort(new LogvineError('LV_CLOSED', 'the client has gone')),
+  );
+  return controller.signal;
+}
+
+/** Runs a query up to its first result, so that what is wrong with it becomes a status and not a broken body. */
+async function started(
+  runs: AsyncGenerator<EntryRun, Receipt | undefined>,
+  clock: Clock,
+): Promise<AsyncGenerator<EntryRun, Receipt | undefined>> {
+  const first = runs.next();
+  // An error comes at once; a query that finds nothing for a while must not hold its headers back.
+  await Promise.race([first, new Promise<void>((resolve) => clock.after(HEADERS_AFTER_MS, resolve))]);
+  return resume(first, runs);
+}
+
+async function* resume(
+  first: Promise<IteratorResult<EntryRun, Receipt | undefined>>,
+  runs: AsyncGenerator<EntryRun, Receipt | undefined>,
+): AsyncGenerator<EntryRun, Receipt | undefined> {
+  try {
+    const step = await first;
+    if (step.done) return step.value;
+    yield step.value;
+    return yield* runs;
+  } finally {
+    await runs.return(undefined);
+  }
+}

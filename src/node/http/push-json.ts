@@ -1,0 +1,147 @@
+import { isUtf8 } from 'node:buffer';
+import { messageOf } from '../../store/index.ts';
+import { ColumnsBuilder } from './push-columns.ts';
+import { checkLabels, LabelsError } from './push-labels.ts';
+import {
+  checkMetadata,
+  lineTooLong,
+  pushInvalid,
+  quote,
+  type Pairs,
+  type PushedStream,
+  type PushLimits,
+} from './push-limits.ts';
+
+const NO_PAIRS: Pairs = [];
+
+/** `{"streams": [{"stream": {…}, "values": [["<ns>", "line", {…}]]}]}`. Throws LV_PUSH_INVALID. */
+export function decodeJson(body: Buffer, limits: PushLimits): PushedStream[] {
+  // Decoding would put U+FFFD in the place of every bad byte: a line must not change on its way in.
+  if (!isUtf8(body))
+    throw pushInvalid('the JSON is not UTF-8; lines of other bytes can be pushed as protobuf');
+  let document: unknown;
+  try {
+    document = JSON.parse(body.toString());
+  } catch (error) {
+    throw pushInvalid(`the body is not JSON: ${quote(messageOf(error))}`, error);
+  }
+  const streams = isObject(document) ? document.streams : undefined;
+  if (!Array.isArray(streams)) throw pushInvalid('the body has no array "streams"');
+  if (streams.length > limits.streamsMax) {
+    throw pushInvalid(`${streams.length} streams in one push, allowed are ${limits.streamsMax}`);
+  }
+  const decoded: PushedStream[] = [];
+  let entries = 0;
+  for (const [index, stream] of (streams as unknown[]).entries()) {
+    const where = `stream ${index}`;
+    if (!isObject(stream)) throw pushInvalid(`${where} is not an object`);
+    const { values } = stream;
+    if (!Array.isArray(values)) throw pushInvalid(`${where} has no array "values"`);
+    entries += values.length;
+    if (entries > limits.entriesMax) {
+      throw pushInvalid(`${where}: more than ${limits.entriesMax} entries in one push`);
+    }
+    if (values.length === 0) continue;
+    decoded.push({
+      labels: streamLabels(stream.stream, where, limits),
+      columns: streamColumns(values, where, limits),
+    });
+  }
+  return decoded;
+}
+
+function streamLabels(labels: unknown, where: string, limits: PushLimits) {
+  if (!isObject(labels)) throw pushInvalid(`${where} has no object "stream" with its labels`);
+  const pairs = Object.entries(labels);
+  const odd = pairs.find(([, value]) => typeof value !== 'string');
+  if (odd) throw pushInvalid(`${where}: the value of label ${quote(odd[0])} is not a string`);
+  try {
+    return checkLabels(pairs as [string, string][], limits);
+  } catch (error) {
+    if (error instanceof LabelsError) throw pushInvalid(`${where}: ${error.message}`, error);
+    throw error;
+  }
+}
+
+function streamColumns(values: readonly unknown[], where: string, limits: PushLimits) {
+  const builder = new ColumnsBuilder(values.length, linesBytes(values, where, limits));
+  const setTime = (ms: number, sub: number) => builder.time(ms, sub);
+  for (let row = 0; row < values.length; row++) {
+    // linesBytes has checked that this is an array whose second item is a string.
+    const value = values[row] as [unknown, string, unknown];
+    if (typeof value[0] !== 'string' || !readNanoseconds(value[0], setTime)) {
+      throw pushInvalid(
+        `${where}, entry ${row}: timestamp ${quote(JSON.stringify(value[0]) ?? 'missing')} is not a string of ` +
+          'nanoseconds since 1970 (64 bits)',
+      );
+    }
+    builder.metadata(value.length < 3 ? NO_PAIRS : metadataPairs(value[2], `${where}, entry ${row}`, limits));
+    builder.addText(value[1]);
+  }
+  return builder.finish();
+}
+
+/** Bytes of all lines, each with its `\n`; checks the shape of the entries on the way. */
+function linesBytes(values: readonly unknown[], where: string, limits: PushLimits): number {
+  let total = 0;
+  for (let row = 0; row < values.length; row++) {
+    const value = values[row];
+    if (!Array.isArray(value) || value.length < 2 || value.length > 3) {
+      throw pushInvalid(`${where}, entry ${row} is not [timestamp, line] or [timestamp, line, metadata]`);
+    }
+    if (typeof value[1] !== 'string') throw pushInvalid(`${where}, entry ${row}: the line is not a string`);
+    const length = Buffer.byteLength(value[1]);
+    if (length > limits.lineBytesMax) throw lineTooLong(`${where}, entry ${row}`, length, limits);
+    total += length + 1;
+  }
+  return total;
+}
+
+function metadataPairs(metadata: unknown, where: string, limits: PushLimits): Pairs {
+  if (metadata === null || metadata === undefined) return NO_PAIRS;
+  if (!isObject(metadata)) throw pushInvalid(`${where}: the structured metadata is not an object`);
+  const pairs = Object.entries(metadata);
+  let bytes = 0;
+  for (const [name, value] of pairs) {
+    if (typeof value !== 'string') {
+      throw pushInvalid(`${where}: the value of structured metadata ${quote(name)} is not a string`);
+    }
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  }
+  checkMetadata(pairs as [string, string][], bytes, where, limits);
+  return pairs as [string, string][];
+}
+
+const DIGITS_MAX = 19;
+const INT64_MAX = { ms: 9_223_372_036_854, sub: 775_807 };
+
+/**
+ * Reads a decimal int64 of nanoseconds into whole milliseconds (rounded down) and the nanoseconds within; false when
+ * `text` is something else. Digit by digit: a BigInt for every line is garbage.
+ */
+export function readNanoseconds(text: string, set: (ms: number, sub: number) => void): boolean {
+  const sign = text.charCodeAt(0);
+  const isNegative = sign === 0x2d;
+  const start = isNegative || sign === 0x2b ? 1 : 0;
+  const digits = text.length - start;
+  if (digits < 1 || digits > DIGITS_MAX) return false;
+  const subFrom = text.length - 6;
+  let ms = 0;
+  let sub = 0;
+  for (let at = start; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return false;
+    if (at < subFrom) ms = ms * 10 + digit;
+    else sub = sub * 10 + digit;
+  }
+  const subMax = INT64_MAX.sub + (isNegative ? 1 : 0);
+  if (ms > INT64_MAX.ms || (ms === INT64_MAX.ms && sub > subMax)) return false;
+  if (!isNegative) set(ms, sub);
+  else if (sub === 0) set(ms === 0 ? 0 : -ms, 0);
+  else set(-ms - 1, 1_000_000 - sub);
+  return true;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

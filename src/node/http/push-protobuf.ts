@@ -1,0 +1,215 @@
+import { isUtf8 } from 'node:buffer';
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { LogvineError, messageOf, type Columns, type Labels } from '../../store/index.ts';
+import { ColumnsBuilder } from './push-columns.ts';
+import { LabelsError, parseLabels } from './push-labels.ts';
+import {
+  checkMetadata,
+  lineTooLong,
+  pushInvalid,
+  type Pairs,
+  type PushedStream,
+  type PushLimits,
+} from './push-limits.ts';
+
+/*
+ * message PushRequest { repeated Stream streams = 1; }
+ * message Stream      { string labels = 1; repeated Entry entries = 2; uint64 hash = 3; }
+ * message Entry       { google.protobuf.Timestamp timestamp = 1; string line = 2;
+ *                       repeated Pair structuredMetadata = 3; repeated Pair parsed = 4; }
+ * message Pair        { string name = 1; string value = 2; }
+ *
+ * `hash` and `parsed` are Loki's own, between its parts; they are skipped.
+ */
+
+const NO_PAIRS: Pairs = [];
+const SECONDS_MAX = 9_223_372_036;
+
+interface Context {
+  readonly body: Uint8Array;
+  readonly reader: BinaryReader;
+  readonly nowMs: number;
+  readonly limits: PushLimits;
+}
+
+/** Decodes an uncompressed PushRequest. Lines are copied byte for byte. Throws LV_PUSH_INVALID. */
+export function decodeProtobuf(body: Uint8Array, nowMs: number, limits: PushLimits): PushedStream[] {
+  const context: Context = { body, reader: new BinaryReader(body), nowMs, limits };
+  const { reader } = context;
+  const decoded: PushedStream[] = [];
+  let index = 0;
+  let entries = 0;
+  let where = 'the request';
+  try {
+    while (reader.pos < reader.len) {
+      const [field, wire] = reader.tag();
+      if (field !== 1) {
+        reader.skip(wire, field);
+        continue;
+      }
+      where = `stream ${index}`;
+      if (++index > limits.streamsMax)
+        throw pushInvalid(`more than ${limits.streamsMax} streams in one push`);
+      const stream = decodeStream(context, messageEnd(reader, wire, reader.len), where, entries);
+      if (stream) {
+        decoded.push(stream);
+        entries += stream.columns.count;
+      }
+    }
+  } catch (error) {
+    if (error instanceof LogvineError) throw error;
+    if (error instanceof LabelsError) throw pushInvalid(`${where}: ${error.message}`, error);
+    throw pushInvalid(`${where}: the protobuf is malformed: ${messageOf(error)}`, error);
+  }
+  return decoded;
+}
+
+/** Reads the length of a nested message or byte string and says where it ends, which is within its parent. */
+function messageEnd(reader: BinaryReader, wire: WireType, parentEnd: number): number {
+  if (wire !== WireType.LengthDelimited) throw new Error(`a field has wire type ${wire}, not 2`);
+  const length = reader.uint32();
+  const end = reader.pos + length;
+  if (end > parentEnd) throw new Error('a field is longer than the message around it');
+  return end;
+}
+
+/** Undefined for a stream without entries. */
+function decodeStream(
+  context: Context,
+  end: number,
+  where: string,
+  before: number,
+): PushedStream | undefined {
+  const { reader, limits } = context;
+  const start = reader.pos;
+  const { labelsText, count } = surveyStream(context, end);
+  if (before + count > limits.entriesMax) {
+    throw pushInvalid(`${where}: more than ${limits.entriesMax} entries in one push`);
+  }
+  if (count === 0) return undefined;
+  const labels: Labels = parseLabels(labelsText, limits);
+  reader.pos = start;
+  // Every entry costs at least two bytes (tag and length) besides its line: the `\n` after each line fits.
+  const builder = new ColumnsBuilder(count, end - start);
+  for (let row = 0; reader.pos < end;) {
+    const [field, wire] = reader.tag();
+    if (field === 2) {
+      decodeEntry(context, messageEnd(reader, wire, end), builder, where, row++);
+    } else {
+      reader.skip(wire, field);
+    }
+  }
+  const columns: Columns = builder.finish();
+  return { labels, columns };
+}
+
+/** A first pass over the stream's own fields: its labels, which may come last, and how many entries it has. */
+function surveyStream(context: Context, end: number): { labelsText: string; count: number } {
+  const { reader, body, limits } = context;
+  // Names, values and punctuation of as many labels as are allowed, every character escaped.
+  const textBytesMax = limits.labelsMax * 4 * (limits.labelNameBytesMax + limits.labelValueBytesMax);
+  let labelsText = '';
+  let count = 0;
+  while (reader.pos < end) {
+    const [field, wire] = reader.tag();
+    if (field === 1) {
+      const textEnd = messageEnd(reader, wire, end);
+      if (textEnd - reader.pos > textBytesMax) throw new Error('the labels are too long');
+      if (!isUtf8(body.subarray(reader.pos, textEnd))) throw new Error('the labels are not UTF-8');
+      labelsText = readText(context, textEnd);
+    } else if (field === 2) {
+      count++;
+      reader.pos = messageEnd(reader, wire, end);
+    } else {
+      reader.skip(wire, field);
+    }
+  }
+  if (reader.pos !== end) throw new Error('a field is longer than its stream');
+  return { labelsText, count };
+}
+
+function decodeEntry(
+  context: Context,
+  end: number,
+  builder: ColumnsBuilder,
+  stream: string,
+  row: number,
+): void {
+  const { reader, body, nowMs, limits } = context;
+  let lineFrom = 0;
+  let lineEnd = 0;
+  let pairs: [string, string][] | undefined;
+  let metadataBytes = 0;
+  builder.time(Math.floor(nowMs), 0);
+  while (reader.pos < end) {
+    const [field, wire] = reader.tag();
+    if (field === 1) {
+      readTimestamp(reader, messageEnd(reader, wire, end), builder, stream, row);
+    } else if (field === 2) {
+      lineEnd = messageEnd(reader, wire, end);
+      lineFrom = reader.pos;
+      reader.pos = lineEnd;
+    } else if (field === 3) {
+      const pairEnd = messageEnd(reader, wire, end);
+      metadataBytes += pairEnd - reader.pos;
+      pairs ??= [];
+      pairs.push(readPair(context, pairEnd));
+    } else {
+      reader.skip(wire, field);
+    }
+  }
+  if (reader.pos !== end) throw new Error('a field is longer than its entry');
+  if (lineEnd - lineFrom > limits.lineBytesMax) {
+    throw lineTooLong(`${stream}, entry ${row}`, lineEnd - lineFrom, limits);
+  }
+  if (pairs) checkMetadata(pairs, metadataBytes, `${stream}, entry ${row}`, limits);
+  builder.metadata(pairs ?? NO_PAIRS);
+  builder.addBytes(body, lineFrom, lineEnd);
+}
+
+function readTimestamp(
+  reader: BinaryReader,
+  end: number,
+  builder: ColumnsBuilder,
+  stream: string,
+  row: number,
+): void {
+  let seconds = 0;
+  let nanos = 0;
+  while (reader.pos < end) {
+    const [field, wire] = reader.tag();
+    if (field === 1 && wire === WireType.Varint) seconds = Number(reader.int64());
+    else if (field === 2 && wire === WireType.Varint) nanos = reader.int32();
+    else reader.skip(wire, field);
+  }
+  if (reader.pos !== end) throw new Error('a field is longer than its timestamp');
+  if (Math.abs(seconds) >= SECONDS_MAX || nanos < 0 || nanos >= 1e9) {
+    throw pushInvalid(
+      `${stream}, entry ${row}: timestamp of ${seconds} seconds and ${nanos} nanos is out of range ` +
+        '(64 bits of nanoseconds since 1970)',
+    );
+  }
+  builder.time(seconds * 1000 + Math.floor(nanos / 1e6), nanos % 1e6);
+}
+
+function readPair(context: Context, end: number): [string, string] {
+  const { reader } = context;
+  let name = '';
+  let value = '';
+  while (reader.pos < end) {
+    const [field, wire] = reader.tag();
+    if (field === 1) name = readText(context, messageEnd(reader, wire, end));
+    else if (field === 2) value = readText(context, messageEnd(reader, wire, end));
+    else reader.skip(wire, field);
+  }
+  if (reader.pos !== end) throw new Error('a field is longer than its pair');
+  return [name, value];
+}
+
+/** For names and metadata values, which are text, unlike lines: what is not UTF-8 becomes U+FFFD. */
+function readText(context: Context, end: number): string {
+  const { reader, body } = context;
+  const text = Buffer.from(body.buffer, body.byteOffset + reader.pos, end - reader.pos).toString();
+  reader.pos = end;
+  return text;
+}

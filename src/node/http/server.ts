@@ -1,0 +1,115 @@
+import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Coordinator } from '../../gossip/index.ts';
+import { LIMITS, LogvineError, messageOf, type Clock, type ErrorCode } from '../../store/index.ts';
+import type { Config } from '../config/index.ts';
+import type { Follow } from '../follow.ts';
+import type { Batcher } from '../pipeline/batcher.ts';
+import type { Reporter } from '../report.ts';
+import { authorize, type Role, type Tokens } from './auth.ts';
+import { addLokiRoutes } from './loki-routes.ts';
+import { addNativeRoutes } from './native-routes.ts';
+import { addPageRoutes } from './page-routes.ts';
+import { addPushRoute } from './push-route.ts';
+
+export interface ServerOptions {
+  readonly config: Config;
+  readonly tokens: Tokens;
+  readonly clock: Clock;
+  readonly batcher: Batcher;
+  readonly coordinator: Coordinator;
+  readonly follow: Follow;
+  readonly reporter: Reporter;
+  /** Begins to leave, or goes on; says how many segments are still to be handed over. */
+  leave(): Promise<number>;
+  /** Everything is handed over and the asker knows. */
+  left(): void;
+  log(level: 'info' | 'warn' | 'error', message: string): void;
+}
+
+export interface Server {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Starts HTTP. Rejects with LV_PORT_IN_USE. */
+export async function startServer(options: ServerOptions): Promise<Server> {
+  const { config, tokens, log } = options;
+  const tls = config.tls && {
+    cert: readFileSync(config.tls.certFile),
+    key: readFileSync(config.tls.keyFile),
+  };
+  const app = Fastify({
+    bodyLimit: LIMITS.pushBytesMax,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 1024 },
+    ...(tls ? { https: tls } : {}),
+  }) as unknown as FastifyInstance;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.addHook('onRequest', async (request) => {
+    const role = roleFor(request);
+    if (role) authorize(tokens, role, request.headers.authorization);
+  });
+  app.setErrorHandler((error, _request, reply) => sendError(error, reply, log));
+  app.setNotFoundHandler((request, reply) => {
+    void reply.code(404).send({ status: 'error', error: `there is nothing at ${request.url.split('?')[0]}` });
+  });
+  addPushRoute(app, options);
+  addLokiRoutes(app, options);
+  addNativeRoutes(app, options);
+  await addPageRoutes(app);
+
+  const { host, port } = config.http;
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause;
+    const message = `${host}:${port} is in use: choose another address with --http, or port 0 for a free one`;
+    throw new LogvineError('LV_PORT_IN_USE', message, { cause });
+  }
+  const address = app.addresses()[0] as AddressInfo;
+  const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return {
+    url: `${tls ? 'https' : 'http'}://${name}:${address.port}`,
+    close: () => app.close(),
+  };
+}
+
+/** What a path needs; the page's own files and /ready need nothing. */
+function roleFor(request: FastifyRequest): Role | undefined {
+  const path = request.url.split('?')[0];
+  if (path === '/loki/api/v1/push') return 'push';
+  if (path === '/api/v1/leave') return 'admin';
+  if (path.startsWith('/loki/') || path.startsWith('/api/') || path === '/metrics') return 'query';
+  return undefined;
+}
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  LV_PUSH_INVALID: 400,
+  LV_QUERY_INVALID: 400,
+  LV_CONFIG_INVALID: 400,
+  LV_QUERY_TOO_LARGE: 400,
+  LV_UNAUTHORIZED: 401,
+  LV_OVERLOADED: 503,
+  LV_REPLICATION_TIMEOUT: 503,
+  LV_DATA_UNSAFE: 503,
+  LV_DISK_FULL: 503,
+  LV_CLOSED: 503,
+  LV_QUERY_TIMEOUT: 504,
+};
+
+const RETRY_AFTER_SECONDS = '5';
+
+/** Errors as Loki gives them: the fitting status and the message; here with the stable code, too. */
+function sendError(error: unknown, reply: FastifyReply, log: ServerOptions['log']): void {
+  const { code, statusCode } = error as { code?: string; statusCode?: number };
+  const status = (code && STATUS[code as ErrorCode]) || statusCode || 500;
+  if (status === 500)
+    log('error', `HTTP: ${error instanceof Error ? (error.stack ?? '') : messageOf(error)}`);
+  if (status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
+  const errorType = status === 400 ? 'bad_data' : status === 504 ? 'timeout' : 'unavailable';
+  const message = messageOf(error);
+  void reply.code(status).send({ status: 'error', errorType, error: message, message, code });
+}

@@ -1,0 +1,74 @@
+import type { Clock } from '../store/index.ts';
+import type { Config } from './config/index.ts';
+import {
+  startStdin,
+  startTail,
+  systemTailDisk,
+  type BlockSink,
+  type Input,
+  type SourcePosition,
+  type TailLog,
+} from './inputs/index.ts';
+
+export interface InputsOptions {
+  readonly config: Config;
+  readonly batcher: BlockSink;
+  readonly clock: Clock;
+  readonly host: string;
+  resume(source: string): string | undefined;
+  readonly log: TailLog;
+}
+
+/** Everything that a node reads from this machine. */
+export interface Inputs {
+  all(): readonly Input[];
+  onDurable(position: SourcePosition): void;
+  close(): Promise<void>;
+}
+
+/** Starts what the configuration names. Throws LV_CONFIG_INVALID for a malformed glob. */
+export function startInputs(options: InputsOptions): Inputs {
+  const { config, batcher, clock, host, resume } = options;
+  const log: TailLog = {
+    info: (message) => options.log.info(message),
+    warn: (message) => options.log.warn(message),
+  };
+  const { discoverServiceName } = config;
+  const inputs: Input[] = [];
+  for (const { paths, labels, exclude, timeZone } of config.tail) {
+    const sink: BlockSink = {
+      write: (block) => batcher.write(block.kind === 'raw' ? { ...block, timeZone } : block),
+    };
+    const own = { ...config.labels, ...labels };
+    if (paths.includes('-')) {
+      inputs.push(
+        startStdin({ stream: process.stdin, sink, clock, log, host, labels: own, discoverServiceName }),
+      );
+    }
+    const patterns = paths
+      .filter((path) => path !== '-')
+      .map((pattern) => ({ pattern, labels: own, exclude }));
+    if (patterns.length === 0) continue;
+    inputs.push(
+      startTail({
+        patterns,
+        sink,
+        disk: systemTailDisk,
+        clock,
+        log,
+        host,
+        discoverServiceName,
+        resume,
+      }),
+    );
+  }
+  return {
+    all: () => inputs,
+    onDurable(position) {
+      for (const input of inputs) input.onDurable(position);
+    },
+    async close() {
+      await Promise.all(inputs.map((input) => input.close()));
+    },
+  };
+}

@@ -1,0 +1,229 @@
+import { LogvineError } from '../../store/errors.ts';
+import type { Clock } from '../../store/host/index.ts';
+import type { Metadata } from '../../store/batch/columns.ts';
+import type { TailHandle, TailStat } from './files.ts';
+import {
+  HEAD_BYTES_MAX,
+  NOTHING_READ,
+  PREVIOUS_MAX,
+  matchesHead,
+  matchesSeam,
+  stateAfter,
+} from './identity.ts';
+import type { BlockSink } from './index.ts';
+import type { TailLimits } from './limits.ts';
+import { bytesOfCut, cutLines, cutUnfinished, type Cut } from './lines.ts';
+import type { Progress, TailedFile } from './tailed-file.ts';
+
+/** What reading a file needs. */
+export interface TurnContext {
+  readonly sink: BlockSink;
+  readonly clock: Clock;
+  readonly limits: TailLimits;
+  readonly isClosing: () => boolean;
+  /** The file was truncated; called before it is read again from its beginning. Resolves to the size of its copy, or 0. */
+  readonly onTruncated: (file: TailedFile) => Promise<number>;
+  readonly onGap: (file: TailedFile, lostBytes: number) => void;
+}
+
+export type GapKind = 'truncated' | 'replaced' | 'deleted';
+
+/**
+ * Reads a file on, up to `turnBytesMax`, one block at a time: the next is read only when the sink has taken the last.
+ * Resolves to whether there is more to read now. Rejects with the error of the disk or the sink; `file.progress` then
+ * stands after the last block that the sink took.
+ */
+export async function readTurn(file: TailedFile, handle: TailHandle, context: TurnContext): Promise<boolean> {
+  const stat = await handle.stat();
+  const head = await handle.read(0, HEAD_BYTES_MAX);
+  file.observe(stat, context.clock.monotonicMs());
+  file.isDue = false;
+  const isShort = stat.size < file.offset || (file.hasShrunk && file.offset === 0 && file.seenBytes > 0);
+  if (isShort || !matchesHead(file.progress.state, head)) {
+    await startAgain(file, stat, context);
+    return true;
+  }
+  file.verifiedBytes = Math.max(file.verifiedBytes, stat.size);
+  if (file.hasShrunk) await settleCutTail(file, stat, context);
+
+  const turnEnd = file.offset + context.limits.turnBytesMax;
+  let known = head;
+  while (file.offset < stat.size && file.offset < turnEnd) {
+    if (context.isClosing()) return false;
+    const chunk = await readChunk(file, handle, stat.size, context.limits);
+    if (!matchesSeam(file.progress.state, chunk.seam)) {
+      await startAgain(file, stat, context);
+      return true;
+    }
+    const isHole = file.mayBeHole && chunk.bytes[0] === 0;
+    const cut = isHole ? cutHole(chunk.bytes) : (chunk.cut ?? flushable(file, chunk.bytes, stat, context));
+    if (cut === undefined) return false;
+    if (known.length < HEAD_BYTES_MAX) known = Buffer.concat([known.subarray(0, file.offset), chunk.bytes]);
+    await give(file, chunk.whole, cut, known, context);
+    file.mayBeHole = isHole;
+  }
+  return file.offset < stat.size;
+}
+
+interface Chunk {
+  /** The bytes before the offset, re-read to see that they are still the same, and the new ones after them. */
+  readonly whole: Buffer;
+  readonly seam: Buffer;
+  readonly bytes: Buffer;
+  readonly cut: Cut | undefined;
+}
+
+/** Reads the next chunk; a larger one if the line in it is longer than usual. */
+async function readChunk(
+  file: TailedFile,
+  handle: TailHandle,
+  size: number,
+  limits: TailLimits,
+): Promise<Chunk> {
+  const { offset, seamBytes } = file.progress.state;
+  for (const most of [limits.readBytes, limits.lineBytesMax + 1]) {
+    const wanted = Math.min(most, size - offset);
+    const whole = await handle.read(offset - seamBytes, seamBytes + wanted);
+    const bytes = whole.subarray(seamBytes);
+    const cut = cutLines(bytes, file.progress.piece, limits.lineBytesMax);
+    const isAll = bytes.length < wanted || wanted === size - offset;
+    if (cut !== undefined || isAll || most > limits.lineBytesMax) {
+      return { whole, seam: whole.subarray(0, seamBytes), bytes, cut };
+    }
+  }
+  throw new LogvineError(
+    'LV_INPUT_UNREADABLE',
+    `${file.path}: a chunk holds neither a line nor a piece of one`,
+  );
+}
+
+function cutHole(bytes: Buffer): Cut {
+  let end = 0;
+  while (end < bytes.length && bytes[end] === 0) end++;
+  return { kind: 'hole', consumed: end, piece: 0 };
+}
+
+/** The unfinished last line, if it has waited long enough for its end. */
+function flushable(file: TailedFile, bytes: Buffer, stat: TailStat, context: TurnContext): Cut | undefined {
+  const isAtEnd = bytes.length > 0 && file.offset + bytes.length === stat.size;
+  const waitedMs = context.clock.monotonicMs() - file.changedMs;
+  if (!isAtEnd || waitedMs < context.limits.idleFlushMs) return undefined;
+  return cutUnfinished(bytes, file.progress.piece);
+}
+
+async function give(
+  file: TailedFile,
+  whole: Buffer,
+  cut: Cut,
+  head: Buffer,
+  context: TurnContext,
+): Promise<void> {
+  const { state, generation, previous } = file.progress;
+  const before = whole.subarray(0, state.seamBytes + cut.consumed);
+  const next = {
+    state: stateAfter(state, cut.consumed, head, before),
+    piece: cut.piece,
+    generation,
+    previous,
+  };
+  const bytes = bytesOfCut(whole.subarray(state.seamBytes), cut);
+  if (bytes.length > 0) await write(file, bytes, next, cut.metadata, context);
+  file.progress = next;
+}
+
+async function write(
+  file: TailedFile,
+  bytes: Buffer,
+  next: Progress | undefined,
+  metadata: Metadata | undefined,
+  context: TurnContext,
+): Promise<void> {
+  if (context.isClosing()) throw new LogvineError('LV_CLOSED', 'The node is shutting down');
+  const readAtMs = context.clock.nowMs();
+  const position = next && { source: file.source, position: file.positionAt(next, readAtMs) };
+  file.isWriting = true;
+  try {
+    await context.sink.write({
+      kind: 'raw',
+      labels: file.labels,
+      bytes,
+      readAtMs,
+      ...(position !== undefined && { position }),
+      ...(metadata !== undefined && { metadata }),
+    });
+  } finally {
+    file.isWriting = false;
+  }
+  if (next !== undefined) file.emittedOffset = next.state.offset;
+}
+
+/** The content is not what was read: the file was truncated, or another one has taken its inode. */
+async function startAgain(file: TailedFile, stat: TailStat, context: TurnContext): Promise<void> {
+  const { state, generation, previous } = file.progress;
+  const isOther = file.birthMs > 0 && stat.birthMs > 0 && file.birthMs !== stat.birthMs;
+  const savedBytes = isOther ? 0 : await context.onTruncated(file);
+  // If nobody saw it shrink, the last sizes seen may be those of the new content.
+  const seenBytes = file.hasShrunk ? file.seenBytes : file.verifiedBytes;
+  const lostBytes = Math.max(0, seenBytes - Math.max(state.offset, savedBytes));
+  const next: Progress = {
+    state: NOTHING_READ,
+    piece: 0,
+    generation: generation + 1,
+    previous: isOther ? [] : [...(state.offset > 0 ? [state] : []), ...previous].slice(0, PREVIOUS_MAX),
+  };
+  // An inode is mostly reused after the old file was read to its end; then nothing was lost. Whether something was
+  // written just before a truncation, nobody can know.
+  if (!isOther || lostBytes > 0) {
+    // The record of a replaced file has the old file's labels, so it says nothing about where the new one stands.
+    if (isOther) await writeGap(file, 'replaced', lostBytes, undefined, context);
+    else await writeGap(file, 'truncated', lostBytes, next, context);
+  }
+  file.progress = next;
+  file.emittedOffset = 0;
+  file.durableOffset = 0;
+  file.hasShrunk = false;
+  file.seenBytes = stat.size;
+  file.verifiedBytes = 0;
+  file.mayBeHole = true;
+  file.isDue = true;
+  if (isOther) file.becomeOther(stat.birthMs);
+}
+
+/** The end of the file, not yet read, was cut off; what was read is still there. */
+async function settleCutTail(file: TailedFile, stat: TailStat, context: TurnContext): Promise<void> {
+  const lostBytes = Math.max(0, file.seenBytes - stat.size);
+  file.hasShrunk = false;
+  file.seenBytes = stat.size;
+  file.verifiedBytes = stat.size;
+  if (lostBytes > 0) await writeGap(file, 'truncated', lostBytes, file.progress, context);
+}
+
+/** The file is gone, and `lostBytes` of it that had been seen were not read. */
+export async function writeDeletedGap(file: TailedFile, context: TurnContext): Promise<void> {
+  const lostBytes = file.seenBytes - file.offset;
+  if (lostBytes > 0) await writeGap(file, 'deleted', lostBytes, file.progress, context);
+}
+
+const GAP_REASONS: Record<GapKind, string> = {
+  truncated: 'truncated before they were read',
+  replaced: 'the file was replaced before they were read',
+  deleted: 'deleted before they were read',
+};
+
+async function writeGap(
+  file: TailedFile,
+  kind: GapKind,
+  lostBytes: number,
+  next: Progress | undefined,
+  context: TurnContext,
+): Promise<void> {
+  const amount = lostBytes > 0 ? `${lostBytes}` : 'an unknown number of';
+  // A name may hold anything; a record is one line, and safe to print.
+  // eslint-disable-next-line no-control-regex
+  const name = file.labelPath.replaceAll(/[\u0000-\u001f\u007f]/g, '?');
+  const text = `logvine: gap in ${name}: ${amount} bytes lost (${GAP_REASONS[kind]})\n`;
+  await write(file, Buffer.from(text), next, { detected_level: 'warn', logvine_gap: kind }, context);
+  file.gaps++;
+  file.gapBytes += lostBytes;
+  context.onGap(file, lostBytes);
+}

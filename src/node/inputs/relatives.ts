@@ -1,0 +1,132 @@
+import { basename, dirname, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import type { TailDisk, TailHandle, TailStat } from './files.ts';
+import {
+  HEAD_BYTES_MAX,
+  SEAM_BYTES_MAX,
+  beginsWith,
+  hashHead,
+  sameFile,
+  type ReadState,
+} from './identity.ts';
+
+/*
+ * Rotation leaves relatives beside a file: app.log → app.log.1, app.log-20261121, app-20261121.log. They are found
+ * again by identity (renamed), by name and time of birth (came and went between two looks), or by content (copies).
+ */
+
+const SIBLINGS_MAX = 10_000;
+const SUFFIXED = /^(.+?)[._-]+\d[\d._:T-]*$/;
+const INFIXED = /^(.+?)[._-]+\d[\d._:T-]*(\.[A-Za-z]\w*)$/;
+const COMPRESSED = /\.(?:gz|xz|zst|bz2)$/;
+
+export function isCompressedName(name: string): boolean {
+  return COMPRESSED.test(name);
+}
+
+/** The paths that a rotated file may have had before: `/x/app.log.1` → `/x/app.log`; `/x/app-7.log` → `/x/app.log`. */
+export function pathsBeforeRotation(path: string): string[] {
+  const name = basename(path);
+  const bases: string[] = [];
+  const suffixed = SUFFIXED.exec(name);
+  if (suffixed !== null) bases.push(suffixed[1]);
+  const infixed = INFIXED.exec(name);
+  if (infixed !== null) bases.push(infixed[1] + infixed[2]);
+  return bases.map((base) => join(dirname(path), base));
+}
+
+export interface Sibling {
+  readonly path: string;
+  readonly stat: TailStat;
+}
+
+/** The plain, uncompressed files of a directory for which `isWanted(path)`; a bounded number. */
+export async function siblings(
+  disk: TailDisk,
+  directory: string,
+  isWanted: (path: string) => boolean,
+): Promise<Sibling[]> {
+  const paths = (await disk.list(directory))
+    .filter((entry) => entry.kind === 'file' && !isCompressedName(entry.name))
+    .map((entry) => join(directory, entry.name))
+    .filter(isWanted)
+    .slice(0, SIBLINGS_MAX);
+  const found: Sibling[] = [];
+  for (const path of paths) {
+    const stat = await disk.stat(path).catch(() => undefined);
+    if (stat?.isFile === true) found.push({ path, stat });
+  }
+  return found;
+}
+
+/** Where a file that was renamed within its directory is now. */
+export async function findRenamed(
+  disk: TailDisk,
+  file: { readonly path: string; readonly device: string; readonly inode: string },
+): Promise<string | undefined> {
+  const all = await siblings(disk, dirname(file.path), () => true);
+  return all.find(({ stat }) => sameFile(stat, file))?.path;
+}
+
+/** The rotated relatives of `path`, newest first. */
+export async function rotatedSiblings(disk: TailDisk, path: string): Promise<Sibling[]> {
+  const found = await siblings(disk, dirname(path), (other) => pathsBeforeRotation(other).includes(path));
+  return found.sort((a, b) => b.stat.birthMs - a.stat.birthMs);
+}
+
+/** The state of having read the first `offset` bytes of an open file. */
+export async function stateAt(handle: TailHandle, offset: number): Promise<ReadState> {
+  const headBytes = Math.min(HEAD_BYTES_MAX, offset);
+  const seamBytes = Math.min(SEAM_BYTES_MAX, offset);
+  const head = await handle.read(0, headBytes);
+  const seam = await handle.read(offset - seamBytes, seamBytes);
+  return { offset, headBytes, head: headBytes === 0 ? '' : hashHead(head), seamBytes, seam: crc32(seam) };
+}
+
+/** Where to go on in an open file, if it is a copy of one that was read to `state`; undefined if it is none. */
+export async function startInCopy(handle: TailHandle, state: ReadState): Promise<ReadState | undefined> {
+  const { size } = await handle.stat();
+  if (!(await beginsWith(handle, size, state))) return undefined;
+  return size >= state.offset ? state : await stateAt(handle, size);
+}
+
+/** The same for a path; undefined when it cannot be opened or is another file by now. */
+export async function startInCopyAt(
+  disk: TailDisk,
+  copy: Sibling,
+  state: ReadState,
+): Promise<ReadState | undefined> {
+  let handle: TailHandle;
+  try {
+    handle = await disk.open(copy.path);
+  } catch {
+    return undefined;
+  }
+  try {
+    if (!sameFile(await handle.stat(), copy.stat)) return undefined;
+    return await startInCopy(handle, state);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Whether an open file of `size` bytes is the start of another file, by its first and its last KiB. */
+export async function isStartOf(
+  disk: TailDisk,
+  handle: TailHandle,
+  size: number,
+  original: { readonly path: string; readonly device: string; readonly inode: string },
+): Promise<boolean> {
+  const other = await disk.open(original.path).catch(() => undefined);
+  if (other === undefined) return false;
+  try {
+    if (!sameFile(await other.stat(), original)) return false;
+    for (const place of [0, Math.max(0, size - HEAD_BYTES_MAX)]) {
+      const length = Math.min(HEAD_BYTES_MAX, size);
+      if (!(await handle.read(place, length)).equals(await other.read(place, length))) return false;
+    }
+    return true;
+  } finally {
+    await other.close();
+  }
+}

@@ -1,0 +1,283 @@
+import type { Replicator } from '../../gossip/index.ts';
+import {
+  labelsText,
+  LIMITS,
+  LogvineError,
+  type Clock,
+  type Labels,
+  type SealedBatch,
+  type SourcePosition,
+  type Store,
+  type Timer,
+  type WorkerPool,
+} from '../../store/index.ts';
+import type { Block, BlockSink } from '../inputs/index.ts';
+import type { Tasks, UnsealedStream } from '../tasks.ts';
+
+export interface BatcherOptions {
+  readonly store: Store;
+  readonly replicator: Replicator;
+  readonly pool: WorkerPool<Tasks>;
+  readonly clock: Clock;
+  readonly targetBytes: number;
+  readonly lingerBytes: number;
+  readonly lingerMs: number;
+  readonly ageMsMax: number;
+  readonly pushLingerMs: number;
+  readonly compressionLevel: number;
+  readonly discoverLevels: boolean;
+  readonly timeZone: string;
+}
+
+/** Lines on their way into one batch. */
+interface Group {
+  readonly blocks: Block[];
+  bytes: number;
+  readonly openedAtMs: number;
+  /** A push waits for this batch. */
+  hurried: boolean;
+  readonly positions: Map<string, string>;
+  readonly durable: PromiseWithResolvers<void>;
+}
+
+const CHECK_EVERY_MS = 50;
+
+/**
+ * Gathers blocks into batches, has them packed on the workers, and seals them in the order in which they were closed:
+ *
+ *   write ─► open group ─(size, age, push)─► pack on a worker ─► seal, in order ─► own disk, owners ─► acknowledged
+ *
+ * A group stays searchable here until its batch is on this peer's disk.
+ */
+export class Batcher implements BlockSink {
+  readonly #options: BatcherOptions;
+  /** Groups whose lines are not on disk yet; the last one is open, if `#open` says so. */
+  readonly #unsealed: Group[] = [];
+  #open: Group | undefined;
+  #unsealedBytes = 0;
+  #sealing: Promise<void> = Promise.resolve();
+  #timer: Timer | undefined;
+  readonly #waiting: (() => void)[] = [];
+  readonly #followers = new Set<(streams: UnsealedStream[]) => void>();
+  #closed = false;
+  #failure: Error | undefined;
+  #bytesTaken = 0;
+
+  constructor(options: BatcherOptions) {
+    this.#options = options;
+  }
+
+  /** Raw bytes taken since the start, for the status. */
+  get bytesTaken(): number {
+    return this.#bytesTaken;
+  }
+
+  async write(block: Block): Promise<void> {
+    this.#checkOpen();
+    this.#add(this.#openGroup(), block);
+    this.#sealIfDue();
+    await this.#room();
+  }
+
+  /**
+   * Takes a push: all its blocks go into one batch. Resolves once that is acknowledged (I2). Rejects with
+   * LV_OVERLOADED when there is no room, and with what the store fails with.
+   */
+  async push(blocks: readonly Block[]): Promise<void> {
+    this.#checkOpen();
+    if (this.#isFull()) {
+      throw new LogvineError('LV_OVERLOADED', 'more is waiting to be stored than fits: send again later');
+    }
+    let bytes = 0;
+    for (const block of blocks) bytes += sizeOf(block);
+    // Room for the whole push, so that it is stored or refused as one.
+    if (this.#open && this.#open.bytes + bytes > LIMITS.batchBytesMax) this.#close();
+    const group = this.#openGroup();
+    for (const block of blocks) this.#add(group, block);
+    group.hurried = true;
+    this.#sealIfDue();
+    await group.durable.promise;
+  }
+
+  #checkOpen(): void {
+    if (this.#failure) throw this.#failure;
+    if (this.#closed) throw new LogvineError('LV_CLOSED', 'the node is shutting down');
+  }
+
+  #openGroup(): Group {
+    if (this.#open) return this.#open;
+    const durable = Promise.withResolvers<void>();
+    durable.promise.catch(() => undefined);
+    const openedAtMs = this.#options.clock.monotonicMs();
+    const group: Group = { blocks: [], bytes: 0, openedAtMs, hurried: false, positions: new Map(), durable };
+    this.#open = group;
+    this.#unsealed.push(group);
+    return group;
+  }
+
+  #add(group: Group, block: Block): void {
+    const bytes = sizeOf(block);
+    group.blocks.push(block);
+    group.bytes += bytes;
+    this.#unsealedBytes += bytes;
+    this.#bytesTaken += bytes;
+    if (block.kind === 'raw' && block.position)
+      group.positions.set(block.position.source, block.position.position);
+    if (this.#followers.size > 0) {
+      const streams = this.#streamsOf([block]);
+      for (const follow of this.#followers) follow(streams);
+    }
+  }
+
+  #sealIfDue(): void {
+    const group = this.#open;
+    if (!group) return;
+    const { clock, targetBytes, lingerBytes, lingerMs, ageMsMax, pushLingerMs } = this.#options;
+    const ageMs = clock.monotonicMs() - group.openedAtMs;
+    const due =
+      group.bytes >= targetBytes ||
+      group.blocks.length >= LIMITS.batchStreamsMax ||
+      (group.bytes >= lingerBytes && ageMs >= lingerMs) ||
+      ageMs >= ageMsMax ||
+      (group.hurried && ageMs >= pushLingerMs);
+    if (due) {
+      this.#close();
+      return;
+    }
+    const checkMs = group.hurried ? Math.max(1, pushLingerMs - ageMs) : CHECK_EVERY_MS;
+    if (group.hurried) this.#timer?.cancel();
+    else if (this.#timer) return;
+    this.#timer = clock.after(checkMs, () => {
+      this.#timer = undefined;
+      this.#sealIfDue();
+    });
+  }
+
+  #close(): void {
+    const group = this.#open;
+    if (!group) return;
+    this.#open = undefined;
+    const { pool, discoverLevels, compressionLevel } = this.#options;
+    const streams = this.#streamsOf(group.blocks);
+    const packed = pool.run('pack', { streams, discoverLevels, compressionLevel }, { priority: 'write' });
+    packed.catch(() => undefined);
+    this.#sealing = this.#sealing.then(async () => {
+      try {
+        this.#checkFailure();
+        await this.#seal(group, await packed);
+      } catch (error) {
+        this.#fail(error as Error);
+      }
+    });
+  }
+
+  #checkFailure(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  async #seal(group: Group, packed: Awaited<ReturnType<BatcherOptions['pool']['run']>>): Promise<void> {
+    const { store, replicator } = this.#options;
+    const sources: SourcePosition[] = [...group.positions].map(([source, position]) => ({
+      source,
+      position,
+    }));
+    const sealed: SealedBatch = store.seal(packed as Tasks['pack']['response'], sources);
+    const tracked = replicator.track(sealed);
+    sealed.written.then(
+      () => this.#written(group),
+      (error: Error) => this.#fail(error),
+    );
+    tracked.acknowledged.then(
+      () => {
+        group.durable.resolve();
+        this.#wake();
+      },
+      (error: Error) => group.durable.reject(error),
+    );
+  }
+
+  #written(group: Group): void {
+    const at = this.#unsealed.indexOf(group);
+    if (at < 0) return;
+    this.#unsealed.splice(at, 1);
+    this.#unsealedBytes -= group.bytes;
+    this.#wake();
+  }
+
+  /** Nothing can be stored any more; what waits is told so. */
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    for (const group of this.#unsealed) group.durable.reject(error);
+    this.#wake();
+  }
+
+  #isFull(): boolean {
+    return (
+      this.#unsealedBytes > LIMITS.unsealedBytesMax ||
+      this.#options.replicator.unacknowledgedBytes > LIMITS.unacknowledgedBytesMax
+    );
+  }
+
+  async #room(): Promise<void> {
+    while (this.#isFull() && !this.#closed && !this.#failure) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+    this.#checkOpen();
+  }
+
+  #wake(): void {
+    if (this.#isFull() && !this.#failure && !this.#closed) return;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** What is not on disk yet, by stream: for queries. */
+  unsealedStreams(): UnsealedStream[] {
+    return this.#streamsOf(this.#unsealed.flatMap(({ blocks }) => blocks));
+  }
+
+  unsealedLabels(): Labels[] {
+    return this.#unsealed.flatMap(({ blocks }) => blocks.map(({ labels }) => labels));
+  }
+
+  /** Calls `follow` with every block from now on; returns how to stop. */
+  follow(follow: (streams: UnsealedStream[]) => void): () => void {
+    this.#followers.add(follow);
+    return () => this.#followers.delete(follow);
+  }
+
+  #streamsOf(blocks: readonly Block[]): UnsealedStream[] {
+    const byLabels = new Map<Labels, string>();
+    const streams = new Map<string, UnsealedStream & { blocks: UnsealedStream['blocks'][number][] }>();
+    const pushed: UnsealedStream[] = [];
+    for (const block of blocks) {
+      const { labels } = block;
+      if (block.kind === 'entries') {
+        pushed.push({ labels, timeZone: this.#options.timeZone, blocks: [], columns: block.columns });
+        continue;
+      }
+      let text = byLabels.get(labels);
+      if (text === undefined) byLabels.set(labels, (text = labelsText(labels)));
+      const timeZone = block.timeZone ?? this.#options.timeZone;
+      const key = `${timeZone} ${text}`;
+      let stream = streams.get(key);
+      if (!stream) streams.set(key, (stream = { labels, timeZone, blocks: [], columns: undefined }));
+      // Copied exactly: a view would drag its whole underlying buffer to the worker.
+      const bytes = Buffer.from(new Uint8Array(block.bytes).buffer);
+      stream.blocks.push({ bytes, readAtMs: block.readAtMs, metadata: block.metadata });
+    }
+    return [...streams.values(), ...pushed];
+  }
+
+  /** Seals what is open and waits until everything is on this peer's disk, or has failed. */
+  async close(): Promise<void> {
+    this.#close();
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#wake();
+    await this.#sealing;
+  }
+}
+
+function sizeOf(block: Block): number {
+  return block.kind === 'raw' ? block.bytes.length : block.columns.lines.length + block.columns.count * 8;
+}

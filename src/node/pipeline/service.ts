@@ -1,0 +1,27 @@
+import type { Labels } from '../../store/index.ts';
+
+const SERVICE_NAME = 'service_name';
+const UNKNOWN_SERVICE = 'unknown_service';
+/** Labels that name a service, in Loki's order; the first present counts. */
+const SERVICE_LABELS = [
+  'service',
+  'app',
+  'application',
+  'app_name',
+  'name',
+  'app_kubernetes_io_name',
+  'container',
+  'container_name',
+  'k8s_container_name',
+  'component',
+  'workload',
+  'job',
+  'k8s_job_name',
+];
+
+/** The labels with a `service_name`, as Loki adds it: their own, that of another label, or `unknown_service`. */
+export function withServiceName(labels: Labels): Labels {
+  if (Object.hasOwn(labels, SERVICE_NAME)) return labels;
+  const source = SERVICE_LABELS.find((name) => Object.hasOwn(labels, name) && labels[name] !== '');
+  return { ...labels, [SERVICE_NAME]: source === undefined ? UNKNOWN_SERVICE : labels[source] };
+}

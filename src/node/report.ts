@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import type { Member, Membership, PeerId, Repairer, Replicator, Watermarks } from '../gossip/index.ts';
+import { placeOn } from '../gossip/placement/index.ts';
+import { segmentName, type Clock, type Store } from '../store/index.ts';
+import type { Input } from './inputs/index.ts';
+import type { Batcher } from './pipeline/batcher.ts';
+import type { Status } from './status.ts';
+
+export const VERSION = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+const SHARE_SAMPLES = 2000;
+const RATE_WINDOW_MS = 5000;
+
+export interface ReporterOptions {
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly membership: Membership;
+  readonly replicator: Replicator;
+  readonly repairer: Repairer;
+  readonly watermarks: Watermarks;
+  readonly batcher: Batcher;
+  readonly replicas: number;
+  inputs(): readonly Input[];
+}
+
+/** Puts the status together. */
+export class Reporter {
+  readonly #options: ReporterOptions;
+  readonly #startedMs: number;
+  #rate = { atMs: 0, bytes: 0, perSecond: 0 };
+  #shares: { members: readonly Member[]; of: Map<string, number> } | undefined;
+
+  constructor(options: ReporterOptions) {
+    this.#options = options;
+    this.#startedMs = options.clock.monotonicMs();
+  }
+
+  status(): Status {
+    const { clock, store, membership, replicator, repairer, watermarks, batcher } = this.#options;
+    const inputs = this.#options.inputs().flatMap((input) => input.status());
+    const debt = repairer.debt();
+    const cpu = process.cpuUsage();
+    return {
+      peer: membership.self,
+      version: VERSION,
+      uptimeSeconds: Math.round((clock.monotonicMs() - this.#startedMs) / 1000),
+      epoch: store.epoch,
+      members: this.#members(),
+      replication: {
+        k: this.#options.replicas,
+        w: replicator.quorum,
+        ...debt,
+        unacknowledgedBytes: replicator.unacknowledgedBytes,
+        repairedBytes: repairer.fetchedBytes,
+      },
+      store: { ...store.totals },
+      origins: watermarks.latest().map(({ origin, epoch, sealed, durable }) => ({
+        peer: origin,
+        epoch,
+        sealedSeq: sealed,
+        durableSeq: durable,
+      })),
+      inputs,
+      ingest: { bytesTaken: batcher.bytesTaken, bytesPerSecond: this.#bytesPerSecond() },
+      process: { rssBytes: process.memoryUsage.rss(), cpuSeconds: (cpu.user + cpu.system) / 1e6 },
+      problems: this.#problems(debt.batchesBelowK, inputs),
+    };
+  }
+
+  #members(): Status['members'] {
+    const { membership, repairer, store } = this.#options;
+    const members = membership.members();
+    const shares = this.#sharesOf(members);
+    return members.map((member) => {
+      let heldBytes = 0;
+      if (member.peer === membership.self) heldBytes = store.totals.storedBytes;
+      else for (const { bytes } of repairer.known.of(member.peer)) heldBytes += bytes;
+      const { peer, state, zone, weight, epoch, http, addresses, version } = member;
+      return {
+        peer,
+        state,
+        zone,
+        weight,
+        epoch,
+        http,
+        mesh: addresses,
+        version,
+        share: shares.get(peer) ?? 0,
+        heldBytes,
+      };
+    });
+  }
+
+  /** Measured over sampled segments, so that zones and weights are in it as they really work. */
+  #sharesOf(members: readonly Member[]): Map<string, number> {
+    if (this.#shares?.members === members) return this.#shares.of;
+    const alive = members.filter(({ state }) => state === 'alive' || state === 'suspect');
+    const counts = new Map<string, number>();
+    let total = 0;
+    for (let sample = 0; sample < SHARE_SAMPLES; sample++) {
+      const id = segmentName({ origin: 'sample', epoch: 0, index: sample });
+      for (const peer of placeOn(id, alive, this.#options.replicas)) {
+        counts.set(peer, (counts.get(peer) ?? 0) + 1);
+        total++;
+      }
+    }
+    const of = new Map([...counts].map(([peer, count]) => [peer, count / total]));
+    this.#shares = { members, of };
+    return of;
+  }
+
+  #bytesPerSecond(): number {
+    const now = this.#options.clock.monotonicMs();
+    const bytes = this.#options.batcher.bytesTaken;
+    const elapsedMs = now - this.#rate.atMs;
+    if (elapsedMs >= RATE_WINDOW_MS || (elapsedMs >= 1000 && this.#rate.perSecond === 0)) {
+      this.#rate = {
+        atMs: now,
+        bytes,
+        perSecond: Math.round(((bytes - this.#rate.bytes) / elapsedMs) * 1000),
+      };
+    }
+    return this.#rate.perSecond;
+  }
+
+  #problems(batchesBelowK: number, inputs: Status['inputs']): Status['problems'] {
+    const { store, membership, replicator } = this.#options;
+    const problems: { code: string; message: string }[] = [];
+    if (store.health.failure)
+      problems.push({ code: 'LV_DATA_UNSAFE', message: store.health.failure.message });
+    if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
+    for (const message of store.conflicts) problems.push({ code: 'LV_BATCH_CONFLICT', message });
+    const members = membership.members();
+    const alive = members.filter(({ state }) => state === 'alive' || state === 'suspect').length;
+    const dead = members.filter(({ state }) => state === 'dead');
+    if (dead.length > 0) {
+      const names = dead.map(({ peer }) => shortPeer(peer)).join(', ');
+      problems.push({
+        code: 'LV_PEER_UNREACHABLE',
+        message: `${dead.length} of ${members.length} peers are down: ${names}`,
+      });
+    }
+    if (alive < replicator.quorum) {
+      const message = `only ${alive} peers are up and an acknowledgement needs ${replicator.quorum}: pushes are refused and files are not read on`;
+      problems.push({ code: 'LV_REPLICATION_TIMEOUT', message });
+    }
+    if (batchesBelowK > 0 && dead.length > 0) {
+      problems.push({
+        code: 'LV_REPLICATION_TIMEOUT',
+        message: `${batchesBelowK} batches have too few copies`,
+      });
+    }
+    for (const { path, problem } of inputs) {
+      if (problem) problems.push({ code: 'LV_INPUT_UNREADABLE', message: `${path}: ${problem}` });
+    }
+    return problems;
+  }
+}
+
+/** The end of a peer id: all Ed25519 ids begin alike. */
+function shortPeer(peer: PeerId): string {
+  return `…${peer.slice(-6)}`;
+}

@@ -1,0 +1,57 @@
+import type { MemberState } from '../gossip/view.ts';
+import type { InputStatus } from './inputs/index.ts';
+
+/** `GET /api/v1/status`: what a peer knows of itself and the mesh. Names are stable; there may be more of them. */
+export interface Status {
+  readonly peer: string;
+  readonly version: string;
+  readonly uptimeSeconds: number;
+  readonly epoch: number;
+  readonly members: readonly MemberStatus[];
+  readonly replication: {
+    /** Copies wanted, and disks that an acknowledgement needs. */
+    readonly k: number;
+    readonly w: number;
+    readonly batchesBelowK: number;
+    readonly bytesBelowK: number;
+    readonly unacknowledgedBytes: number;
+    /** Bytes fetched from others by repair since the start. */
+    readonly repairedBytes: number;
+  };
+  readonly store: {
+    readonly segments: number;
+    readonly batches: number;
+    readonly entries: number;
+    readonly rawBytes: number;
+    readonly storedBytes: number;
+  };
+  /** Watermarks of every origin's newest epoch. */
+  readonly origins: readonly {
+    readonly peer: string;
+    readonly epoch: number;
+    readonly sealedSeq: number;
+    readonly durableSeq: number;
+  }[];
+  readonly inputs: readonly InputStatus[];
+  readonly ingest: { readonly bytesTaken: number; readonly bytesPerSecond: number };
+  readonly process: { readonly rssBytes: number; readonly cpuSeconds: number };
+  /** What a person should look at now; empty when all is well. */
+  readonly problems: readonly { readonly code: string; readonly message: string }[];
+}
+
+export interface MemberStatus {
+  readonly peer: string;
+  readonly state: MemberState;
+  readonly zone: string;
+  readonly weight: number;
+  readonly epoch: number;
+  /** URL of its HTTP interface. */
+  readonly http: string;
+  /** Its multiaddrs. */
+  readonly mesh: readonly string[];
+  readonly version: string;
+  /** The share of segments that rendezvous gives it, 0…1. */
+  readonly share: number;
+  /** Bytes of batches that it is known to hold. */
+  readonly heldBytes: number;
+}

@@ -1,0 +1,39 @@
+import type {
+  Columns,
+  EntryRun,
+  Labels,
+  PackedBatch,
+  ScanRequest,
+  ScanResult,
+  TimeRange,
+} from '../store/index.ts';
+import type { LineBlock } from './pipeline/index.ts';
+
+/** Lines of one stream that are not sealed yet: as they were read, or with times of their own. */
+export interface UnsealedStream {
+  readonly labels: Labels;
+  readonly timeZone: string;
+  readonly blocks: readonly LineBlock[];
+  readonly columns: Columns | undefined;
+}
+
+/** What the workers do; see worker.ts. */
+export type Tasks = {
+  pack: {
+    request: { streams: UnsealedStream[]; discoverLevels: boolean; compressionLevel: number };
+    response: PackedBatch;
+  };
+  scan: { request: ScanRequest; response: ScanResult };
+  scanUnsealed: {
+    request: {
+      query: string;
+      range: TimeRange;
+      descending: boolean;
+      limit: number;
+      rank: string;
+      discoverLevels: boolean;
+      streams: UnsealedStream[];
+    };
+    response: EntryRun | undefined;
+  };
+};

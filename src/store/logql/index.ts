@@ -1,0 +1,17 @@
+/** LogQL: text to tree, tree to text, and what runs it on lines. Pure. */
+export * from './ast.ts';
+export { QUERY_BYTES_MAX, parse, parseLabels, parseLogQuery, parseMatchers, parseMetricQuery } from './parser.ts';
+export { print, printMatchers, printStage } from './print.ts';
+export { compileMatcher, compileMatchers, matches } from './matchers.ts';
+export { compileAnchored, compileRegex, type CompiledRegex } from './regex.ts';
+export {
+  compileLineFilter,
+  leadingLineFilters,
+  neededLiterals,
+  type CompiledAlternative,
+  type CompiledLineFilter,
+  type NeededBytes,
+} from './line-filter.ts';
+export { compilePipeline, type Pipeline, type PipelineOptions } from './pipeline.ts';
+export { ERROR_DETAILS_LABEL, ERROR_LABEL, type LabelCategories } from './labels.ts';
+export { parseBytes, parseDurationNs, parseFloatGo, formatDurationMs, plainDecimal } from './numbers.ts';

@@ -1,0 +1,255 @@
+/**
+ * JSON as Loki's parser reads it: numbers stay as they are written, the first of two equal keys counts, what follows
+ * the object is not looked at, and what was read before an error stays.
+ */
+import { sanitizeName, type LabelState } from './labels.ts';
+import type { JsonPath } from './json-path.ts';
+import { withoutInvalid } from './text.ts';
+
+/** Objects inside objects. */
+const NESTING_MAX = 300;
+
+const UNCLOSED_OBJECT = "Value looks like object, but can't find closing '}' symbol";
+const UNCLOSED_ARRAY = "Value is array, but can't find closing ']' symbol";
+const UNCLOSED_STRING = "Value is string, but can't find closing '\"' symbol";
+const UNCLOSED_VALUE = "Value looks like Number/Boolean/None, but can't find its end: ',' or '}' symbol";
+const MALFORMED = 'Malformed JSON error';
+const UNKNOWN_TYPE = 'Unknown value type';
+
+class JsonError extends Error {}
+
+type ValueKind = 'string' | 'number' | 'boolean' | 'null' | 'array' | 'object';
+
+interface RawValue {
+  readonly kind: ValueKind;
+  /** Between the quotes of a string; else all of it. */
+  readonly from: number;
+  readonly to: number;
+  /** After the value. */
+  readonly next: number;
+}
+
+const SPACE = /[ \t\n\r]*/y;
+const STRING_BODY = /[^"\\]*(?:\\[^][^"\\]*)*/y;
+const SCALAR = /[^ \t\n\r,}\]]*/y;
+const BRACKETS = /["[\]{}]/g;
+
+function skipSpace(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  if (code > 0x20 || Number.isNaN(code)) return at;
+  SPACE.lastIndex = at;
+  SPACE.exec(text);
+  return SPACE.lastIndex;
+}
+
+/** The closing quote of the string whose body starts at `at`. */
+function stringEnd(text: string, at: number): number {
+  const quote = text.indexOf('"', at);
+  if (quote === -1) throw new JsonError(UNCLOSED_STRING);
+  const escape = text.indexOf('\\', at);
+  if (escape === -1 || escape > quote) return quote;
+  STRING_BODY.lastIndex = at;
+  STRING_BODY.exec(text);
+  if (text[STRING_BODY.lastIndex] !== '"') throw new JsonError(UNCLOSED_STRING);
+  return STRING_BODY.lastIndex;
+}
+
+/** After the bracket that closes the one at `at`. */
+function blockEnd(text: string, at: number, message: string): number {
+  let depth = 0;
+  BRACKETS.lastIndex = at;
+  for (let found = BRACKETS.exec(text); found !== null; found = BRACKETS.exec(text)) {
+    if (found[0] === '"') BRACKETS.lastIndex = stringEnd(text, found.index + 1) + 1;
+    else if (found[0] === '[' || found[0] === '{') depth++;
+    else if (--depth === 0) return found.index + 1;
+  }
+  throw new JsonError(message);
+}
+
+/** The value at `at`; of an object, only that it begins here (`to` and `next` are its start). */
+function readValue(text: string, at: number): RawValue {
+  const first = text[at];
+  if (first === '"') {
+    const end = stringEnd(text, at + 1);
+    return { kind: 'string', from: at + 1, to: end, next: end + 1 };
+  }
+  if (first === '{') return { kind: 'object', from: at, to: at, next: at };
+  if (first === '[') {
+    const end = blockEnd(text, at, UNCLOSED_ARRAY);
+    return { kind: 'array', from: at, to: end, next: end };
+  }
+  SCALAR.lastIndex = at;
+  SCALAR.exec(text);
+  const to = SCALAR.lastIndex;
+  if (to >= text.length) throw new JsonError(UNCLOSED_VALUE);
+  return { kind: scalarKind(text, at, to), from: at, to, next: to };
+}
+
+function scalarKind(text: string, from: number, to: number): ValueKind {
+  const first = text.charCodeAt(from);
+  if ((first >= 0x30 && first <= 0x39) || first === 0x2d) return 'number';
+  const word = text.slice(from, to);
+  if (word === 'true' || word === 'false') return 'boolean';
+  if (word === 'null') return 'null';
+  throw new JsonError(UNKNOWN_TYPE);
+}
+
+/**
+ * Calls `visit` for each member of the object that starts at `start`, and answers where the object ends. `visit`
+ * answers where to go on for an object value (or undefined to have it skipped), and `true` to stop.
+ */
+function eachMember(
+  text: string,
+  start: number,
+  visit: (key: string, value: RawValue) => number | boolean | undefined,
+): number {
+  let at = skipSpace(text, start);
+  if (text[at] !== '{') throw new JsonError(UNCLOSED_OBJECT);
+  at = skipSpace(text, at + 1);
+  if (text[at] === '}') return at + 1;
+  while (at < text.length) {
+    if (text[at] === '}') return at + 1;
+    if (text[at] !== '"') throw new JsonError(UNCLOSED_OBJECT);
+    const keyEnd = stringEnd(text, at + 1);
+    const key = unescapeJson(text.slice(at + 1, keyEnd));
+    if (key === undefined) throw new JsonError('Encountered an invalid escape sequence in a string');
+    at = skipSpace(text, keyEnd + 1);
+    if (text[at] !== ':') throw new JsonError(MALFORMED);
+    const value = readValue(text, skipSpace(text, at + 1));
+    const next = visit(key, value);
+    if (next === true) return value.next;
+    if (value.kind !== 'object') at = value.next;
+    else at = typeof next === 'number' ? next : blockEnd(text, value.from, UNCLOSED_OBJECT);
+    at = skipSpace(text, at);
+    if (text[at] === '}') return at + 1;
+    if (text[at] !== ',') throw new JsonError(UNCLOSED_OBJECT);
+    at = skipSpace(text, at + 1);
+  }
+  throw new JsonError(UNCLOSED_OBJECT);
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  b: '\b',
+  f: '\f',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  '"': '"',
+  '\\': '\\',
+  '/': '/',
+};
+
+/** The text of a string's body; undefined when an escape is wrong. */
+function unescapeJson(body: string): string | undefined {
+  if (!body.includes('\\')) return body;
+  let valid = true;
+  const text = body.replace(/\\(?:u([0-9a-fA-F]{4})|([^]?))/g, (_all, hex?: string, letter?: string) => {
+    if (hex !== undefined) return String.fromCharCode(Number.parseInt(hex, 16));
+    const char = ESCAPES[letter ?? ''];
+    if (char === undefined) valid = false;
+    return char ?? '';
+  });
+  return valid ? text.toWellFormed() : undefined;
+}
+
+function valueText(text: string, value: RawValue): string {
+  const raw = text.slice(value.from, value.to);
+  return value.kind === 'string' ? withoutInvalid(unescapeJson(raw) ?? '') : raw;
+}
+
+/** Which labels a query needs; undefined when all. */
+export type Wanted = ReadonlySet<string> | undefined;
+
+/** All scalar fields as labels, nested ones with their path joined by `_`. Returns an error's text, or undefined. */
+export function extractJson(text: string, labels: LabelState, wanted: Wanted): string | undefined {
+  let missing = wanted?.size ?? Infinity;
+  let complete = false;
+  const walk = (start: number, prefix: string, depth: number): number => {
+    if (depth > NESTING_MAX) throw new JsonError(`nested deeper than ${NESTING_MAX} objects`);
+    return eachMember(text, start, (key, value) => {
+      const clean = sanitizeName(key);
+      const name = clean === '' ? prefix : prefix === '' ? clean : `${prefix}_${partName(key)}`;
+      if (value.kind === 'object') {
+        // Of an object that is never closed, nothing is kept.
+        if (depth === 0) blockEnd(text, value.from, UNCLOSED_OBJECT);
+        const end = walk(value.from, name, depth + 1);
+        return complete ? true : end;
+      }
+      if (value.kind === 'array' || value.kind === 'null' || name === '') return undefined;
+      const label = labels.parsedName(name);
+      if (labels.wasExtracted(label) || (wanted !== undefined && !wanted.has(label))) return undefined;
+      labels.set(label, valueText(text, value));
+      complete = --missing === 0;
+      return complete ? true : undefined;
+    });
+  };
+  return messageOfJsonError(() => walk(0, '', 0));
+}
+
+function messageOfJsonError(run: () => void): string | undefined {
+  try {
+    run();
+    return undefined;
+  } catch (error) {
+    if (error instanceof JsonError) return error.message;
+    throw error;
+  }
+}
+
+/** A part of a path after the first: a digit may begin it. */
+function partName(key: string): string {
+  return key.trim().replace(/[^a-zA-Z0-9_]/gu, '_');
+}
+
+/** The value at a path: a string's text, '' for null, anything else as it is written. Undefined when there is none. */
+export function findJson(text: string, path: JsonPath): string | undefined {
+  try {
+    let value = readValue(text, skipSpace(text, 0));
+    for (const part of path) {
+      const inner: RawValue | undefined =
+        typeof part === 'number' ? elementOf(text, value, part) : memberOf(text, value, part);
+      if (inner === undefined) return undefined;
+      value = inner;
+    }
+    if (value.kind === 'null') return '';
+    if (value.kind === 'object') return text.slice(value.from, blockEnd(text, value.from, UNCLOSED_OBJECT));
+    return valueText(text, value);
+  } catch (error) {
+    if (error instanceof JsonError) return undefined;
+    throw error;
+  }
+}
+
+function memberOf(text: string, object: RawValue, name: string): RawValue | undefined {
+  if (object.kind !== 'object') return undefined;
+  let found: RawValue | undefined;
+  eachMember(text, object.from, (key, value) => {
+    if (key !== name) return undefined;
+    found = value;
+    return true;
+  });
+  return found;
+}
+
+function elementOf(text: string, array: RawValue, index: number): RawValue | undefined {
+  if (array.kind !== 'array') return undefined;
+  let at = skipSpace(text, array.from + 1);
+  for (let i = 0; at < array.to && text[at] !== ']'; i++) {
+    const value = readValue(text, at);
+    if (i === index) return value;
+    at = skipSpace(text, value.kind === 'object' ? blockEnd(text, at, UNCLOSED_OBJECT) : value.next);
+    if (text[at] !== ',') return undefined;
+    at = skipSpace(text, at + 1);
+  }
+  return undefined;
+}
+
+/** The string members of an object, with their text. Returns an error's text, or undefined. */
+export function eachStringMember(text: string, visit: (key: string, value: string) => void): string | undefined {
+  return messageOfJsonError(() =>
+    eachMember(text, 0, (key, value) => {
+      if (value.kind === 'string') visit(key, valueText(text, value));
+      return undefined;
+    }),
+  );
+}

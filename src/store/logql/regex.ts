@@ -1,0 +1,229 @@
+/**
+ * Regular expressions with RE2's syntax and meaning, run by V8: re2js says what is allowed, a translation runs on the
+ * bytes of the line (as latin1 text), and what cannot be translated faithfully runs in re2js.
+ */
+import { isAscii, isUtf8 } from 'node:buffer';
+import { RE2JS } from 're2js';
+import { emitRegex } from './regex-emit.ts';
+import { requiredLiterals, type LiteralGroup } from './regex-literals.ts';
+import { parseRegex, type RegexNode } from './regex-parse.ts';
+import { asValidUtf8, encodeText } from './text.ts';
+
+export interface CompiledRegex {
+  readonly pattern: string;
+  /** Does any part of this line match? The line may be any bytes; those that are not UTF-8 count as U+FFFD each. */
+  testLine(line: Buffer): boolean;
+  /** Does any part of this text match? */
+  testText(text: string): boolean;
+  /** The groups of the first match (0 is all of it), `undefined` where a group took no part. */
+  exec(text: string): (string | undefined)[] | undefined;
+  /** Replaces every match; `$1`, `${name}` and `$$` in `replacement` as in Go, unless `literal`. */
+  replaceAll(text: string, replacement: string, literal?: boolean): string;
+  /** How often it matches, without overlap. */
+  count(text: string): number;
+  /** Names of the groups from 1 on; '' for a group without. */
+  readonly groupNames: readonly string[];
+  /** Every matching line contains one literal of each of these groups. */
+  readonly literals: readonly LiteralGroup[];
+  /**
+   * For whole blocks: run it (flag g) over latin1 text that is valid UTF-8 and in which each line ends in `\n` and none
+   * has one inside. It misses no line, but proves none: test each line from the one that a match starts in to the one
+   * that it ends in, then go on from the line feed of the last. Undefined when lines are better tested one by one.
+   */
+  readonly block: RegExp | undefined;
+}
+
+/** Throws SyntaxError with Go's text when RE2 does not allow the pattern. `dotAll`: `.` matches line feeds too. */
+export function compileRegex(pattern: string, options: { dotAll?: boolean } = {}): CompiledRegex {
+  let re2: RE2JS;
+  try {
+    re2 = RE2JS.compile(pattern, options.dotAll ? RE2JS.DOTALL : 0);
+  } catch (cause) {
+    throw new SyntaxError((cause as Error).message, { cause });
+  }
+  return new Regex(pattern, re2, parseRegex(pattern, options.dotAll));
+}
+
+/** A pattern that the whole text must match, as label matchers do. Throws as `compileRegex`. */
+export function compileAnchored(pattern: string, options: { dotAll?: boolean } = {}): CompiledRegex {
+  compileRegex(pattern, options);
+  return compileRegex(`^(?:${pattern})$`, options);
+}
+
+/** A RegExp of the translation, made when first needed; undefined when there is none. */
+type Runner = RegExp | undefined;
+
+class Regex implements CompiledRegex {
+  readonly pattern: string;
+  readonly groupNames: readonly string[];
+  readonly literals: readonly LiteralGroup[];
+  readonly #re2: RE2JS;
+  readonly #tree: RegexNode | undefined;
+  /** Ends of line inside the text mean something else to RE2 than to a RegExp without lookaround. */
+  readonly #lineAnchors: boolean;
+  readonly #capturesFaithful: boolean;
+  readonly #runners = new Map<string, Runner>();
+
+  constructor(pattern: string, re2: RE2JS, tree: RegexNode | undefined) {
+    this.pattern = pattern;
+    this.#re2 = re2;
+    // At a byte inside a character \B holds, where RE2 does not look.
+    this.#tree = tree === undefined || holds(tree, isNoWordBoundary) ? undefined : tree;
+    this.#lineAnchors = tree !== undefined && holds(tree, isLineAnchor);
+    this.#capturesFaithful = tree !== undefined && !holds(tree, repeatsUnfaithfully);
+    this.groupNames = tree === undefined ? namesFromRe2(re2) : groupNames(tree);
+    this.literals = tree === undefined ? [] : requiredLiterals(tree);
+  }
+
+  get block(): Runner {
+    const tree = this.#tree;
+    if (tree === undefined || minimumLength(tree) === 0) return undefined;
+    return this.#runner('block', () => emitRegex(trimmed(tree), { captures: false, ascii: false, block: true }), 'g');
+  }
+
+  testLine(line: Buffer): boolean {
+    const ascii = isAscii(line);
+    const valid = ascii || isUtf8(line) ? line : asValidUtf8(line);
+    return this.#test(valid.toString('latin1', 0, valid.length), ascii, () => valid.toString('utf8', 0, valid.length));
+  }
+
+  testText(text: string): boolean {
+    // oxlint-disable-next-line no-control-regex
+    if (/^[\0-\x7f]*$/.test(text)) return this.#test(text, true, () => text);
+    const valid = asValidUtf8(encodeText(text));
+    return this.#test(valid.toString('latin1', 0, valid.length), false, () => valid.toString('utf8', 0, valid.length));
+  }
+
+  #test(latin1: string, ascii: boolean, decode: () => string): boolean {
+    const runner =
+      this.#lineAnchors && latin1.includes('\n')
+        ? undefined
+        : this.#runner(ascii ? 'ascii' : 'utf8', () =>
+            this.#tree && emitRegex(trimmed(this.#tree), { captures: false, ascii, block: false }),
+          );
+    return runner === undefined ? this.#re2.test(decode()) : runner.test(latin1);
+  }
+
+  exec(text: string): (string | undefined)[] | undefined {
+    const { done, value } = this.#matches(text).next();
+    return done ? undefined : value.groups;
+  }
+
+  count(text: string): number {
+    let count = 0;
+    for (const _ of this.#matches(text)) count++;
+    return count;
+  }
+
+  replaceAll(text: string, replacement: string, literal = false): string {
+    let out = '';
+    let from = 0;
+    for (const match of this.#matches(text)) {
+      out += text.slice(from, match.index);
+      out += literal ? replacement : expand(replacement, match.groups, this.groupNames);
+      from = match.index + (match.groups[0] as string).length;
+    }
+    return out + text.slice(from);
+  }
+
+  /** Matches from left to right; positions are those of `text`. An empty match right after another does not count. */
+  *#matches(text: string): Generator<{ index: number; groups: (string | undefined)[] }> {
+    // oxlint-disable-next-line no-control-regex
+    const ascii = /^[\0-\x7f]*$/.test(text);
+    const runner =
+      !ascii || !this.#capturesFaithful || (this.#lineAnchors && text.includes('\n'))
+        ? undefined
+        : this.#runner(
+            'captures',
+            () => this.#tree && emitRegex(this.#tree, { captures: true, ascii: true, block: false }),
+            'g',
+          );
+    const all = runner === undefined ? this.#re2.matchAll(text) : text.matchAll(runner);
+    let lastEnd = -1;
+    for (const match of all) {
+      const index = match.index ?? 0;
+      if (match[0] === '' && index === lastEnd) continue;
+      lastEnd = index + match[0].length;
+      yield { index, groups: [...match] };
+    }
+  }
+
+  #runner(key: string, source: () => string | undefined, flags = ''): Runner {
+    if (this.#runners.has(key)) return this.#runners.get(key);
+    const text = source();
+    const runner = text === undefined ? undefined : new RegExp(text, flags);
+    this.#runners.set(key, runner);
+    return runner;
+  }
+}
+
+function childrenOf(node: RegexNode): readonly RegexNode[] {
+  if (node.kind === 'concat' || node.kind === 'alternate') return node.items;
+  return node.kind === 'group' || node.kind === 'repeat' ? [node.item] : [];
+}
+
+function holds(node: RegexNode, test: (node: RegexNode) => boolean): boolean {
+  return test(node) || childrenOf(node).some((child) => holds(child, test));
+}
+
+const isNoWordBoundary = (node: RegexNode) => node.kind === 'assertion' && node.what === 'noWordBoundary';
+const isLineAnchor = (node: RegexNode) =>
+  node.kind === 'assertion' && (node.what === 'lineStart' || node.what === 'lineEnd');
+
+/** Repetitions whose groups, or whose empty rounds, JavaScript treats in its own way. */
+function repeatsUnfaithfully(node: RegexNode): boolean {
+  if (node.kind !== 'repeat') return false;
+  const hasGroup = holds(node.item, (inner) => inner.kind === 'group');
+  return (node.max > 1 && (hasGroup || minimumLength(node.item) === 0)) || (node.max === 0 && hasGroup);
+}
+
+function minimumLength(node: RegexNode): number {
+  switch (node.kind) {
+    case 'class':
+      return 1;
+    case 'group':
+      return minimumLength(node.item);
+    case 'repeat':
+      return node.min * minimumLength(node.item);
+    case 'concat':
+      return node.items.reduce((sum, item) => sum + minimumLength(item), 0);
+    case 'alternate':
+      return Math.min(...node.items.map(minimumLength));
+    default:
+      return 0;
+  }
+}
+
+/** Without what may match nothing at either end: it cannot decide whether there is a match, and costs time. */
+function trimmed(node: RegexNode): RegexNode {
+  if (node.kind !== 'concat') return node;
+  let items = node.items;
+  while (items.length > 1 && isOptionalRun(items[0])) items = items.slice(1);
+  while (items.length > 1 && isOptionalRun(items[items.length - 1])) items = items.slice(0, -1);
+  return items.length === 1 ? items[0] : { kind: 'concat', items };
+}
+
+function isOptionalRun(node: RegexNode): boolean {
+  return node.kind === 'repeat' && node.min === 0 && node.item.kind === 'class';
+}
+
+function groupNames(node: RegexNode): string[] {
+  const inner = childrenOf(node).flatMap(groupNames);
+  return node.kind === 'group' ? [node.name, ...inner] : inner;
+}
+
+function namesFromRe2(re2: RE2JS): string[] {
+  const names = Array.from({ length: re2.groupCount() }, () => '');
+  for (const [name, index] of Object.entries(re2.namedGroups())) names[Number(index) - 1] = name;
+  return names;
+}
+
+/** Go's Regexp.Expand: `$name` takes the longest name of letters, digits and underscores. */
+function expand(template: string, groups: readonly (string | undefined)[], names: readonly string[]): string {
+  return template.replace(/\$(?:\$|\{(\w+)\}|(\w+))/g, (_all, braced?: string, bare?: string) => {
+    const name = braced ?? bare;
+    if (name === undefined) return '$';
+    const index = /^\d+$/.test(name) ? Number(name) : names.indexOf(name) + 1;
+    return index === 0 && name !== '0' ? '' : (groups[index] ?? '');
+  });
+}

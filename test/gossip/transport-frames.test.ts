@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as fc from 'fast-check';
+import { finishedMark, lengthPrefix, messagesOf } from '../../src/gossip/transport/frames.ts';
+import { LogvineError } from '../../src/store/index.ts';
+
+async function* cut(bytes: Buffer, sizes: readonly number[]): AsyncGenerator<Buffer, void, undefined> {
+  let at = 0;
+  for (let turn = 0; at < bytes.length; turn++) {
+    const size = sizes[turn % sizes.length]!;
+    yield bytes.subarray(at, at + size);
+    at += size;
+  }
+}
+
+async function read(
+  bytes: Buffer,
+  sizes: readonly number[],
+  max = 1000,
+): Promise<{ messages: Buffer[]; error?: unknown }> {
+  const messages: Buffer[] = [];
+  try {
+    for await (const message of messagesOf(cut(bytes, sizes), max)) messages.push(message);
+    return { messages };
+  } catch (error) {
+    return { messages, error };
+  }
+}
+
+const anyMessages = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 });
+const anySizes = fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1, maxLength: 10 });
+
+function encode(messages: readonly Uint8Array[]): Buffer {
+  return Buffer.concat(messages.flatMap((message) => [lengthPrefix(message.length), message]));
+}
+
+test('messages survive any cutting into chunks', async () => {
+  await fc.assert(
+    fc.asyncProperty(anyMessages, anySizes, async (sent, sizes) => {
+      const { messages, error } = await read(Buffer.concat([encode(sent), finishedMark()]), sizes);
+      assert.equal(error, undefined);
+      assert.deepEqual(
+        messages,
+        sent.map((message) => Buffer.from(message)),
+      );
+    }),
+  );
+});
+
+test('a stream that is cut anywhere before its finished mark is a lost connection', async () => {
+  await fc.assert(
+    fc.asyncProperty(anyMessages, anySizes, fc.nat(), async (sent, sizes, at) => {
+      const whole = Buffer.concat([encode(sent), finishedMark()]);
+      const { messages, error } = await read(whole.subarray(0, at % whole.length), sizes);
+      assert.ok(error instanceof LogvineError && error.code === 'LV_PEER_UNREACHABLE');
+      assert.deepEqual(
+        messages,
+        sent.slice(0, messages.length).map((message) => Buffer.from(message)),
+      );
+    }),
+  );
+});
+
+test('a length above the bound is refused before anything is collected', async () => {
+  const { messages, error } = await read(
+    Buffer.concat([encode([Buffer.from('ok')]), lengthPrefix(1001)]),
+    [3],
+  );
+  assert.deepEqual(messages, [Buffer.from('ok')]);
+  assert.ok(error instanceof LogvineError && error.code === 'LV_PROTOCOL');
+  assert.equal(
+    (await read(Buffer.concat([encode([Buffer.alloc(1000)]), finishedMark()]), [7])).messages.length,
+    1,
+  );
+});

@@ -1,0 +1,153 @@
+import type { Clock, Random, Timer } from '../../src/store/host/index.ts';
+
+interface Pending {
+  readonly atMs: number;
+  readonly order: number;
+  run: (() => void) | undefined;
+}
+
+/**
+ * Simulated time: nothing happens until the test advances it, and the same program always sees the same order of
+ * events. Between two events every promise that can settle does.
+ */
+export class SimClock implements Clock {
+  readonly #startMs: number;
+  #nowMs = 0;
+  #order = 0;
+  /** A binary heap by (time, order of arming). */
+  readonly #heap: Pending[] = [];
+  #automatic = false;
+
+  constructor(startMs = Date.UTC(2026, 0, 1)) {
+    this.#startMs = startMs;
+  }
+
+  nowMs(): number {
+    return this.#startMs + this.#nowMs;
+  }
+
+  monotonicMs(): number {
+    return this.#nowMs;
+  }
+
+  after(delayMs: number, run: () => void): Timer {
+    const pending: Pending = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, run };
+    this.#push(pending);
+    return { cancel: () => (pending.run = undefined) };
+  }
+
+  /** Lets `ms` pass. */
+  async advance(ms: number): Promise<void> {
+    const untilMs = this.#nowMs + ms;
+    await settled();
+    while (this.#heap.length > 0 && this.#heap[0]!.atMs <= untilMs) await this.#step();
+    this.#nowMs = untilMs;
+  }
+
+  /** Lets time pass until `done()`, checked after every event. False when it was not after `withinMs`. */
+  async until(done: () => boolean, withinMs: number): Promise<boolean> {
+    const untilMs = this.#nowMs + withinMs;
+    await settled();
+    while (!done()) {
+      if (this.#heap.length === 0 || this.#heap[0]!.atMs > untilMs) return false;
+      await this.#step();
+    }
+    return true;
+  }
+
+  /** Lets time pass until `promise` has settled; fails the test when nothing is left that could settle it. */
+  async run<Result>(promise: Promise<Result>, withinMs = 600_000): Promise<Result> {
+    let over = false;
+    const mark = () => {
+      over = true;
+    };
+    promise.then(mark, mark);
+    if (!(await this.until(() => over, withinMs))) {
+      throw new Error(`simulated time: still pending after ${withinMs} ms`);
+    }
+    return promise;
+  }
+
+  /** From here on time jumps to the next event whenever nothing else is left to do, so that a test can just await. */
+  startAutomatic(): void {
+    this.#automatic = true;
+    void this.#goOn();
+  }
+
+  stopAutomatic(): void {
+    this.#automatic = false;
+  }
+
+  async #goOn(): Promise<void> {
+    while (this.#automatic) {
+      await settled();
+      if (this.#heap.length > 0) await this.#step();
+    }
+  }
+
+  async #step(): Promise<void> {
+    const next = this.#pop();
+    if (next.run === undefined) return;
+    this.#nowMs = Math.max(this.#nowMs, next.atMs);
+    next.run();
+    await settled();
+  }
+
+  #push(pending: Pending): void {
+    const heap = this.#heap;
+    let at = heap.push(pending) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (earlier(heap[parent]!, pending)) break;
+      heap[at] = heap[parent]!;
+      at = parent;
+    }
+    heap[at] = pending;
+  }
+
+  #pop(): Pending {
+    const heap = this.#heap;
+    const first = heap[0]!;
+    const last = heap.pop()!;
+    if (heap.length === 0) return first;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && earlier(heap[child + 1]!, heap[child]!)) child++;
+      if (earlier(last, heap[child]!)) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = last;
+    return first;
+  }
+}
+
+function earlier(left: Pending, right: Pending): boolean {
+  return left.atMs < right.atMs || (left.atMs === right.atMs && left.order < right.order);
+}
+
+/** Resolves once every promise that could settle has: a turn of the event loop runs the whole microtask queue first. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A repeatable Random (mulberry32). */
+export function seededRandom(seed: number): Random {
+  let state = seed >>> 0;
+  const unit = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return {
+    unit,
+    bytes(count) {
+      const bytes = Buffer.allocUnsafe(count);
+      for (let at = 0; at < count; at++) bytes[at] = Math.floor(unit() * 256);
+      return bytes;
+    },
+  };
+}

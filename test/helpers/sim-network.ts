@@ -1,0 +1,442 @@
+import {
+  keysFromSeed,
+  withDeadline,
+  type Channel,
+  type PeerId,
+  type PeerKeys,
+  type Transport,
+  type TransportEvents,
+} from '../../src/gossip/transport/index.ts';
+import { LogvineError } from '../../src/store/errors.ts';
+import type { Clock, Random } from '../../src/store/host/index.ts';
+
+/** The faults of a simulated network; they may be changed while it runs. */
+export interface Faults {
+  /** One-way delay of a message: uniform between the two. */
+  delayMsMin: number;
+  delayMsMax: number;
+  /**
+   * Share of packets lost. A channel is TCP: a loss there delays what follows by a retransmission. A topic message or
+   * a handshake that is lost is lost.
+   */
+  lossShare: number;
+}
+
+const RETRANSMIT_MS = 300;
+/** A channel whose peer has been out of reach for so long is lost, as TCP with a connection check does it. */
+const UNREACHABLE_MS = 30_000;
+const WINDOW_BYTES = 1024 * 1024;
+
+/** Peers in memory, on simulated time. Deterministic for one clock, one random and one program. */
+export class SimNetwork {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly faults: Faults;
+  readonly transports = new Map<PeerId, SimTransport>();
+  /** Messages sent on channels and topics so far. */
+  messages = 0;
+  /** Hosts that went away without a word: dialling them hangs. */
+  readonly dark = new Set<string>();
+  /** Peers in different groups do not hear each other; undefined: all do. */
+  #groupOf: Map<PeerId, number> | undefined;
+
+  constructor(clock: Clock, random: Random, faults: Partial<Faults> = {}) {
+    this.clock = clock;
+    this.random = random;
+    this.faults = { delayMsMin: 1, delayMsMax: 5, lossShare: 0, ...faults };
+  }
+
+  /** A peer at `name:1`. The same seed is the same identity; starting one whose name is taken replaces it. */
+  async start(name: string, seed: Uint8Array, messageBytesMax = 24 * 1024 * 1024): Promise<SimTransport> {
+    const transport = new SimTransport(this, name, await keysFromSeed(seed), messageBytesMax);
+    this.transports.set(transport.self, transport);
+    this.dark.delete(name);
+    return transport;
+  }
+
+  /** Only peers in the same group hear each other from now on. */
+  partition(...groups: PeerId[][]): void {
+    this.#groupOf = new Map(groups.flatMap((group, index) => group.map((peer) => [peer, index] as const)));
+  }
+
+  heal(): void {
+    this.#groupOf = undefined;
+  }
+
+  reachable(left: PeerId, right: PeerId): boolean {
+    return this.#groupOf === undefined || this.#groupOf.get(left) === this.#groupOf.get(right);
+  }
+
+  lost(): boolean {
+    return this.faults.lossShare > 0 && this.random.unit() < this.faults.lossShare;
+  }
+
+  delayMs(): number {
+    const { delayMsMin, delayMsMax } = this.faults;
+    return delayMsMin + this.random.unit() * (delayMsMax - delayMsMin);
+  }
+
+  /** One-way delay on a connection, with retransmissions of what was lost. */
+  reliableDelayMs(): number {
+    let delay = this.delayMs();
+    let wait = RETRANSMIT_MS;
+    while (this.lost() && wait < 10_000) {
+      delay += wait;
+      wait *= 2;
+    }
+    return delay;
+  }
+
+  /** Resolves after a message there and back; never while the other is out of reach. */
+  async roundTrip(from: PeerId, to: PeerId): Promise<void> {
+    if (!this.reachable(from, to)) return hang();
+    await this.wait(this.reliableDelayMs() + this.reliableDelayMs());
+  }
+
+  wait(delayMs: number): Promise<void> {
+    return new Promise((resolve) => void this.clock.after(delayMs, resolve));
+  }
+
+  listening(address: string): SimTransport | undefined {
+    for (const transport of this.transports.values()) {
+      if (transport.answersAt(address)) return transport;
+    }
+    return undefined;
+  }
+}
+
+function answersTo(name: string, address: string): boolean {
+  return address === `${name}:1` || address.startsWith(`/dns/${name}/tcp/1`);
+}
+
+function hang(): Promise<void> {
+  return new Promise(() => {});
+}
+
+export class SimTransport implements Transport {
+  readonly self: PeerId;
+  readonly name: string;
+  readonly clock: Clock;
+  readonly network: SimNetwork;
+  readonly messageBytesMax: number;
+  readonly #keys: PeerKeys;
+  readonly #handlers = new Map<string, (channel: Channel) => Promise<void>>();
+  readonly #receivers = new Map<string, (from: PeerId, message: Buffer) => void>();
+  readonly #events: Partial<TransportEvents>[] = [];
+  readonly #learned = new Map<PeerId, readonly string[]>();
+  readonly #connections = new Map<PeerId, SimTransport>();
+  readonly #channels = new Set<SimChannel>();
+  closed = false;
+
+  constructor(network: SimNetwork, name: string, keys: PeerKeys, messageBytesMax: number) {
+    this.network = network;
+    this.name = name;
+    this.clock = network.clock;
+    this.#keys = keys;
+    this.self = keys.peer;
+    this.messageBytesMax = messageBytesMax;
+  }
+
+  addresses(): string[] {
+    return [`/dns/${this.name}/tcp/1/p2p/${this.self}`];
+  }
+
+  answersAt(address: string): boolean {
+    return !this.closed && answersTo(this.name, address);
+  }
+
+  handle(protocol: string, handler: (channel: Channel) => Promise<void>): void {
+    this.#handlers.set(protocol, handler);
+  }
+
+  async open(peer: PeerId, protocol: string, options: { timeoutMs: number }): Promise<Channel> {
+    return this.#within(peer, options.timeoutMs, async () => {
+      const connected = this.#connections.get(peer);
+      if (connected && this.network.dark.has(connected.name)) await hang();
+      if (!connected || connected.closed) await this.#dial(this.#learned.get(peer) ?? [], peer);
+      const remote = this.#connections.get(peer)!;
+      await this.network.roundTrip(this.self, peer);
+      const handler = remote.#handlers.get(protocol);
+      if (!handler || remote.closed) {
+        throw new LogvineError('LV_PEER_UNREACHABLE', `${peer} does not answer ${protocol}`);
+      }
+      const here = new SimChannel(this, remote.self);
+      const there = new SimChannel(remote, this.self);
+      here.join(there);
+      there.join(here);
+      this.#channels.add(here);
+      remote.#channels.add(there);
+      void remote.#answer(handler, there);
+      return here;
+    });
+  }
+
+  async #answer(handler: (channel: Channel) => Promise<void>, channel: SimChannel): Promise<void> {
+    try {
+      await handler(channel);
+      await channel.close();
+    } catch (error) {
+      channel.abort(error as Error);
+    }
+  }
+
+  async connect(address: string, options: { timeoutMs: number }): Promise<PeerId> {
+    return this.#within(address, options.timeoutMs, async () => this.#dial([address]));
+  }
+
+  async #within<Result>(whom: string, timeoutMs: number, work: () => Promise<Result>): Promise<Result> {
+    if (this.closed) throw new LogvineError('LV_CLOSED', 'This node is closing');
+    const late = () => new LogvineError('LV_PEER_TIMEOUT', `${whom} did not answer within ${timeoutMs} ms`);
+    return withDeadline(this.clock, timeoutMs, late, work);
+  }
+
+  async #dial(addresses: readonly string[], wanted?: PeerId): Promise<PeerId> {
+    for (const address of addresses) {
+      if ([...this.network.dark].some((name) => answersTo(name, address))) await hang();
+      const remote = this.network.listening(address);
+      if (remote === this) return this.self;
+      if (!remote) continue;
+      await this.network.roundTrip(this.self, remote.self);
+      if (remote.closed || (wanted !== undefined && remote.self !== wanted)) continue;
+      this.#connected(remote);
+      remote.#connected(this);
+      return remote.self;
+    }
+    throw new LogvineError('LV_PEER_UNREACHABLE', `${addresses.join(', ')}: nobody answers`);
+  }
+
+  #connected(remote: SimTransport): void {
+    const known = this.#connections.get(remote.self);
+    this.#connections.set(remote.self, remote);
+    if (!known) for (const { connected } of this.#events) connected?.(remote.self);
+  }
+
+  /** The connection to `peer` is gone: its channels fail. */
+  disconnect(peer: PeerId, reason: Error): void {
+    if (!this.#connections.delete(peer)) return;
+    for (const channel of this.#channels) if (channel.peer === peer) channel.fail(reason);
+    for (const { disconnected } of this.#events) disconnected?.(peer);
+  }
+
+  forget(channel: SimChannel): void {
+    this.#channels.delete(channel);
+  }
+
+  learn(peer: PeerId, addresses: readonly string[]): void {
+    this.#learned.set(peer, addresses);
+  }
+
+  publish(topic: string, message: Uint8Array): void {
+    if (message.length > 64 * 1024) throw new LogvineError('LV_PROTOCOL', 'A topic message is too long');
+    const copy = Buffer.from(message);
+    // Gossip reaches everyone who is connected, over however many hops.
+    const seen = new Set<SimTransport>([this]);
+    const edge: SimTransport[] = [this];
+    for (let at = 0; at < edge.length; at++) {
+      for (const next of edge[at]!.#connections.values()) {
+        if (seen.has(next) || next.closed || !this.network.reachable(edge[at]!.self, next.self)) continue;
+        seen.add(next);
+        edge.push(next);
+        this.network.messages++;
+        if (this.network.lost()) continue;
+        this.clock.after(this.network.delayMs(), () => {
+          if (!next.closed) next.#receivers.get(topic)?.(this.self, copy);
+        });
+      }
+    }
+  }
+
+  subscribe(topic: string, receive: (from: PeerId, message: Buffer) => void): void {
+    this.#receivers.set(topic, receive);
+  }
+
+  on(events: Partial<TransportEvents>): void {
+    this.#events.push(events);
+  }
+
+  isConnected(peer: PeerId): boolean {
+    return this.#connections.has(peer);
+  }
+
+  sign(bytes: Uint8Array): Buffer {
+    return this.#keys.sign(bytes);
+  }
+
+  async close(): Promise<void> {
+    this.crash();
+  }
+
+  /** The process is gone; its host resets its connections. */
+  crash(): void {
+    if (this.closed) return;
+    this.#vanish();
+    const lost = new LogvineError('LV_PEER_UNREACHABLE', `${this.name} is gone`);
+    for (const remote of this.#connections.values()) {
+      this.clock.after(this.network.delayMs(), () => remote.disconnect(this.self, lost));
+    }
+  }
+
+  /** The host is gone: nobody resets anything, the others wait. */
+  powerOff(): void {
+    if (this.closed) return;
+    this.#vanish();
+    this.network.dark.add(this.name);
+    const lost = new LogvineError('LV_PEER_UNREACHABLE', `${this.name} no longer answers`);
+    for (const remote of this.#connections.values()) {
+      this.clock.after(UNREACHABLE_MS, () => remote.disconnect(this.self, lost));
+    }
+  }
+
+  #vanish(): void {
+    this.closed = true;
+    if (this.network.transports.get(this.self) === this) this.network.transports.delete(this.self);
+    const closing = new LogvineError('LV_CLOSED', 'This node is closing');
+    for (const channel of this.#channels) channel.fail(closing);
+  }
+}
+
+/** One end of a channel. */
+class SimChannel implements Channel {
+  readonly peer: PeerId;
+  readonly #home: SimTransport;
+  #other: SimChannel | undefined;
+  /** What arrived and was not received yet; undefined marks the end. */
+  readonly #inbox: (Buffer | undefined)[] = [];
+  #waiting: { resolve(message: Buffer | undefined): void; reject(error: Error): void } | undefined;
+  /** Bytes sent from here that the other side has not received. */
+  #unreadBytes = 0;
+  readonly #room: { resolve(): void; reject(error: Error): void }[] = [];
+  #lastArrivalMs = 0;
+  /** Sent and not arrived; undefined marks the end. The first `#due` of them would have arrived by now. */
+  readonly #flight: (Buffer | undefined)[] = [];
+  #due = 0;
+  #retrying = false;
+  #ended = false;
+  #closed = false;
+  #failure: Error | undefined;
+
+  constructor(home: SimTransport, peer: PeerId) {
+    this.#home = home;
+    this.peer = peer;
+  }
+
+  join(other: SimChannel): void {
+    this.#other = other;
+  }
+
+  async send(message: Uint8Array): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    if (this.#closed) throw new LogvineError('LV_CLOSED', `The channel to ${this.peer} is closed`);
+    if (message.length > this.#home.messageBytesMax) {
+      const reason = new LogvineError(
+        'LV_PROTOCOL',
+        `A message of ${message.length} bytes exceeds the bound`,
+      );
+      this.abort(reason);
+      throw reason;
+    }
+    this.#unreadBytes += message.length;
+    this.#transmit(Buffer.from(message));
+    if (this.#unreadBytes <= WINDOW_BYTES) return;
+    await new Promise<void>((resolve, reject) => this.#room.push({ resolve, reject }));
+  }
+
+  #transmit(message: Buffer | undefined): void {
+    const { clock, network } = this.#home;
+    network.messages++;
+    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, clock.monotonicMs() + network.reliableDelayMs());
+    this.#flight.push(message);
+    clock.after(this.#lastArrivalMs - clock.monotonicMs(), () => {
+      this.#due++;
+      if (!this.#retrying) this.#deliver(clock.monotonicMs() + UNREACHABLE_MS);
+    });
+  }
+
+  /** Delivers what is due, in order; while the peer is out of reach it is tried again, as TCP does, until it gives up. */
+  #deliver(untilMs: number): void {
+    const { clock, network } = this.#home;
+    this.#retrying = false;
+    while (this.#due > 0 && !this.#failure && network.reachable(this.#home.self, this.peer)) {
+      this.#due--;
+      this.#other!.#arrive(this.#flight.shift());
+    }
+    if (this.#due === 0 || this.#failure) return;
+    if (clock.monotonicMs() >= untilMs) {
+      this.#home.disconnect(
+        this.peer,
+        new LogvineError('LV_PEER_UNREACHABLE', `${this.peer} no longer answers`),
+      );
+      return;
+    }
+    this.#retrying = true;
+    clock.after(RETRANSMIT_MS, () => this.#deliver(untilMs));
+  }
+
+  #arrive(message: Buffer | undefined): void {
+    if (this.#failure || this.#home.closed) return;
+    if (message && message.length > this.#home.messageBytesMax) {
+      this.abort(new LogvineError('LV_PROTOCOL', `A message of ${message.length} bytes exceeds the bound`));
+      return;
+    }
+    this.#inbox.push(message);
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting) waiting.resolve(this.#next());
+  }
+
+  #next(): Buffer | undefined {
+    const message = this.#inbox.shift();
+    if (message === undefined) {
+      this.#ended = true;
+      this.#settle();
+      return undefined;
+    }
+    const { clock, network } = this.#home;
+    clock.after(network.delayMs(), () => this.#other!.#consumed(message.length));
+    return message;
+  }
+
+  #consumed(bytes: number): void {
+    this.#unreadBytes -= bytes;
+    if (this.#unreadBytes > WINDOW_BYTES) return;
+    for (const waiter of this.#room.splice(0)) waiter.resolve();
+  }
+
+  async receive(): Promise<Buffer | undefined> {
+    if (this.#inbox.length > 0 && !this.#failure) return this.#next();
+    if (this.#failure) throw this.#failure;
+    if (this.#ended) return undefined;
+    return new Promise((resolve, reject) => (this.#waiting = { resolve, reject }));
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed || this.#failure) return;
+    this.#closed = true;
+    this.#transmit(undefined);
+    this.#settle();
+  }
+
+  /** A channel that both sides have closed needs no bookkeeping. */
+  #settle(): void {
+    if (this.#closed && this.#ended) this.#home.forget(this);
+  }
+
+  abort(reason: Error): void {
+    if (this.#failure) return;
+    this.fail(reason);
+    const { clock, network } = this.#home;
+    const other = this.#other!;
+    clock.after(network.delayMs(), () =>
+      other.fail(new LogvineError('LV_PEER_UNREACHABLE', `${other.peer} dropped the channel`)),
+    );
+  }
+
+  fail(reason: Error): void {
+    if (this.#failure) return;
+    this.#failure = reason;
+    this.#home.forget(this);
+    this.#waiting?.reject(reason);
+    this.#waiting = undefined;
+    for (const waiter of this.#room.splice(0)) waiter.reject(reason);
+  }
+}

@@ -1,0 +1,438 @@
+import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { systemTailDisk } from '../../src/node/inputs/files.ts';
+import { LogvineError } from '../../src/store/errors.ts';
+import { Bench, diskWith } from './harness.ts';
+
+test('reads from the beginning, then what is appended, with labels and positions', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'one\ntwo\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two']);
+  assert.deepEqual(bench.sink.blocks[0].labels, {
+    filename: bench.path('app.log'),
+    host: 'alice',
+    job: 'logvine',
+    service_name: 'logvine',
+  });
+  bench.append('app.log', 'three\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two', 'three']);
+  assert.equal(bench.row('app.log').readBytes, 14);
+  assert.equal(bench.row('app.log').durableBytes, 0);
+  bench.acknowledgeAll();
+  assert.equal(bench.row('app.log').durableBytes, 14);
+});
+
+test('own labels win over host and job; service_name can be left out', async (t) => {
+  const bench = new Bench(t, ['unused']);
+  bench.write('app.log', 'x\n');
+  const patterns = [{ pattern: bench.path('app.log'), labels: { job: 'web', host: 'bob', zone: 'a' } }];
+  await bench.restart({ patterns });
+  assert.deepEqual(bench.sink.blocks[0].labels, {
+    filename: bench.path('app.log'),
+    host: 'bob',
+    job: 'web',
+    service_name: 'web',
+    zone: 'a',
+  });
+  bench.append('app.log', 'y\n');
+  await bench.restart({ patterns, discoverServiceName: false });
+  assert.equal(bench.sink.blocks[1].labels.service_name, undefined);
+});
+
+test('finds files that appear later under a glob, in new directories too', async (t) => {
+  const bench = new Bench(t, ['**/*.log']);
+  await bench.pass();
+  assert.match(bench.tail.status()[0].problem ?? '', /no file fits/);
+  fs.mkdirSync(bench.path('a/b'), { recursive: true });
+  bench.write('a/b/x.log', 'x\n');
+  bench.write('y.log', 'y\n');
+  bench.write('z.txt', 'z\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines().sort(), ['x', 'y']);
+});
+
+test('CRLF loses its CR, other bytes are kept', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  const odd = Buffer.from([0xff, 0xfe, 0x00, 0x0d, 0x41, 0x0a]);
+  bench.write('app.log', Buffer.concat([Buffer.from('one\r\ntwo\r\r\n\r\n'), odd]));
+  await bench.pass();
+  const all = Buffer.concat(bench.sink.blocks.map((block) => block.bytes));
+  assert.deepEqual(all, Buffer.concat([Buffer.from('one\ntwo\r\n\n'), odd]));
+  assert.equal(bench.row('app.log').readBytes, 13 + odd.length);
+});
+
+test('a last line without newline waits, is given out when idle, and never doubles', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'one\ntw');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one']);
+  bench.append('app.log', 'o\nthr');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two']);
+  await bench.pass(4_000);
+  assert.deepEqual(bench.sink.lines(), ['one', 'two'], 'not yet');
+  await bench.pass(2_000);
+  assert.deepEqual(bench.sink.lines(), ['one', 'two', 'thr']);
+  await bench.restart();
+  bench.append('app.log', 'ee\nfour');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two', 'thr', 'ee']);
+  assert.deepEqual(bench.sink.blocks.at(-1)!.metadata, { logvine_piece: '2', logvine_piece_last: 'true' });
+  await bench.pass(6_000);
+  bench.append('app.log', '\nfive\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two', 'thr', 'ee', 'four', 'five']);
+});
+
+test('an overlong line comes in marked pieces, across a restart too', async (t) => {
+  const limits = { lineBytesMax: 1000, readBytes: 300, turnBytesMax: 100_000 };
+  const bench = new Bench(t, ['app.log'], { limits });
+  const long = 'abcdefghij'.repeat(250);
+  bench.write('app.log', `first\n${'x'.repeat(1000)}\n${'y'.repeat(2000)}\n${long}`);
+  await bench.pass();
+  await bench.restart();
+  bench.append('app.log', '!\nlast\n');
+  await bench.pass();
+  const marks = bench.sink.blocks.map((block) => [block.bytes.length - 1, block.metadata ?? {}]);
+  assert.deepEqual(marks, [
+    [5, {}],
+    [1000, {}],
+    [1000, { logvine_piece: '1' }],
+    [1000, { logvine_piece: '2', logvine_piece_last: 'true' }],
+    [1000, { logvine_piece: '1' }],
+    [1000, { logvine_piece: '2' }],
+    [501, { logvine_piece: '3', logvine_piece_last: 'true' }],
+    [4, {}],
+  ]);
+  const pieces = bench.sink.blocks.slice(4, 7).map((block) => block.bytes.subarray(0, -1).toString());
+  assert.equal(pieces.join(''), `${long}!`);
+});
+
+test('rename and create: the old file to its end, then the new one', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'a1\n');
+  await bench.pass();
+  bench.append('app.log', 'a2\n');
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'b1\n');
+  await bench.pass();
+  bench.append('app.log.1', 'a3\n');
+  bench.append('app.log', 'b2\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines().sort(), ['a1', 'a2', 'a3', 'b1', 'b2']);
+  assert(bench.sink.blocks.every((block) => block.labels.filename === bench.path('app.log')));
+  assert.deepEqual(bench.sink.gaps(), []);
+});
+
+test('a renamed file that still fits the glob is not read again, also after a restart', async (t) => {
+  const bench = new Bench(t, ['app.log*']);
+  bench.write('app.log', 'a1\n');
+  await bench.pass();
+  bench.append('app.log', 'a2\n');
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'b1\n');
+  await bench.pass();
+  bench.rename('app.log.1', 'app.log.2');
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'c1\n');
+  await bench.restart();
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines().sort(), ['a1', 'a2', 'b1', 'c1']);
+});
+
+test('rotated twice between two looks: the file in the middle is found', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'a1\n');
+  bench.write('app.log.9', 'from before, and not asked for\n');
+  await bench.outlive('app.log.9');
+  await bench.pass();
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'b1\n');
+  bench.rename('app.log.1', 'app.log.2');
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'c1\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines().sort(), ['a1', 'b1', 'c1']);
+});
+
+test('rotated while the node was down: its rest is read, under its old name', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'a1\n');
+  await bench.pass();
+  await bench.tail.close();
+  bench.append('app.log', 'a2\n');
+  bench.rename('app.log', 'app.log.2');
+  bench.write('app.log', 'b1\n');
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'c1\n');
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines().sort(), ['a1', 'a2', 'b1', 'c1']);
+  assert(bench.sink.blocks.every((block) => block.labels.filename === bench.path('app.log')));
+  await bench.restart();
+  assert.equal(bench.sink.lines().length, 4);
+});
+
+test('truncation: again from the beginning, and a gap record for what was seen but not read', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'one\ntwo\n');
+  await bench.pass();
+  bench.append('app.log', 'unfinished');
+  await bench.pass();
+  bench.write('app.log', 'new\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two', 'new']);
+  assert.deepEqual(bench.sink.gaps(), [
+    `logvine: gap in ${bench.path('app.log')}: 10 bytes lost (truncated before they were read)\n`,
+  ]);
+  const gap = bench.sink.blocks.find((block) => block.metadata?.logvine_gap !== undefined)!;
+  assert.deepEqual(gap.metadata, { detected_level: 'warn', logvine_gap: 'truncated' });
+  assert.equal(gap.labels.filename, bench.path('app.log'));
+  assert.deepEqual(bench.tail.totals(), { gaps: 1, gapBytes: 10 });
+  assert.equal(bench.row('app.log').gapBytes, 10);
+  await bench.restart();
+  await bench.pass();
+  assert.equal(bench.sink.blocks.length, 3, 'nothing again after a restart');
+});
+
+test('truncated and grown past the old place between two looks', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'one\n');
+  await bench.pass();
+  bench.write('app.log', 'other\nlines\nthat are longer\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'other', 'lines', 'that are longer']);
+  assert.match(bench.sink.gaps()[0], /an unknown number of bytes/);
+});
+
+test('a writer that goes on at its old place leaves a hole, which is skipped', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'one\ntwo\nthree\n');
+  await bench.pass();
+  fs.truncateSync(bench.path('app.log'), 0);
+  const fd = fs.openSync(bench.path('app.log'), 'r+');
+  fs.writeSync(fd, 'four\n', 14);
+  fs.closeSync(fd);
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two', 'three', 'four']);
+});
+
+for (const pattern of ['app.log', 'app.log*']) {
+  test(`copytruncate under ${pattern}: the copy is not read again, and saves what was not yet read`, async (t) => {
+    const bench = new Bench(t, [pattern]);
+    bench.write('app.log', 'one\n');
+    await bench.pass();
+    bench.append('app.log', 'two\n');
+    fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+    fs.truncateSync(bench.path('app.log'), 0);
+    bench.append('app.log', 'three\n');
+    for (let round = 0; round < 4; round++) await bench.pass();
+    assert.deepEqual(bench.sink.lines().sort(), ['one', 'three', 'two']);
+    assert.equal(bench.sink.gaps().length, 1);
+    assert.equal(bench.tail.totals().gapBytes, 0);
+    await bench.restart();
+    await bench.pass();
+    assert.equal(bench.sink.lines().length, 3);
+  });
+}
+
+test('a copy that is seen before the truncation waits for it', async (t) => {
+  const bench = new Bench(t, ['app.log*']);
+  bench.write('app.log', 'one\n');
+  await bench.pass();
+  fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+  bench.append('app.log', 'two\n');
+  await bench.pass();
+  assert.match(bench.row('app.log.1').problem ?? '', /a copy of/);
+  bench.append('app.log.1', 'two\n');
+  fs.truncateSync(bench.path('app.log'), 0);
+  for (let round = 0; round < 3; round++) await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two']);
+  assert.equal(bench.row('app.log.1').problem, undefined);
+});
+
+test('deleted while open: read to the end, let go only when durable', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'one\n');
+  await bench.pass();
+  bench.append('app.log', 'two\nthree');
+  fs.unlinkSync(bench.path('app.log'));
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one', 'two']);
+  assert.match(bench.tail.status().find((row) => row.problem)?.problem ?? '', /no such file/);
+  await bench.pass(6_000);
+  assert.deepEqual(bench.sink.lines(), ['one', 'two', 'three']);
+  await bench.pass(60_000);
+  assert.equal(bench.tail.status().filter((row) => row.readBytes > 0).length, 1, 'still held');
+  bench.acknowledgeAll();
+  await bench.pass();
+  assert.equal(bench.tail.status().filter((row) => row.readBytes > 0).length, 0, 'let go');
+  assert.deepEqual(bench.sink.gaps(), []);
+});
+
+test('gone before it was read, with its handle closed: a gap record', async (t) => {
+  const limits = { openFilesMax: 2, readersMax: 1 };
+  const bench = new Bench(t, ['*.log'], { limits });
+  bench.write('a.log', 'one\n');
+  await bench.pass();
+  for (const name of ['b', 'c', 'd']) bench.write(`${name}.log`, `${name}\n`);
+  await bench.pass();
+  // One block of d fills the sink; a.log is seen to have grown, then it is gone.
+  const gate = Promise.withResolvers<void>();
+  bench.sink.gate = gate.promise;
+  bench.append('d.log', 'more\n');
+  bench.clock.advance(250);
+  await bench.tail.poll();
+  bench.append('a.log', 'never read\n');
+  for (let round = 0; round < 8; round++) {
+    bench.clock.advance(250);
+    await bench.tail.poll();
+  }
+  fs.unlinkSync(bench.path('a.log'));
+  bench.clock.advance(250);
+  await bench.tail.poll();
+  gate.resolve();
+  for (let round = 0; round < 4; round++) await bench.pass();
+  assert.equal(bench.sink.gaps().length, 1);
+  assert.match(bench.sink.gaps()[0], /a\.log: 11 bytes lost \(deleted/);
+});
+
+test('inode reuse: another file, read from its beginning and under its own name', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  bench.write('a.log', 'one\n');
+  await bench.pass();
+  const source = [...bench.sink.positions.keys()][0];
+  const position = bench.sink.positions.get(source)!;
+  await bench.tail.close();
+  bench.write('b.log', 'something else\n');
+  const { dev, ino } = fs.statSync(bench.path('b.log'), { bigint: true });
+  // Another time of birth: files made within one tick of the kernel may have the same.
+  const older = position.replace(/"birthMs":\d+/, (text) => `${text}1`);
+  bench.sink.positions.set(`file:${dev}:${ino}`, older);
+  await bench.restart();
+  const block = bench.sink.blocks.find((one) => one.labels.filename === bench.path('b.log'));
+  assert.equal(block?.bytes.toString(), 'something else\n');
+  assert.deepEqual(bench.sink.gaps(), []);
+});
+
+test('one file under two names is read once; a link that turns elsewhere is followed', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  fs.mkdirSync(bench.path('real'));
+  bench.write('real/a', 'a\n');
+  bench.write('real/b', 'b\n');
+  fs.symlinkSync(bench.path('real/a'), bench.path('x.log'));
+  fs.symlinkSync(bench.path('real/a'), bench.path('y.log'));
+  fs.symlinkSync(bench.path('real/nothing'), bench.path('z.log'));
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['a']);
+  fs.unlinkSync(bench.path('y.log'));
+  fs.symlinkSync(bench.path('real/b'), bench.path('y.log'));
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['a', 'b']);
+});
+
+test('a directory, a missing file and a pipe are problems, not crashes; a glob passes over directories', async (t) => {
+  const bench = new Bench(t, ['dir', 'missing.log', '*.d']);
+  fs.mkdirSync(bench.path('dir'));
+  fs.mkdirSync(bench.path('x.d'));
+  await bench.pass();
+  await bench.pass();
+  assert.match(bench.row('dir').problem ?? '', /is a directory/);
+  assert.match(bench.row('missing.log').problem ?? '', /no such file/);
+  assert.match(bench.row('*.d').problem ?? '', /no file fits/);
+  assert.equal(bench.messages.length, 3, 'each is told once');
+  bench.write('missing.log', 'here\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['here']);
+  assert.equal(bench.row('missing.log').problem, undefined);
+});
+
+test('an error of the disk is a problem, retried with back-off', async (t) => {
+  let opens = 0;
+  let isBroken = true;
+  const disk = diskWith({
+    open: (path) => {
+      opens++;
+      if (isBroken)
+        return Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }));
+      return systemTailDisk.open(path);
+    },
+  });
+  const bench = new Bench(t, ['app.log'], { disk });
+  bench.write('app.log', 'one\n');
+  for (let second = 0; second < 60; second++) await bench.pass();
+  assert.match(bench.row('app.log').problem ?? '', /EACCES/);
+  assert(opens >= 4 && opens <= 8, `${opens} tries in a minute`);
+  isBroken = false;
+  for (let second = 0; second < 60; second++) await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['one']);
+  assert.equal(bench.row('app.log').problem, undefined);
+});
+
+test('a sink that fails loses nothing and repeats nothing', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.sink.failure = new Error('no');
+  bench.write('app.log', 'one\n');
+  await bench.pass();
+  assert.equal(bench.row('app.log').readBytes, 0);
+  await bench.pass(2_000);
+  assert.deepEqual(bench.sink.lines(), ['one']);
+});
+
+test('a sink without room stops reading: one block a reader, and no write after close', async (t) => {
+  const limits = { readBytes: 1000, readersMax: 2 };
+  const bench = new Bench(t, ['*.log'], { limits });
+  for (let file = 0; file < 10; file++) bench.write(`${file}.log`, `${file}\n`.repeat(5_000));
+  const gate = Promise.withResolvers<void>();
+  bench.sink.gate = gate.promise;
+  bench.clock.advance(1_000);
+  await bench.tail.poll();
+  await bench.tail.poll();
+  const { promise: isStuck, resolve } = Promise.withResolvers<void>();
+  const watch = setInterval(() => bench.sink.inFlight === 2 && resolve(), 1);
+  await isStuck;
+  clearInterval(watch);
+  await bench.tail.close();
+  gate.resolve();
+  await bench.tail.settled();
+  assert.equal(bench.sink.blocks.length, 2);
+  bench.sink.gate = undefined;
+  await bench.restart();
+  assert.equal(bench.sink.lines().length, 50_000);
+  assert.equal(bench.sink.inFlightMax, 2);
+});
+
+test('compressed files are passed over by a glob, and read when named', async (t) => {
+  const bench = new Bench(t, ['*.gz', 'b.gz']);
+  bench.write('a.gz', 'a\n');
+  bench.write('b.gz', 'b\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['b']);
+  assert(bench.messages.some((message) => message.includes('compressed')));
+});
+
+test('a bad glob stops the start', () => {
+  for (const pattern of ['', 'a[', 'a{b', 'a}', 'a**b', '[z-a]']) {
+    assert.throws(
+      () => new Bench(undefined, ['x'], { patterns: [{ pattern }] }),
+      (error) => error instanceof LogvineError && error.code === 'LV_CONFIG_INVALID',
+      pattern,
+    );
+  }
+});
+
+test('many small files with few handles', async (t) => {
+  const bench = new Bench(t, ['*/*.log'], { limits: { openFilesMax: 16 } });
+  for (let at = 0; at < 2_000; at++) {
+    fs.mkdirSync(bench.path(`d${at % 20}`), { recursive: true });
+    bench.write(join(`d${at % 20}`, `${at}.log`), `${at}\n`);
+  }
+  await bench.pass();
+  assert.equal(new Set(bench.sink.lines()).size, 2_000);
+  bench.append('d5/1985.log', 'again\n');
+  for (let round = 0; round < 12; round++) await bench.pass();
+  assert.equal(bench.sink.lines().length, 2_001);
+});

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { placeOn } from '../src/gossip/placement/index.ts';
+
+const peers = (count: number, zones = 1) =>
+  Array.from({ length: count }, (_, i) => ({ peer: `peer-${i}`, zone: `z${i % zones}`, weight: 1 }));
+
+function shares(candidates: ReturnType<typeof peers>, keys: number, k: number): Map<string, number> {
+  const counts = new Map(candidates.map(({ peer }) => [peer, 0]));
+  for (let key = 0; key < keys; key++) {
+    for (const peer of placeOn(`segment-${key}`, candidates, k)) counts.set(peer, counts.get(peer)! + 1);
+  }
+  return counts;
+}
+
+test('the largest share of ten equal peers is at most 1.15 of the fair one', () => {
+  const counts = shares(peers(10), 20_000, 3);
+  assert.ok(Math.max(...counts.values()) / ((20_000 * 3) / 10) < 1.15);
+  assert.ok(Math.min(...counts.values()) / ((20_000 * 3) / 10) > 0.85);
+});
+
+test('shares follow the weights', () => {
+  const candidates = peers(5).map((peer, i) => ({ ...peer, weight: i === 0 ? 3 : 1 }));
+  const counts = shares(candidates, 20_000, 1);
+  assert.ok(Math.abs(counts.get('peer-0')! / 20_000 - 3 / 7) < 0.02);
+});
+
+test('a peer that leaves moves only what it held', () => {
+  const ten = peers(10);
+  const nine = ten.slice(0, 9);
+  for (let key = 0; key < 2000; key++) {
+    const before = placeOn(`segment-${key}`, ten, 3);
+    const after = placeOn(`segment-${key}`, nine, 3);
+    const kept = before.filter((peer) => peer !== 'peer-9');
+    assert.ok(kept.every((peer) => after.includes(peer)));
+  }
+});
+
+test('copies go to different zones where there are enough', () => {
+  const candidates = peers(9, 3);
+  for (let key = 0; key < 500; key++) {
+    const zones = placeOn(`s${key}`, candidates, 3).map(
+      (peer) => candidates.find((c) => c.peer === peer)!.zone,
+    );
+    assert.equal(new Set(zones).size, 3);
+  }
+  assert.equal(new Set(placeOn('s', peers(6, 2), 3)).size, 3);
+});
+
+test('fewer candidates than copies gives them all', () => {
+  assert.deepEqual(placeOn('s', peers(2), 3).sort(), ['peer-0', 'peer-1']);
+  assert.deepEqual(placeOn('s', [], 3), []);
+});
