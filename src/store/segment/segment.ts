@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { LogvineError, messageOf } from '../errors.ts';
 import type { BatchHeader } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
@@ -211,10 +212,14 @@ export class Segment {
 
   async #openForWriting(): Promise<DiskFile> {
     if (this.#file) return this.#file;
+    const isNew = this.record.fileBytes === 0;
+    const directory = dirname(this.path);
     try {
+      if (isNew) await this.#disk.makeDirectory(directory);
       this.#file = await this.#disk.open(this.path, 'write');
-      if (this.record.fileBytes === 0) {
-        await this.#disk.syncDirectory(this.path.slice(0, this.path.lastIndexOf('/')));
+      if (isNew) {
+        await this.#disk.syncDirectory(directory);
+        await this.#disk.syncDirectory(dirname(directory));
       }
     } catch (cause) {
       const code = (cause as NodeJS.ErrnoException).code;
