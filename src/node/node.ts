@@ -213,12 +213,12 @@ export async function startNode(config: Config): Promise<RunningNode> {
       parallel: pool.size * 2,
       compile: (query) => compileQuery(query, () => clock.nowMs()),
       scan: (request, signal) => pool.run('scan', request, { priority: 'read', signal }),
-      unsealed: async (query, range, descending, limit) => {
-        const streams = batcher.unsealedStreams();
-        if (streams.length === 0) return undefined;
-        const request = { query, range, descending, limit, rank: unsealedRank, discoverLevels, streams };
-        return pool.run('scanUnsealed', request, { priority: 'read' });
-      },
+      unsealed: (query, range, descending, limit) =>
+        batcher.withUnsealed(async (streams) => {
+          if (streams.length === 0) return undefined;
+          const request = { query, range, descending, limit, rank: unsealedRank, discoverLevels, streams };
+          return pool.run('scanUnsealed', request, { priority: 'read' });
+        }),
       unsealedLabels: () => batcher.unsealedLabels(),
     });
     const follow = new Follow({

@@ -73,13 +73,27 @@ export function entry(line: string | Buffer, extra: Partial<ReceivedEntry> = {})
   };
 }
 
-export const WHOLE: Receipt = { complete: true, expected: 15, read: 12, pruned: 3, missing: [], silent: [] };
+export const WHOLE: Receipt = {
+  complete: true,
+  expected: 15,
+  read: 12,
+  pruned: 3,
+  unneeded: 0,
+  expired: 0,
+  missing: [],
+  silent: [],
+  members: { asked: 3, answered: 3 },
+  entries: 1,
+  bytesScanned: 100,
+  durationMs: 5,
+};
+
+function refuse(): never {
+  throw new Error('not part of this test');
+}
 
 /** Services that refuse everything but what a test gives them. */
 export function fakeServices(given: Partial<Services>): Services {
-  const refuse = () => {
-    throw new Error('not part of this test');
-  };
   return { startNode: refuse, fetchEntries: refuse, fetch: refuse, ...given };
 }
 

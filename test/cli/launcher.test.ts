@@ -14,14 +14,19 @@ const LAUNCHER = fileURLToPath(new URL('../../scripts/logvine.js', import.meta.u
 const STAND_IN = `
 export const systemIo = () => ({});
 export async function main(argv) {
-  console.log(JSON.stringify({ argv, pid: process.pid, isOld: process.version === 'v14.0.0' }));
-  if (argv[0] === 'code') return Number(argv[1]);
+  const started = JSON.stringify({ argv, isOld: process.version === 'v14.0.0' });
+  if (argv[0] === 'code') {
+    console.log(started);
+    return Number(argv[1]);
+  }
   if (argv[0] === 'die') process.kill(process.pid, 'SIGKILL');
   const alive = setInterval(() => {}, 1000);
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) {
       process.on(signal, () => { clearInterval(alive); console.log(signal); resolve(7); });
     }
+    // Only now: this line makes the test send its signal.
+    console.log(started);
   });
 }`;
 

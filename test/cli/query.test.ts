@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Receipt } from '../../src/node/cli/client.ts';
 import { main } from '../../src/node/cli/index.ts';
 import { LogvineError } from '../../src/store/index.ts';
 import { answering, entry, FakeIo, fakeServices, WHOLE } from './fake-io.ts';
@@ -142,36 +143,43 @@ describe('what query prints', () => {
   });
 
   test('an answer that is not whole ends with 3 and says what is missing', async () => {
-    const receipt = {
+    const run = { epoch: 2, fromSeq: 4, toSeq: 6, reason: 'unreachable' as const };
+    const fromTime = '2026-01-01T00:00:00Z';
+    const toTime = '2026-01-01T00:00:09Z';
+    const receipt: Receipt = {
+      ...WHOLE,
       complete: false,
       expected: 9,
       read: 5,
       pruned: 1,
       missing: [
+        { ...run, origin: 'alice', fromTime, toTime, lastOwners: ['bob', 'carol'] },
         {
-          origin: 'alice',
-          epoch: 2,
-          fromSeq: 4,
-          toSeq: 6,
-          fromMs: 0,
-          toMs: 1000,
-          lastOwners: ['bob', 'carol'],
+          ...run,
+          origin: 'dave\x1b',
+          toSeq: 4,
+          fromTime: null,
+          toTime: null,
+          lastOwners: [],
+          reason: 'corrupt',
         },
-        { origin: 'dave\x1b', epoch: 1, fromSeq: 7, toSeq: 7, lastOwners: [] },
       ],
-      silent: [{ origin: 'erin', lastHeardMs: 1000 }],
+      silent: [{ peer: 'erin', epoch: null, durableSeq: null, lastHeard: fromTime }],
     };
     const { code, io } = await printed('raw', [[entry('x')]], receipt);
     assert.equal(code, 3);
     assert.equal(io.output.toString(), 'x\n');
     const lines = io.reports[0].split('\n');
     assert.equal(lines[0], 'INCOMPLETE: 5 batches read, 1 pruned, of 9 expected');
-    assert.match(
+    assert.equal(
       lines[1],
-      /^ {2}missing: origin alice epoch 2 seq 4–6, \d.* to \d.*; last held by bob, carol$/,
+      `  missing: origin alice epoch 2 seq 4–6, ${fromTime} to ${toTime}; last held by bob, carol`,
     );
-    assert.equal(lines[2], '  missing: origin dave\\x1b epoch 1 seq 7; last held by nobody known');
-    assert.match(lines[3], /^ {2}silent: origin erin, last heard from at /);
+    assert.match(
+      lines[2],
+      /^ {2}missing: origin dave\\x1b epoch 2 seq 4; last held by nobody known \(.*corrupt\)$/,
+    );
+    assert.match(lines[3], /^ {2}silent: origin erin, last heard from at 2026-01-01T00:00:00Z: /);
     assert.equal((await printed('json', [], receipt)).code, 3);
   });
 });
@@ -207,6 +215,7 @@ describe('how query ends', () => {
   const waiting = fakeServices({
     async *fetchEntries({ signal }) {
       yield [entry('x')];
+      signal.throwIfAborted();
       await new Promise((_, reject) => {
         signal.addEventListener('abort', () => reject(signal.reason));
       });

@@ -5,8 +5,11 @@ import { localTime } from '../../src/node/cli/output.ts';
 import { parseTimeNs } from '../../src/node/cli/time.ts';
 import { visible, visibleJson } from '../../src/node/cli/visible.ts';
 
+function ns(iso: string): bigint {
+  return BigInt(Date.parse(iso)) * 1_000_000n;
+}
+
 test('times', () => {
-  const ns = (iso: string) => BigInt(Date.parse(iso)) * 1_000_000n;
   const good: [string, bigint][] = [
     ['now', 5_000_000n],
     ['2026-01-31T12:00:00Z', ns('2026-01-31T12:00:00Z')],
@@ -38,6 +41,7 @@ test('a printed time reads back to the millisecond', () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 4_000_000_000_000 }), (ms) => {
       const text = localTime(BigInt(ms) * 1_000_000n);
+      assert.match(text, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}$/);
       assert.equal(localTime(parseTimeNs(text, 0) ?? 0n), text);
     }),
   );

@@ -45,13 +45,14 @@ export class TestSink implements BlockSink {
   async write(block: Block): Promise<void> {
     assert(block.kind === 'raw');
     assert.equal(block.bytes.at(-1), 10, 'a block ends with a newline');
+    const copy = { ...block, bytes: Buffer.from(block.bytes) };
     this.inFlightMax = Math.max(this.inFlightMax, ++this.inFlight);
     await this.gate;
     this.inFlight--;
     const { failure } = this;
     this.failure = undefined;
     if (failure !== undefined) throw failure;
-    this.blocks.push(block);
+    this.blocks.push(copy);
     if (block.position !== undefined) this.positions.set(block.position.source, block.position.position);
   }
 

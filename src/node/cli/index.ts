@@ -11,6 +11,7 @@ import { registerRun } from './run.ts';
 import { systemServices, type Services } from './services.ts';
 import { registerStatus } from './status.ts';
 import { registerTail } from './tail.ts';
+import { visibleText } from './visible.ts';
 
 export { systemIo, type Io } from './io.ts';
 export type { Services } from './services.ts';
@@ -37,7 +38,7 @@ export async function main(
         printed = printed.then(() => io.write(text));
       },
       writeErr: (text) => io.report(text.trimEnd()),
-      outputError: (text, write) => write(text.replace(/^error: /, 'logvine: ').replaceAll('\n(', ' (')),
+      outputError: (text, write) => write(`logvine: ${text.replace(/^error: /, '').replaceAll('\n(', ' (')}`),
     });
   const exit = (exitCode: number) => {
     code = exitCode;
@@ -65,7 +66,8 @@ export async function main(
 function exitCodeOf(error: unknown, io: Io): number {
   if (error instanceof OutputClosed) return EXIT_OUTPUT_CLOSED;
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
-  if (error instanceof LogvineError) io.report(`logvine: ${error.code} ${error.message}`);
-  else io.report(`logvine: ${messageOf(error)}`);
+  // A message may carry words of a node, a file or a query: nothing in it may move the cursor.
+  const message = messageOf(error).split('\n').map(visibleText).join('\n');
+  io.report(error instanceof LogvineError ? `logvine: ${error.code} ${message}` : `logvine: ${message}`);
   return EXIT_ERROR;
 }

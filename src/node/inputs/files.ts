@@ -23,8 +23,11 @@ export interface TailEntry {
 /** A file that is open for reading; stays readable after a rename or a deletion. */
 export interface TailHandle {
   stat(): Promise<TailStat>;
-  /** Up to `length` bytes at `position`; shorter only at the end of the file. The buffer belongs to the caller. */
-  read(position: number, length: number): Promise<Buffer>;
+  /**
+   * Up to `length` bytes at `position`; shorter only at the end of the file. The buffer belongs to the caller; it is
+   * part of `into` when that is large enough.
+   */
+  read(position: number, length: number, into?: Buffer): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -71,9 +74,8 @@ class SystemTailHandle implements TailHandle {
     return toTailStat(await this.#handle.stat({ bigint: true }));
   }
 
-  async read(position: number, length: number): Promise<Buffer> {
-    // Not from the shared pool: the block lives on in the sink, and would keep a whole slab alive.
-    const buffer = Buffer.allocUnsafeSlow(length);
+  async read(position: number, length: number, into?: Buffer): Promise<Buffer> {
+    const buffer = into && into.length >= length ? into : Buffer.allocUnsafe(length);
     let filled = 0;
     while (filled < length) {
       const { bytesRead } = await this.#handle.read(buffer, filled, length - filled, position + filled);

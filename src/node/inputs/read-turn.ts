@@ -4,6 +4,7 @@ import type { Metadata } from '../../store/batch/columns.ts';
 import type { TailHandle, TailStat } from './files.ts';
 import {
   HEAD_BYTES_MAX,
+  SEAM_BYTES_MAX,
   NOTHING_READ,
   PREVIOUS_MAX,
   matchesHead,
@@ -46,11 +47,31 @@ export async function readTurn(file: TailedFile, handle: TailHandle, context: Tu
   file.verifiedBytes = Math.max(file.verifiedBytes, stat.size);
   if (file.hasShrunk) await settleCutTail(file, stat, context);
 
+  // Sinks copy what they take, so one buffer serves every read of the turn, and the next turn's.
+  const scratch = SCRATCH.pop() ?? Buffer.allocUnsafeSlow(context.limits.readBytes + SEAM_BYTES_MAX);
+  try {
+    return await readOn(file, handle, stat, head, scratch, context);
+  } finally {
+    SCRATCH.push(scratch);
+  }
+}
+
+/** As many as turns ran at once, which is bounded. */
+const SCRATCH: Buffer[] = [];
+
+async function readOn(
+  file: TailedFile,
+  handle: TailHandle,
+  stat: TailStat,
+  head: Buffer,
+  scratch: Buffer,
+  context: TurnContext,
+): Promise<boolean> {
   const turnEnd = file.offset + context.limits.turnBytesMax;
   let known = head;
   while (file.offset < stat.size && file.offset < turnEnd) {
     if (context.isClosing()) return false;
-    const chunk = await readChunk(file, handle, stat.size, context.limits);
+    const chunk = await readChunk(file, handle, stat.size, scratch, context.limits);
     if (!matchesSeam(file.progress.state, chunk.seam)) {
       await startAgain(file, stat, context);
       return true;
@@ -78,12 +99,13 @@ async function readChunk(
   file: TailedFile,
   handle: TailHandle,
   size: number,
+  scratch: Buffer,
   limits: TailLimits,
 ): Promise<Chunk> {
   const { offset, seamBytes } = file.progress.state;
   for (const most of [limits.readBytes, limits.lineBytesMax + 1]) {
     const wanted = Math.min(most, size - offset);
-    const whole = await handle.read(offset - seamBytes, seamBytes + wanted);
+    const whole = await handle.read(offset - seamBytes, seamBytes + wanted, scratch);
     const bytes = whole.subarray(seamBytes);
     const cut = cutLines(bytes, file.progress.piece, limits.lineBytesMax);
     const isAll = bytes.length < wanted || wanted === size - offset;

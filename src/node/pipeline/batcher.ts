@@ -13,6 +13,7 @@ import {
 } from '../../store/index.ts';
 import type { Block, BlockSink } from '../inputs/index.ts';
 import type { Tasks, UnsealedStream } from '../tasks.ts';
+import { Arena, ArenaWriter } from './arena.ts';
 
 export interface BatcherOptions {
   readonly store: Store;
@@ -32,6 +33,8 @@ export interface BatcherOptions {
 /** Lines on their way into one batch. */
 interface Group {
   readonly blocks: Block[];
+  /** Where the raw blocks' bytes are. */
+  readonly memory: ArenaWriter;
   bytes: number;
   readonly openedAtMs: number;
   /** A push waits for this batch. */
@@ -58,6 +61,7 @@ export class Batcher implements BlockSink {
   #sealing: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
   readonly #waiting: (() => void)[] = [];
+  readonly #arena = new Arena();
   readonly #followers = new Set<(streams: UnsealedStream[]) => void>();
   #closed = false;
   #failure: Error | undefined;
@@ -109,7 +113,16 @@ export class Batcher implements BlockSink {
     const durable = Promise.withResolvers<void>();
     durable.promise.catch(() => undefined);
     const openedAtMs = this.#options.clock.monotonicMs();
-    const group: Group = { blocks: [], bytes: 0, openedAtMs, hurried: false, positions: new Map(), durable };
+    const memory = new ArenaWriter(this.#arena);
+    const group: Group = {
+      blocks: [],
+      memory,
+      bytes: 0,
+      openedAtMs,
+      hurried: false,
+      positions: new Map(),
+      durable,
+    };
     this.#open = group;
     this.#unsealed.push(group);
     return group;
@@ -117,14 +130,17 @@ export class Batcher implements BlockSink {
 
   #add(group: Group, block: Block): void {
     const bytes = sizeOf(block);
-    group.blocks.push(block);
+    group.blocks.push(block.kind === 'raw' ? { ...block, bytes: group.memory.copy(block.bytes) } : block);
     group.bytes += bytes;
     this.#unsealedBytes += bytes;
     this.#bytesTaken += bytes;
     if (block.kind === 'raw' && block.position)
       group.positions.set(block.position.source, block.position.position);
     if (this.#followers.size > 0) {
-      const streams = this.#streamsOf([block]);
+      // A copy of their own: followers read when the memory of the batch may be in use again.
+      const own =
+        block.kind === 'raw' ? { ...block, bytes: Buffer.from(new Uint8Array(block.bytes).buffer) } : block;
+      const streams = this.#streamsOf([own]);
       for (const follow of this.#followers) follow(streams);
     }
   }
@@ -201,6 +217,7 @@ export class Batcher implements BlockSink {
     if (at < 0) return;
     this.#unsealed.splice(at, 1);
     this.#unsealedBytes -= group.bytes;
+    this.#arena.giveBack(group.memory.chunks);
     this.#wake();
   }
 
@@ -230,9 +247,10 @@ export class Batcher implements BlockSink {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
-  /** What is not on disk yet, by stream: for queries. */
-  unsealedStreams(): UnsealedStream[] {
-    return this.#streamsOf(this.#unsealed.flatMap(({ blocks }) => blocks));
+  /** Lends what is not on disk yet, by stream, to a query. The snapshot is taken in the call's turn. */
+  withUnsealed<T>(read: (streams: UnsealedStream[]) => Promise<T>): Promise<T> {
+    const streams = this.#streamsOf(this.#unsealed.flatMap(({ blocks }) => blocks));
+    return this.#arena.reading(() => read(streams));
   }
 
   unsealedLabels(): Labels[] {
@@ -261,9 +279,7 @@ export class Batcher implements BlockSink {
       const key = `${timeZone} ${text}`;
       let stream = streams.get(key);
       if (!stream) streams.set(key, (stream = { labels, timeZone, blocks: [], columns: undefined }));
-      // Copied exactly: a view would drag its whole underlying buffer to the worker.
-      const bytes = Buffer.from(new Uint8Array(block.bytes).buffer);
-      stream.blocks.push({ bytes, readAtMs: block.readAtMs, metadata: block.metadata });
+      stream.blocks.push({ bytes: block.bytes, readAtMs: block.readAtMs, metadata: block.metadata });
     }
     return [...streams.values(), ...pushed];
   }

@@ -8,14 +8,18 @@
  */
 import { CODE_POINT_MAX, intersect, pairsOf, type Ranges } from './regex-class.ts';
 import type { RegexNode, RepeatNode } from './regex-parse.ts';
+import { isNullable } from './regex-tree.ts';
 
 export interface EmitMode {
   /** Keep the groups as groups; else they only bracket. */
   readonly captures: boolean;
   /** The text is ASCII: nothing beyond it needs to be expressed. */
   readonly ascii: boolean;
-  /** The text is many lines, each ended by `\n`, none with one inside: ends of text become ends of line. */
-  readonly block: boolean;
+  /**
+   * The text is many lines, each ended by `\n`, none with one inside: ends of text become ends of line (`anchored`) or
+   * are left out (`loose`), so that more is found than matches.
+   */
+  readonly block: 'no' | 'anchored' | 'loose';
 }
 
 /** Longest source that is given to V8; beyond it re2js does the work. */
@@ -57,10 +61,12 @@ function emitAssertion(what: string, mode: EmitMode): string {
   switch (what) {
     case 'textStart':
     case 'lineStart':
-      return mode.block ? '(?:^|\\n)' : '^';
+      if (mode.block === 'loose') return '';
+      return mode.block === 'no' ? '^' : '(?:^|\\n)';
     case 'textEnd':
     case 'lineEnd':
-      return mode.block ? '\\n' : '$';
+      if (mode.block === 'loose') return '';
+      return mode.block === 'no' ? '$' : '\\n';
     case 'wordBoundary':
       return '\\b';
     default:
@@ -69,7 +75,9 @@ function emitAssertion(what: string, mode: EmitMode): string {
 }
 
 function emitRepeat(node: RepeatNode, mode: EmitMode, replication: number): string {
-  const { min, max } = node;
+  const { max } = node;
+  // One or more of what may be nothing is any number of it; V8's linear engine would rather not repeat that.
+  const min = !mode.captures && max === Infinity && isNullable(node.item) ? 0 : node.min;
   const lazy = node.lazy ? '?' : '';
   const run = node.item.kind === 'class' ? emitRun(node.item.ranges, mode) : undefined;
   if (run !== undefined && max === Infinity && min <= 1) {
@@ -132,7 +140,7 @@ function byteSet(pairs: readonly (readonly [number, number])[]): string {
 
 function asciiPart(ranges: Ranges, mode: EmitMode): [number, number][] {
   const pairs = pairsOf(intersect(ranges, 0, 0x7f));
-  if (!mode.block) return pairs;
+  if (mode.block === 'no') return pairs;
   // Lines of a block hold no line feed: a class must not run across one.
   return pairs.flatMap(([from, to]): [number, number][] =>
     from <= 10 && to >= 10 ? [[from, 9], [11, to]] : [[from, to]],

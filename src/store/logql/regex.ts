@@ -6,7 +6,8 @@ import { isAscii, isUtf8 } from 'node:buffer';
 import { RE2JS } from 're2js';
 import { emitRegex } from './regex-emit.ts';
 import { requiredLiterals, type LiteralGroup } from './regex-literals.ts';
-import { parseRegex, type RegexNode } from './regex-parse.ts';
+import { parseRegex, type Assertion, type RegexNode } from './regex-parse.ts';
+import { childrenOf, holds, minimumLength } from './regex-tree.ts';
 import { asValidUtf8, encodeText } from './text.ts';
 
 export interface CompiledRegex {
@@ -78,7 +79,7 @@ class Regex implements CompiledRegex {
   get block(): Runner {
     const tree = this.#tree;
     if (tree === undefined || minimumLength(tree) === 0) return undefined;
-    return this.#runner('block', () => emitRegex(trimmed(tree), { captures: false, ascii: false, block: true }), 'g');
+    return this.#runner('block', () => emitRegex(trimmed(tree), { captures: false, ascii: false, block: hasPlainAnchors(tree) ? 'anchored' : 'loose' }), 'g');
   }
 
   testLine(line: Buffer): boolean {
@@ -99,7 +100,7 @@ class Regex implements CompiledRegex {
       this.#lineAnchors && latin1.includes('\n')
         ? undefined
         : this.#runner(ascii ? 'ascii' : 'utf8', () =>
-            this.#tree && emitRegex(trimmed(this.#tree), { captures: false, ascii, block: false }),
+            this.#tree && emitRegex(trimmed(this.#tree), { captures: false, ascii, block: 'no' }),
           );
     return runner === undefined ? this.#re2.test(decode()) : runner.test(latin1);
   }
@@ -135,7 +136,7 @@ class Regex implements CompiledRegex {
         ? undefined
         : this.#runner(
             'captures',
-            () => this.#tree && emitRegex(this.#tree, { captures: true, ascii: true, block: false }),
+            () => this.#tree && emitRegex(this.#tree, { captures: true, ascii: true, block: 'no' }),
             'g',
           );
     const all = runner === undefined ? this.#re2.matchAll(text) : text.matchAll(runner);
@@ -157,41 +158,36 @@ class Regex implements CompiledRegex {
   }
 }
 
-function childrenOf(node: RegexNode): readonly RegexNode[] {
-  if (node.kind === 'concat' || node.kind === 'alternate') return node.items;
-  return node.kind === 'group' || node.kind === 'repeat' ? [node.item] : [];
-}
-
-function holds(node: RegexNode, test: (node: RegexNode) => boolean): boolean {
-  return test(node) || childrenOf(node).some((child) => holds(child, test));
-}
-
 const isNoWordBoundary = (node: RegexNode) => node.kind === 'assertion' && node.what === 'noWordBoundary';
 const isLineAnchor = (node: RegexNode) =>
   node.kind === 'assertion' && (node.what === 'lineStart' || node.what === 'lineEnd');
+
+/**
+ * An end of line becomes a line feed that is matched. That is right only where nothing else looks at the same place:
+ * one start and one end, in no repetition, and no word boundaries.
+ */
+function hasPlainAnchors(tree: RegexNode): boolean {
+  const count = (whats: readonly Assertion[]): number => {
+    const within = (node: RegexNode): number =>
+      childrenOf(node).reduce(
+        (sum, child) => sum + within(child),
+        node.kind === 'assertion' && whats.includes(node.what) ? 1 : 0,
+      );
+    return within(tree);
+  };
+  return (
+    count(['textStart', 'lineStart']) <= 1 &&
+    count(['textEnd', 'lineEnd']) <= 1 &&
+    count(['wordBoundary']) === 0 &&
+    !holds(tree, (node) => node.kind === 'repeat' && holds(node.item, (inner) => inner.kind === 'assertion'))
+  );
+}
 
 /** Repetitions whose groups, or whose empty rounds, JavaScript treats in its own way. */
 function repeatsUnfaithfully(node: RegexNode): boolean {
   if (node.kind !== 'repeat') return false;
   const hasGroup = holds(node.item, (inner) => inner.kind === 'group');
-  return (node.max > 1 && (hasGroup || minimumLength(node.item) === 0)) || (node.max === 0 && hasGroup);
-}
-
-function minimumLength(node: RegexNode): number {
-  switch (node.kind) {
-    case 'class':
-      return 1;
-    case 'group':
-      return minimumLength(node.item);
-    case 'repeat':
-      return node.min * minimumLength(node.item);
-    case 'concat':
-      return node.items.reduce((sum, item) => sum + minimumLength(item), 0);
-    case 'alternate':
-      return Math.min(...node.items.map(minimumLength));
-    default:
-      return 0;
-  }
+  return (hasGroup && node.max !== 1) || minimumLength(node.item) === 0;
 }
 
 /** Without what may match nothing at either end: it cannot decide whether there is a match, and costs time. */
