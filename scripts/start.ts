@@ -31,12 +31,21 @@ function start(index: number, patterns: readonly string[]): Promise<string> {
   const directory = `${DATA}/node-${index + 1}`;
   mkdirSync(directory, { recursive: true });
   const join = index === 0 ? [] : ['--join', `127.0.0.1:${MESH_PORT}`];
-  const listen = ['--listen', `127.0.0.1:${MESH_PORT + 2 * index}`, '--http', `127.0.0.1:${HTTP_PORT + 2 * index}`];
-  const child = spawn(process.execPath, [launcher, 'run', '--data', directory, ...listen, ...join, ...patterns], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // Ctrl-C reaches only this script, which then stops the nodes in good order.
-    detached: true,
-  });
+  const listen = [
+    '--listen',
+    `127.0.0.1:${MESH_PORT + 2 * index}`,
+    '--http',
+    `127.0.0.1:${HTTP_PORT + 2 * index}`,
+  ];
+  const child = spawn(
+    process.execPath,
+    [launcher, 'run', '--data', directory, ...listen, ...join, ...patterns],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // Ctrl-C reaches only this script, which then stops the nodes in good order.
+      detached: true,
+    },
+  );
   children.push(child);
   child.stderr.pipe(createWriteStream(`${directory}/logvine.log`, { flags: 'a' }));
   return new Promise((ready, failed) => {
@@ -100,7 +109,7 @@ console.log(`
   Follow:      npx logvine tail '{job="logvine"}'
   Kill one:    kill -9 ${children[1].pid}     and ask again: the answer stays whole
 
-  ${nothing ? "No log of this machine can be read; it tails its own:\n    " + patterns[0] : `Tailing${found.length === 0 ? ' (nothing there yet)' : ''}:`}
+  ${nothing ? 'No log of this machine can be read; it tails its own:\n    ' + patterns[0] : `Tailing${found.length === 0 ? ' (nothing there yet)' : ''}:`}
 ${nothing ? '' : shown.join('\n') || given.map((path) => `    ${path}`).join('\n')}
 
   Data is kept in ./logvine-data. Ctrl-C stops the mesh; started again, it goes on where it was.

@@ -1,4 +1,11 @@
-import { compileQuery, decodeRun, encodeRun, LogvineError, type EntryRun } from '../store/index.ts';
+import {
+  compileQuery,
+  decodeRun,
+  encodeRun,
+  LogvineError,
+  type Clock,
+  type EntryRun,
+} from '../store/index.ts';
 import {
   FOLLOW_PROTOCOL,
   followRequest,
@@ -15,9 +22,12 @@ const RANGE_ALWAYS = { from: { ms: -8.64e15, sub: 0 }, to: { ms: 8.64e15, sub: 0
 /** Blocks that wait for a slow follower; beyond it lines are dropped, and counted. */
 const QUEUE_BLOCKS_MAX = 256;
 const OPEN_TIMEOUT_MS = 3000;
+/** Often enough that a new peer is followed within a second. */
+const JOIN_EVERY_MS = 500;
 
 export interface FollowOptions {
   readonly batcher: Batcher;
+  readonly clock: Clock;
   readonly transport: Transport;
   scanUnsealed(
     query: string,
@@ -109,10 +119,9 @@ export class Follow {
     }
   }
 
-  /** Often enough that a new peer is followed within a second. */
   #pause(): Promise<void> {
     return new Promise((resolve) => {
-      setTimeout(resolve, 500).unref();
+      this.#options.clock.after(JOIN_EVERY_MS, resolve);
     });
   }
 

@@ -223,6 +223,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
     });
     const follow = new Follow({
       batcher,
+      clock,
       transport,
       scanUnsealed: (query, range, streams) =>
         pool.run(

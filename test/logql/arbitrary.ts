@@ -17,7 +17,18 @@ import {
 const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>
   fc.record(model, { noNullPrototype: true }) as fc.Arbitrary<T>;
 
-const name = fc.constantFrom('a', 'app', 'level', 'status_code', 'rate', 'sum', 'ip', 'bytes', '__error__', 'Üñ');
+const name = fc.constantFrom(
+  'a',
+  'app',
+  'level',
+  'status_code',
+  'rate',
+  'sum',
+  'ip',
+  'bytes',
+  '__error__',
+  'Üñ',
+);
 const text = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 8 }),
   fc.constantFrom('', '"', '\\', '`', '\n', '\udcff', 'é\u0000', '\u200b', '😀', '\x7f'),
@@ -34,7 +45,14 @@ const numeric = fc.oneof(
   fc.double({ noNaN: true, noDefaultInfinity: true }).filter((value) => !Object.is(value, -0)),
   fc.integer(),
 );
-const compareOp = fc.constantFrom('==' as const, '!=' as const, '>' as const, '>=' as const, '<' as const, '<=' as const);
+const compareOp = fc.constantFrom(
+  '==' as const,
+  '!=' as const,
+  '>' as const,
+  '>=' as const,
+  '<' as const,
+  '<=' as const,
+);
 
 const labelFilter = fc.letrec<{ filter: LabelFilter; leaf: LabelFilter }>((tie) => ({
   leaf: fc.oneof(
@@ -47,12 +65,21 @@ const labelFilter = fc.letrec<{ filter: LabelFilter; leaf: LabelFilter }>((tie) 
       valueNs: fc.oneof(fc.integer(), fc.constantFrom(0, 6e10, 1e6, 1.5e9, 86_400e9 * 400, -1)),
     }),
     record({ kind: fc.constant('bytes' as const), name, op: compareOp, valueBytes: fc.nat() }),
-    record({ kind: fc.constant('ip' as const), name, op: fc.constantFrom('=' as const, '!=' as const), pattern: ip }),
+    record({
+      kind: fc.constant('ip' as const),
+      name,
+      op: fc.constantFrom('=' as const, '!=' as const),
+      pattern: ip,
+    }),
   ),
   filter: fc.oneof(
     { maxDepth: 4, depthSize: 'small' },
     tie('leaf'),
-    record({ kind: fc.constantFrom('and' as const, 'or' as const), left: tie('filter'), right: tie('filter') }),
+    record({
+      kind: fc.constantFrom('and' as const, 'or' as const),
+      left: tie('filter'),
+      right: tie('filter'),
+    }),
   ),
 })).filter;
 
@@ -82,11 +109,15 @@ const stage: fc.Arbitrary<Stage> = fc.oneof(
   record({
     kind: fc.constant('lineFilter' as const),
     op: fc.constantFrom('|>' as const, '!>' as const),
-    alternatives: some(record({ kind: fc.constant('text' as const), value: fc.constantFrom('<_> a', 'x<_>', '') })),
+    alternatives: some(
+      record({ kind: fc.constant('text' as const), value: fc.constantFrom('<_> a', 'x<_>', '') }),
+    ),
   }),
   record({
     kind: fc.constant('json' as const),
-    extractions: fc.array(record({ label: name, expression: fc.constantFrom('a', 'a.b[0]["c d"]') }), { maxLength: 2 }),
+    extractions: fc.array(record({ label: name, expression: fc.constantFrom('a', 'a.b[0]["c d"]') }), {
+      maxLength: 2,
+    }),
   }),
   record({
     kind: fc.constant('logfmt' as const),
@@ -94,17 +125,27 @@ const stage: fc.Arbitrary<Stage> = fc.oneof(
     keepEmpty: fc.boolean(),
     extractions: fc.array(record({ label: name, expression: fieldName }), { maxLength: 2 }),
   }),
-  record({ kind: fc.constant('regexp' as const), pattern: fc.constantFrom('(?P<x>.)', '(?P<a>\\d+) "(?P<b>`)') }),
+  record({
+    kind: fc.constant('regexp' as const),
+    pattern: fc.constantFrom('(?P<x>.)', '(?P<a>\\d+) "(?P<b>`)'),
+  }),
   record({ kind: fc.constant('pattern' as const), pattern: fc.constantFrom('<a> <_> <b>', '"<x>"') }),
   record({ kind: fc.constantFrom('unpack' as const, 'decolorize' as const) }),
   record({ kind: fc.constant('labelFilter' as const), filter: labelFilter }),
-  record({ kind: fc.constant('lineFormat' as const), template: fc.constantFrom('{{.a}} "x"', '', '{{ .a | upper }}') }),
+  record({
+    kind: fc.constant('lineFormat' as const),
+    template: fc.constantFrom('{{.a}} "x"', '', '{{ .a | upper }}'),
+  }),
   record({
     kind: fc.constant('labelFormat' as const),
     formats: fc.uniqueArray(
       fc.oneof(
         record({ kind: fc.constant('rename' as const), name: fieldName, source: name }),
-        record({ kind: fc.constant('template' as const), name: fieldName, template: fc.constantFrom('{{.a}}', 'x') }),
+        record({
+          kind: fc.constant('template' as const),
+          name: fieldName,
+          template: fc.constantFrom('{{.a}}', 'x'),
+        }),
       ),
       { selector: (format) => format.name, minLength: 1, maxLength: 3 },
     ),
@@ -112,7 +153,11 @@ const stage: fc.Arbitrary<Stage> = fc.oneof(
   record({ kind: fc.constantFrom('drop' as const, 'keep' as const), labels: some(choice) }),
 );
 
-const selective: fc.Arbitrary<Matcher> = record({ name, op: fc.constant('=~' as const), value: fc.constant('.+') });
+const selective: fc.Arbitrary<Matcher> = record({
+  name,
+  op: fc.constant('=~' as const),
+  value: fc.constant('.+'),
+});
 
 export const logExpr: fc.Arbitrary<LogExpr> = record({
   kind: fc.constant('log' as const),
@@ -120,7 +165,10 @@ export const logExpr: fc.Arbitrary<LogExpr> = record({
   stages: fc.array(stage, { maxLength: 4 }),
 });
 
-const grouping: fc.Arbitrary<Grouping> = record({ without: fc.boolean(), labels: fc.array(name, { maxLength: 3 }) });
+const grouping: fc.Arbitrary<Grouping> = record({
+  without: fc.boolean(),
+  labels: fc.array(name, { maxLength: 3 }),
+});
 
 /** Leaves out the keys that are undefined, as the parser does. */
 function compact<T extends object>(value: T): T {
@@ -130,25 +178,23 @@ const maybe = <T>(item: fc.Arbitrary<T>) => fc.option(item, { nil: undefined });
 
 const logRange = (unwrapped: boolean): fc.Arbitrary<LogRange> =>
   record({
-      log: logExpr,
-      unwrap: unwrapped
-        ? record({
-              label: name,
-              conversion: maybe(fc.constantFrom(...UNWRAP_CONVERSIONS)),
-              filters: fc.array(labelFilter, { maxLength: 2 }),
-            })
-            .map(compact)
-        : fc.constant(undefined),
-      rangeMs: fc.constantFrom(1, 1000, 300_000, 5_400_000, 86_400_000, 604_800_000),
-      offsetNs: fc.constantFrom(0, 0, 3_600e9, -60e9, 1500, 1.5e9),
-      at: maybe(
-        fc.oneof(
-          record({ kind: fc.constant('time' as const), seconds: fc.integer() }),
-          record({ kind: fc.constantFrom('start' as const, 'end' as const) }),
-        ),
+    log: logExpr,
+    unwrap: unwrapped
+      ? record({
+          label: name,
+          conversion: maybe(fc.constantFrom(...UNWRAP_CONVERSIONS)),
+          filters: fc.array(labelFilter, { maxLength: 2 }),
+        }).map(compact)
+      : fc.constant(undefined),
+    rangeMs: fc.constantFrom(1, 1000, 300_000, 5_400_000, 86_400_000, 604_800_000),
+    offsetNs: fc.constantFrom(0, 0, 3_600e9, -60e9, 1500, 1.5e9),
+    at: maybe(
+      fc.oneof(
+        record({ kind: fc.constant('time' as const), seconds: fc.integer() }),
+        record({ kind: fc.constantFrom('start' as const, 'end' as const) }),
       ),
-    })
-    .map(compact);
+    ),
+  }).map(compact);
 
 export const metricExpr = fc.letrec<{ metric: MetricExpr }>((tie) => ({
   metric: fc.oneof(
@@ -156,16 +202,20 @@ export const metricExpr = fc.letrec<{ metric: MetricExpr }>((tie) => ({
     record({ kind: fc.constant('vector' as const), value: fc.nat() }),
     record({
       kind: fc.constant('rangeAggregation' as const),
-      op: fc.constantFrom('count_over_time' as const, 'rate' as const, 'bytes_rate' as const, 'absent_over_time' as const),
+      op: fc.constantFrom(
+        'count_over_time' as const,
+        'rate' as const,
+        'bytes_rate' as const,
+        'absent_over_time' as const,
+      ),
       range: logRange(false),
     }),
     record({
-        kind: fc.constant('rangeAggregation' as const),
-        op: fc.constantFrom('avg_over_time' as const, 'max_over_time' as const, 'first_over_time' as const),
-        range: logRange(true),
-        grouping: maybe(grouping),
-      })
-      .map(compact),
+      kind: fc.constant('rangeAggregation' as const),
+      op: fc.constantFrom('avg_over_time' as const, 'max_over_time' as const, 'first_over_time' as const),
+      range: logRange(true),
+      grouping: maybe(grouping),
+    }).map(compact),
     record({
       kind: fc.constant('rangeAggregation' as const),
       op: fc.constant('quantile_over_time' as const),
@@ -173,45 +223,40 @@ export const metricExpr = fc.letrec<{ metric: MetricExpr }>((tie) => ({
       range: logRange(true),
     }),
     record({
-        kind: fc.constant('vectorAggregation' as const),
-        op: fc.constantFrom('sum' as const, 'avg' as const, 'count' as const, 'stddev' as const),
-        grouping: maybe(grouping),
-        inner: tie('metric'),
-      })
-      .map(compact),
+      kind: fc.constant('vectorAggregation' as const),
+      op: fc.constantFrom('sum' as const, 'avg' as const, 'count' as const, 'stddev' as const),
+      grouping: maybe(grouping),
+      inner: tie('metric'),
+    }).map(compact),
     record({
-        kind: fc.constant('vectorAggregation' as const),
-        op: fc.constantFrom('topk' as const, 'bottomk' as const),
-        param: fc.integer({ min: 1, max: 100 }),
-        grouping: maybe(grouping),
-        inner: tie('metric'),
-      })
-      .map(compact),
+      kind: fc.constant('vectorAggregation' as const),
+      op: fc.constantFrom('topk' as const, 'bottomk' as const),
+      param: fc.integer({ min: 1, max: 100 }),
+      grouping: maybe(grouping),
+      inner: tie('metric'),
+    }).map(compact),
     record({
-        kind: fc.constant('binary' as const),
-        op: fc.constantFrom(...BINARY_OPS),
-        left: tie('metric'),
-        right: tie('metric'),
-        bool: fc.boolean(),
-        matching: maybe(
-          record({
-              on: fc.boolean(),
-              labels: fc.array(name, { maxLength: 2 }),
-              group: maybe(fc.constantFrom('left' as const, 'right' as const)),
-              include: fc.array(name, { maxLength: 2 }),
-            })
-            .map((matching) => compact(matching.group === undefined ? { ...matching, include: [] } : matching)),
-        ),
-      })
-      .map(compact),
+      kind: fc.constant('binary' as const),
+      op: fc.constantFrom(...BINARY_OPS),
+      left: tie('metric'),
+      right: tie('metric'),
+      bool: fc.boolean(),
+      matching: maybe(
+        record({
+          on: fc.boolean(),
+          labels: fc.array(name, { maxLength: 2 }),
+          group: maybe(fc.constantFrom('left' as const, 'right' as const)),
+          include: fc.array(name, { maxLength: 2 }),
+        }).map((matching) => compact(matching.group === undefined ? { ...matching, include: [] } : matching)),
+      ),
+    }).map(compact),
     record({
-        kind: fc.constant('binary' as const),
-        op: fc.constantFrom('+' as const, '^' as const, '>' as const),
-        left: record({ kind: fc.constant('number' as const), value: numeric }),
-        right: tie('metric'),
-        bool: fc.boolean(),
-      })
-      .map(compact),
+      kind: fc.constant('binary' as const),
+      op: fc.constantFrom('+' as const, '^' as const, '>' as const),
+      left: record({ kind: fc.constant('number' as const), value: numeric }),
+      right: tie('metric'),
+      bool: fc.boolean(),
+    }).map(compact),
     record({
       kind: fc.constant('labelReplace' as const),
       inner: tie('metric'),

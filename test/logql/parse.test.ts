@@ -35,13 +35,22 @@ test('a log query, part by part', () => {
 });
 
 test('parsers and their options', () => {
-  assert.deepEqual(stagesOf('{a="b"} | json | json x="a.b[0]", y | logfmt --keep-empty --strict | logfmt z="q" | unpack'), [
-    { kind: 'json', extractions: [] },
-    { kind: 'json', extractions: [{ label: 'x', expression: 'a.b[0]' }, { label: 'y', expression: 'y' }] },
-    { kind: 'logfmt', strict: true, keepEmpty: true, extractions: [] },
-    { kind: 'logfmt', strict: false, keepEmpty: false, extractions: [{ label: 'z', expression: 'q' }] },
-    { kind: 'unpack' },
-  ]);
+  assert.deepEqual(
+    stagesOf('{a="b"} | json | json x="a.b[0]", y | logfmt --keep-empty --strict | logfmt z="q" | unpack'),
+    [
+      { kind: 'json', extractions: [] },
+      {
+        kind: 'json',
+        extractions: [
+          { label: 'x', expression: 'a.b[0]' },
+          { label: 'y', expression: 'y' },
+        ],
+      },
+      { kind: 'logfmt', strict: true, keepEmpty: true, extractions: [] },
+      { kind: 'logfmt', strict: false, keepEmpty: false, extractions: [{ label: 'z', expression: 'q' }] },
+      { kind: 'unpack' },
+    ],
+  );
 });
 
 test('label filters: and binds tighter than or; after a comma or side by side, all that follows is one', () => {
@@ -77,8 +86,14 @@ test('metric queries: precedence, modifiers, groupings before and after', () => 
     ['-2 ^ 2', '(-2 ^ 2)'],
     ['sum(rate({a="b"}[1m])) by (x, y)', 'sum by (x,y)(rate({a="b"}[1m]))'],
     ['SUM WITHOUT (x) (rate({a="b"}[1m]))', 'sum without (x)(rate({a="b"}[1m]))'],
-    ['rate({a="b"}[1m]) / on (x) group_left (y) rate({a="c"}[1m])', '(rate({a="b"}[1m]) / on (x) group_left (y) rate({a="c"}[1m]))'],
-    ['rate({a="b"}[1m]) * ignoring (x) group_right (vector(1))', '(rate({a="b"}[1m]) * ignoring (x) group_right () vector(1))'],
+    [
+      'rate({a="b"}[1m]) / on (x) group_left (y) rate({a="c"}[1m])',
+      '(rate({a="b"}[1m]) / on (x) group_left (y) rate({a="c"}[1m]))',
+    ],
+    [
+      'rate({a="b"}[1m]) * ignoring (x) group_right (vector(1))',
+      '(rate({a="b"}[1m]) * ignoring (x) group_right () vector(1))',
+    ],
     ['rate({a="b"} | json [5m] offset 1h)', 'rate({a="b"} | json[5m] offset 1h)'],
     ['rate({a="b"}[5m] offset 1h | json)', 'rate({a="b"} | json[5m] offset 1h)'],
     ['rate(({a="b"} |= "x")[5m])', 'rate({a="b"} |= "x"[5m])'],
@@ -86,9 +101,18 @@ test('metric queries: precedence, modifiers, groupings before and after', () => 
     ['rate({a="b"}[5m] @ end() offset -5m)', 'rate({a="b"}[5m] offset -300s @ end())'],
     ['sum_over_time({a="b"} | unwrap x [5m] offset 5m)', 'sum_over_time({a="b"} | unwrap x[5m] offset 5m)'],
     ['sum_over_time({a="b"} [5m] offset 5m | unwrap x)', 'sum_over_time({a="b"} | unwrap x[5m] offset 5m)'],
-    ['max_over_time({a="b"} | unwrap duration_seconds(x) | __error__="" [5m]) by (y)', 'max_over_time({a="b"} | unwrap duration_seconds(x) | __error__=""[5m]) by (y)'],
-    ['quantile_over_time(0.9, {a="b"} | unwrap bytes(x) [1h30m])', 'quantile_over_time(0.9,{a="b"} | unwrap bytes(x)[1h30m])'],
-    ['label_replace(rate({a="b"}[1m]), "d", "$1", "s", "(.*)")', 'label_replace(rate({a="b"}[1m]),"d","$1","s","(.*)")'],
+    [
+      'max_over_time({a="b"} | unwrap duration_seconds(x) | __error__="" [5m]) by (y)',
+      'max_over_time({a="b"} | unwrap duration_seconds(x) | __error__=""[5m]) by (y)',
+    ],
+    [
+      'quantile_over_time(0.9, {a="b"} | unwrap bytes(x) [1h30m])',
+      'quantile_over_time(0.9,{a="b"} | unwrap bytes(x)[1h30m])',
+    ],
+    [
+      'label_replace(rate({a="b"}[1m]), "d", "$1", "s", "(.*)")',
+      'label_replace(rate({a="b"}[1m]),"d","$1","s","(.*)")',
+    ],
     ['count(rate({rate="x", sum="y"}[1m])) # a comment\n', 'count(rate({rate="x", sum="y"}[1m]))'],
     ['topk(5, rate({a="b"}[1d12h]))', 'topk(5,rate({a="b"}[1d12h]))'],
     ['bytes_rate({a="b"}[1w])', 'bytes_rate({a="b"}[1w])'],
@@ -125,30 +149,72 @@ test('errors say where and what', () => {
     ['{a="b"} |~ "["', 'parse error at line 1, col 9: error parsing regexp: missing closing ]: `[`'],
     ['{a=~"["}', 'parse error at line 1, col 5: error parsing regexp: missing closing ]: `[`'],
     ['rate({a="b"})', 'parse error at line 1, col 13: syntax error: unexpected ), expecting RANGE'],
-    ['rate({a="b"}[5minutes])', 'parse error at line 1, col 13: unknown unit "minutes" in duration "5minutes"'],
+    [
+      'rate({a="b"}[5minutes])',
+      'parse error at line 1, col 13: unknown unit "minutes" in duration "5minutes"',
+    ],
     ['rate({a="b"}[5m]', 'parse error at line 1, col 17: syntax error: unexpected $end, expecting )'],
     ['sum(5, rate({a="b"}[5m]))', 'parse error at line 1, col 1: unsupported parameter for operation sum(5,'],
     ['topk(rate({a="b"}[5m]))', 'parse error at line 1, col 1: parameter required for operation topk'],
-    ['topk(0, rate({a="b"}[5m]))', 'parse error at line 1, col 1: invalid parameter (must be greater than 0) topk(0'],
-    ['sum_over_time({a="b"}[5m])', 'parse error at line 1, col 1: invalid aggregation sum_over_time without unwrap'],
-    ['count_over_time({a="b"} | unwrap x [5m])', 'parse error at line 1, col 1: invalid aggregation count_over_time with unwrap'],
+    [
+      'topk(0, rate({a="b"}[5m]))',
+      'parse error at line 1, col 1: invalid parameter (must be greater than 0) topk(0',
+    ],
+    [
+      'sum_over_time({a="b"}[5m])',
+      'parse error at line 1, col 1: invalid aggregation sum_over_time without unwrap',
+    ],
+    [
+      'count_over_time({a="b"} | unwrap x [5m])',
+      'parse error at line 1, col 1: invalid aggregation count_over_time with unwrap',
+    ],
     ['rate({a="b"}[5m]) by (x)', 'parse error at line 1, col 1: grouping not allowed for rate aggregation'],
-    ['quantile_over_time({a="b"} | unwrap x [5m])', 'parse error at line 1, col 1: parameter required for operation quantile_over_time'],
+    [
+      'quantile_over_time({a="b"} | unwrap x [5m])',
+      'parse error at line 1, col 1: parameter required for operation quantile_over_time',
+    ],
     ['rate(5, {a="b"}[5m])', 'parse error at line 1, col 1: parameter 5 not supported for operation rate'],
-    ['sort by (x) (rate({a="b"}[5m]))', "parse error at line 1, col 1: sort and sort_desc doesn't allow grouping by "],
-    ['approx_topk by (x) (3, rate({a="b"}[5m]))', 'parse error at line 1, col 1: grouping not allowed for approx_topk aggregation'],
-    ['1 or vector(1)', 'parse error at line 1, col 3: unexpected literal for left leg of logical/set binary operation (or): 1.000000'],
-    ['{a="b"} | regexp "x"', 'parse error at line 1, col 9: invalid regexp parser: at least one named capture must be supplied'],
-    ['{a="b"} | pattern "<a><b>"', "parse error at line 1, col 9: invalid pattern parser: found consecutive capture '<a><b>': invalid expression"],
-    ['{a="b"} | line_format "{{.x"', 'parse error at line 1, col 9: invalid line template: template: line:1: unclosed action'],
-    ['{a="b"} | label_format a=b, a=c', "parse error at line 1, col 9: multiple label name 'a' not allowed in a single format operation"],
+    [
+      'sort by (x) (rate({a="b"}[5m]))',
+      "parse error at line 1, col 1: sort and sort_desc doesn't allow grouping by ",
+    ],
+    [
+      'approx_topk by (x) (3, rate({a="b"}[5m]))',
+      'parse error at line 1, col 1: grouping not allowed for approx_topk aggregation',
+    ],
+    [
+      '1 or vector(1)',
+      'parse error at line 1, col 3: unexpected literal for left leg of logical/set binary operation (or): 1.000000',
+    ],
+    [
+      '{a="b"} | regexp "x"',
+      'parse error at line 1, col 9: invalid regexp parser: at least one named capture must be supplied',
+    ],
+    [
+      '{a="b"} | pattern "<a><b>"',
+      "parse error at line 1, col 9: invalid pattern parser: found consecutive capture '<a><b>': invalid expression",
+    ],
+    [
+      '{a="b"} | line_format "{{.x"',
+      'parse error at line 1, col 9: invalid line template: template: line:1: unclosed action',
+    ],
+    [
+      '{a="b"} | label_format a=b, a=c',
+      "parse error at line 1, col 9: multiple label name 'a' not allowed in a single format operation",
+    ],
     ['{a="b"} |= ip("x")', 'parse error at line 1, col 9: ip: invalid pattern: "x"'],
     ['{a="b"} |~ ip("::1")', 'parse error at line 1, col 9: ip: invalid operation'],
     ['{a="\\q"}', 'parse error at line 1, col 4: invalid char escape'],
     ['{a="b', 'parse error at line 1, col 4: literal not terminated'],
-    ['1e999', 'parse error at line 1, col 1: unable to parse literal as a float: strconv.ParseFloat: parsing "1e999": value out of range'],
+    [
+      '1e999',
+      'parse error at line 1, col 1: unable to parse literal as a float: strconv.ParseFloat: parsing "1e999": value out of range',
+    ],
     ['vector(1) vector(2)', 'parse error at line 1, col 11: syntax error: unexpected VECTOR'],
-    ['sum by (json) (rate({a="b"}[1m]))', 'parse error at line 1, col 9: syntax error: unexpected json, expecting IDENTIFIER'],
+    [
+      'sum by (json) (rate({a="b"}[1m]))',
+      'parse error at line 1, col 9: syntax error: unexpected json, expecting IDENTIFIER',
+    ],
   ];
   for (const [query, message] of table) {
     assert.throws(
@@ -164,7 +230,8 @@ test('errors say where and what', () => {
 });
 
 test('what is too long or too deep is refused, and a long chain is not', () => {
-  const deep = (open: string, close: string, count: number) => open.repeat(count) + 'vector(1)' + close.repeat(count);
+  const deep = (open: string, close: string, count: number) =>
+    open.repeat(count) + 'vector(1)' + close.repeat(count);
   assert.throws(() => parse(deep('(', ')', 40_000)), /nested deeper than/);
   assert.throws(() => parse(`{a="b"} | ${'('.repeat(60_000)}`), /nested deeper than/);
   assert.throws(() => parse(`vector(1)${'^vector(1)'.repeat(5000)}`), /nested deeper than/);
@@ -181,7 +248,13 @@ test('bare selectors and pushed labels', () => {
   assert.throws(() => parseMatchers('{}'), /queries require/);
   assert.deepEqual(parseMatchers('{}', true), []);
   assert.throws(() => parseMatchers('{a="b"} |= "x"'), /only label matchers/);
-  assert.deepEqual(parseLabels('{a="b", c="", __proto__="x"}'), Object.fromEntries([['a', 'b'], ['__proto__', 'x']]));
+  assert.deepEqual(
+    parseLabels('{a="b", c="", __proto__="x"}'),
+    Object.fromEntries([
+      ['a', 'b'],
+      ['__proto__', 'x'],
+    ]),
+  );
   assert.throws(() => parseLabels('{a=~"b"}'), /needs =/);
   assert.throws(() => parseLabels('{a="b", a="c"}'), /twice/);
 });

@@ -27,24 +27,63 @@ function parseOrRefuse(query: string): void {
 }
 
 test('random text and damaged queries are parsed or refused, nothing else', () => {
-  fc.assert(
-    fc.property(fc.string({ unit: 'binary', maxLength: 200 }), parseOrRefuse),
-    { numRuns: 2000 },
-  );
+  fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 200 }), parseOrRefuse), { numRuns: 2000 });
   const piece = fc.constantFrom(
-    ...['{', '}', '(', ')', '[5m]', '"', '`', '|', '|=', 'or', 'and', 'sum', 'rate', 'by', 'unwrap', 'x', '=', '=~', '5m'],
-    ...['1e', '0x', '-', '--strict', 'json', 'ip(', '{a="b"}', 'offset', '@', ',', '#', '\n', 'label_format', '{{', '\\'],
+    ...[
+      '{',
+      '}',
+      '(',
+      ')',
+      '[5m]',
+      '"',
+      '`',
+      '|',
+      '|=',
+      'or',
+      'and',
+      'sum',
+      'rate',
+      'by',
+      'unwrap',
+      'x',
+      '=',
+      '=~',
+      '5m',
+    ],
+    ...[
+      '1e',
+      '0x',
+      '-',
+      '--strict',
+      'json',
+      'ip(',
+      '{a="b"}',
+      'offset',
+      '@',
+      ',',
+      '#',
+      '\n',
+      'label_format',
+      '{{',
+      '\\',
+    ],
   );
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => parseOrRefuse(pieces.join(' '))),
     { numRuns: 3000 },
   );
   fc.assert(
-    fc.property(anyExpr, fc.nat(), fc.nat(20), fc.oneof(piece, fc.string({ maxLength: 3 })), (expr, at, cut, insert) => {
-      const query = print(expr);
-      const from = at % (query.length + 1);
-      parseOrRefuse(query.slice(0, from) + insert + query.slice(from + cut));
-    }),
+    fc.property(
+      anyExpr,
+      fc.nat(),
+      fc.nat(20),
+      fc.oneof(piece, fc.string({ maxLength: 3 })),
+      (expr, at, cut, insert) => {
+        const query = print(expr);
+        const from = at % (query.length + 1);
+        parseOrRefuse(query.slice(0, from) + insert + query.slice(from + cut));
+      },
+    ),
     { numRuns: 2000 },
   );
 });

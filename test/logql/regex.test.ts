@@ -54,7 +54,10 @@ test('what RE2 forbids is refused with its words', () => {
     ['a**', /invalid nested repetition operator/],
     ['a{1001}', /invalid repeat count/],
   ] as const) {
-    assert.throws(() => compileRegex(pattern), (error: Error) => error instanceof SyntaxError && message.test(error.message));
+    assert.throws(
+      () => compileRegex(pattern),
+      (error: Error) => error instanceof SyntaxError && message.test(error.message),
+    );
   }
   assert.throws(() => compileAnchored(')('), SyntaxError);
 });
@@ -82,7 +85,9 @@ test('groups, replacements and counts', () => {
 
 test('literals that every match holds', () => {
   const of = (pattern: string) =>
-    compileRegex(pattern).literals.map((group) => group.map((l) => (l.caseInsensitive ? `i:${l.text}` : l.text)));
+    compileRegex(pattern).literals.map((group) =>
+      group.map((l) => (l.caseInsensitive ? `i:${l.text}` : l.text)),
+    );
   assert.deepEqual(of('error'), [['error']]);
   assert.deepEqual(of('foo.*bar\\d'), [['foo'], ['bar']]);
   assert.deepEqual(of('(timeout|refused): x'), [['timeout', 'refused'], [': x']]);
@@ -97,17 +102,60 @@ test('literals that every match holds', () => {
 /** Patterns from a grammar, so that most are valid and many match. */
 const pattern = fc.letrec<{ atom: string; piece: string; concat: string; alternate: string }>((tie) => ({
   atom: fc.oneof(
-    { weight: 4, arbitrary: fc.constantFrom('a', 'b', 'k', 'é', '.', '\\d', '\\w', '\\s', '[ab]', '[^a]', '[^é]', '[à-ü]', '1', ' ') },
-    { weight: 1, arbitrary: fc.constantFrom('^', '$', '\\b', '\\B', '(?i)', '(?s)', '(?m)', '\\pL', '[[:upper:]]', '\\x{1F600}') },
-    { weight: 1, arbitrary: fc.tuple(fc.constantFrom('(', '(?:', '(?i:'), tie('alternate')).map(([open, inner]) => `${open}${inner})`) },
+    {
+      weight: 4,
+      arbitrary: fc.constantFrom(
+        'a',
+        'b',
+        'k',
+        'é',
+        '.',
+        '\\d',
+        '\\w',
+        '\\s',
+        '[ab]',
+        '[^a]',
+        '[^é]',
+        '[à-ü]',
+        '1',
+        ' ',
+      ),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom(
+        '^',
+        '$',
+        '\\b',
+        '\\B',
+        '(?i)',
+        '(?s)',
+        '(?m)',
+        '\\pL',
+        '[[:upper:]]',
+        '\\x{1F600}',
+      ),
+    },
+    {
+      weight: 1,
+      arbitrary: fc
+        .tuple(fc.constantFrom('(', '(?:', '(?i:'), tie('alternate'))
+        .map(([open, inner]) => `${open}${inner})`),
+    },
   ),
   piece: fc
-    .tuple(tie('atom'), fc.constantFrom('', '', '', '*', '+', '?', '*?', '+?', '{2}', '{1,3}', '{0,20}', '{18}', '{2,}'))
+    .tuple(
+      tie('atom'),
+      fc.constantFrom('', '', '', '*', '+', '?', '*?', '+?', '{2}', '{1,3}', '{0,20}', '{18}', '{2,}'),
+    )
     .map(([atom, repeat]) => (/^(?:\^|\$|\\b|\\B|\(\?[ism]\))$/.test(atom) ? atom : atom + repeat)),
   concat: fc.array(tie('piece'), { minLength: 0, maxLength: 4 }).map((pieces) => pieces.join('')),
   alternate: fc.array(tie('concat'), { minLength: 1, maxLength: 3 }).map((branches) => branches.join('|')),
 })).alternate;
-const text = fc.string({ unit: fc.constantFrom('a', 'b', 'A', 'K', 'k', 'é', 'É', 'ü', '1', ' ', '😀', '\u212a', '-'), maxLength: 24 });
+const text = fc.string({
+  unit: fc.constantFrom('a', 'b', 'A', 'K', 'k', 'é', 'É', 'ü', '1', ' ', '😀', '\u212a', '-'),
+  maxLength: 24,
+});
 
 test('the translation agrees with re2js on any pattern and text', () => {
   fc.assert(
@@ -123,7 +171,11 @@ test('the translation agrees with re2js on any pattern and text', () => {
       for (const given of texts) {
         assert.equal(ours.testLine(line(given)), re2.test(given), `${source} on ${JSON.stringify(given)}`);
         const theirs = re2.exec(given);
-        assert.deepEqual(ours.exec(given), theirs === null ? undefined : [...theirs], `${source} on ${JSON.stringify(given)}`);
+        assert.deepEqual(
+          ours.exec(given),
+          theirs === null ? undefined : [...theirs],
+          `${source} on ${JSON.stringify(given)}`,
+        );
         if (theirs !== null) {
           for (const group of ours.literals) {
             const lower = given.toLowerCase();
@@ -165,7 +217,11 @@ test('a block search misses no line that matches', () => {
         if (to === ends.length - 1) break;
       }
       const expected = lines.flatMap((one, row) => (ours.testLine(line(one)) ? [row] : []));
-      assert.deepEqual([...found].sort((a, b) => a - b), expected, source);
+      assert.deepEqual(
+        [...found].sort((a, b) => a - b),
+        expected,
+        source,
+      );
     }),
     { numRuns: 2000 },
   );

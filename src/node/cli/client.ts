@@ -15,7 +15,6 @@ import { FRAME_ERROR, FRAME_RECEIPT, FRAME_RUN } from '../http/native.ts';
 
 export type { Receipt } from '../../gossip/index.ts';
 
-
 /** An entry as a client has it. */
 export interface ReceivedEntry {
   readonly timeNs: bigint;
@@ -67,7 +66,9 @@ export async function* fetchEntries(
     });
   } catch (cause) {
     signal.throwIfAborted();
-    throw new LogvineError('LV_PEER_UNREACHABLE', `${addr} cannot be reached: is a node running there?`, { cause });
+    throw new LogvineError('LV_PEER_UNREACHABLE', `${addr} cannot be reached: is a node running there?`, {
+      cause,
+    });
   }
   if (!response.ok || !response.body) throw await refusalOf(response, addr);
   for await (const { kind, body } of framesIn(response.body, signal, addr)) {
@@ -110,7 +111,8 @@ async function* framesIn(
       let bytes = Buffer.concat(chunks);
       while (bytes.length >= 5) {
         const length = bytes.readUInt32LE(0);
-        if (length > LIMITS.messageBytesMax) throw new LogvineError('LV_PROTOCOL', `${addr} sent a frame too large`);
+        if (length > LIMITS.messageBytesMax)
+          throw new LogvineError('LV_PROTOCOL', `${addr} sent a frame too large`);
         wanted = 4 + length;
         if (bytes.length < wanted) break;
         yield { kind: bytes[4], body: bytes.subarray(5, wanted) };

@@ -37,7 +37,7 @@ export function systemIo(): Io {
   return {
     env: process.env,
     workingDirectory: process.cwd(),
-    isTerminal: process.stdout.isTTY === true,
+    isTerminal: process.stdout.isTTY,
     clock: systemClock,
     disk: systemDisk,
     random: systemRandom,

@@ -224,7 +224,8 @@ export function matchesPath(glob: Glob, path: string): boolean {
       return fits(segment + 1, name) || (name < names.length && fits(segment, name + 1));
     }
     if (name === names.length) return false;
-    const one = wanted.kind === 'name' ? wanted.name === names[name] : matchesName(wanted.tokens, names[name]);
+    const one =
+      wanted.kind === 'name' ? wanted.name === names[name] : matchesName(wanted.tokens, names[name]);
     return one && fits(segment + 1, name + 1);
   };
   return fits(0, 0);

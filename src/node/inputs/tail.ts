@@ -439,10 +439,9 @@ export class Tail implements Input {
     this.#isClosing = true;
     this.#timer?.cancel();
     await this.#polling;
-    await Promise.all([...this.#turns].map(([file, turn]) => (file.isWriting ? undefined : turn)));
-    await Promise.all(
-      [...this.#files.values()].map((file) => (file.isReading ? undefined : this.#handles.release(file))),
-    );
+    await Promise.all([...this.#turns].filter(([file]) => !file.isWriting).map(([, turn]) => turn));
+    const idle = [...this.#files.values()].filter((file) => !file.isReading);
+    await Promise.all(idle.map((file) => this.#handles.release(file)));
     this.#queue.clear();
   }
 }

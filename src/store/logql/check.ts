@@ -65,7 +65,10 @@ export function checkStage(stage: Stage, at: Position): void {
       for (const [i, format] of stage.formats.entries()) {
         if (format.name === '__error__') throw queryError('__error__ cannot be formatted', at);
         if (stage.formats.findIndex(({ name }) => name === format.name) !== i) {
-          throw queryError(`multiple label name '${format.name}' not allowed in a single format operation`, at);
+          throw queryError(
+            `multiple label name '${format.name}' not allowed in a single format operation`,
+            at,
+          );
         }
         if (format.kind === 'rename') continue;
         attempt(at, `invalid template for label '${format.name}': `, () =>
@@ -120,7 +123,11 @@ const PLAIN: ReadonlySet<RangeOp> = new Set<RangeOp>([
   'absent_over_time',
 ]);
 
-export function checkRangeAggregation(node: RangeAggregation, parameter: string | undefined, at: Position): void {
+export function checkRangeAggregation(
+  node: RangeAggregation,
+  parameter: string | undefined,
+  at: Position,
+): void {
   const { op } = node;
   if (parameter !== undefined && op !== 'quantile_over_time') {
     throw queryError(`parameter ${parameter} not supported for operation ${op}`, at);
@@ -165,9 +172,15 @@ export function checkVectorAggregation(
 
 export function checkBinary(op: BinaryOp, left: Expr, right: Expr, at: Position): void {
   const isSet = op === 'or' || op === 'and' || op === 'unless';
-  for (const [side, expr] of [['left', left], ['right', right]] as const) {
+  for (const [side, expr] of [
+    ['left', left],
+    ['right', right],
+  ] as const) {
     if (isLog(expr)) {
-      throw queryError(`unexpected type for ${side} leg of binary operation (${op}): a log query has no values`, at);
+      throw queryError(
+        `unexpected type for ${side} leg of binary operation (${op}): a log query has no values`,
+        at,
+      );
     }
     if (isSet && expr.kind === 'number') {
       throw queryError(

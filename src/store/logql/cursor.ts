@@ -64,7 +64,10 @@ export class Cursor {
 
   /** The error for a token that does not fit here. */
   unexpected(expected: readonly string[]): Error {
-    const shown = expected.length > 0 && expected.length <= 4 ? `, expecting ${expected.map(shownType).join(' or ')}` : '';
+    const shown =
+      expected.length > 0 && expected.length <= 4
+        ? `, expecting ${expected.map(shownType).join(' or ')}`
+        : '';
     return queryError(`syntax error: unexpected ${shownType(this.#token.type)}${shown}`, this.#token);
   }
 

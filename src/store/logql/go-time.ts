@@ -56,7 +56,10 @@ function formatterOf(zone: string): Intl.DateTimeFormat | undefined {
 
 function offsetMinutes(ms: number, zone: string): number {
   if (zone === 'UTC') return 0;
-  const name = formatterOf(zone)?.formatToParts(ms).find((part) => part.type === 'timeZoneName')?.value ?? 'GMT';
+  const name =
+    formatterOf(zone)
+      ?.formatToParts(ms)
+      .find((part) => part.type === 'timeZoneName')?.value ?? 'GMT';
   const found = /^GMT([+-])(\d\d):(\d\d)/.exec(name);
   if (found === null) return 0;
   const minutes = Number(found[2]) * 60 + Number(found[3]);
@@ -187,7 +190,8 @@ function readerOf(layout: string): RegExp {
       // The seconds before have taken a fraction already, as Go's do.
       source += /0?5$/.test(layout.slice(0, found.index)) ? '' : '[.,]\\d*';
     } else {
-      source += READERS[element] ?? `(?<zone>${element.startsWith('Z') ? 'Z|' : ''}[+-]\\d\\d(?::?\\d\\d){0,2})`;
+      source +=
+        READERS[element] ?? `(?<zone>${element.startsWith('Z') ? 'Z|' : ''}[+-]\\d\\d(?::?\\d\\d){0,2})`;
     }
   }
   return new RegExp(`^${source}${quote(layout.slice(from))}$`);

@@ -1,6 +1,13 @@
 /** LogQL: text to tree, tree to text, and what runs it on lines. Pure. */
 export * from './ast.ts';
-export { QUERY_BYTES_MAX, parse, parseLabels, parseLogQuery, parseMatchers, parseMetricQuery } from './parser.ts';
+export {
+  QUERY_BYTES_MAX,
+  parse,
+  parseLabels,
+  parseLogQuery,
+  parseMatchers,
+  parseMetricQuery,
+} from './parser.ts';
 export { print, printMatchers, printStage } from './print.ts';
 export { compileMatcher, compileMatchers, matches } from './matchers.ts';
 export { compileAnchored, compileRegex, type CompiledRegex } from './regex.ts';

@@ -73,7 +73,8 @@ function parseIpv6(text: string): Address | undefined {
   const missing = 8 - head.length - tail.length;
   if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
   let value = 0n;
-  for (const field of [...head, ...Array<number>(missing).fill(0), ...tail]) value = (value << 16n) | BigInt(field);
+  for (const field of [...head, ...Array<number>(missing).fill(0), ...tail])
+    value = (value << 16n) | BigInt(field);
   return { bits: 128, value };
 }
 
@@ -101,7 +102,8 @@ function holdsAddress(text: string, range: AddressRange): boolean {
     const found = candidate(text, start.index);
     if (found === '') continue;
     const address = parseAddress(found);
-    if (address?.bits === range.bits && address.value >= range.low && address.value <= range.high) return true;
+    if (address?.bits === range.bits && address.value >= range.low && address.value <= range.high)
+      return true;
     // As Loki: the character after a candidate that was none is not looked at.
     CANDIDATE_START.lastIndex = start.index + found.length + 1;
   }

@@ -11,7 +11,9 @@ export function parseJsonPath(expression: string): JsonPath {
   while (rest !== '' || path.length === 0) {
     const part = (path.length === 0 ? FIRST : NEXT).exec(rest);
     if (part === null) {
-      throw new SyntaxError(`cannot parse expression [${expression}]: unexpected ${JSON.stringify(rest.slice(0, 10))}`);
+      throw new SyntaxError(
+        `cannot parse expression [${expression}]: unexpected ${JSON.stringify(rest.slice(0, 10))}`,
+      );
     }
     path.push(part[3] === undefined ? (part[1] ?? part[2]) : Number(part[3]));
     rest = rest.slice(part[0].length).trimStart();
@@ -22,6 +24,7 @@ export function parseJsonPath(expression: string): JsonPath {
 /** The field that `logfmt label="field"` names. Throws SyntaxError. */
 export function parseLogfmtField(expression: string): string {
   const found = /^\s*(?:([A-Za-z_][A-Za-z0-9_]*)|"([^"]*)")\s*$/.exec(expression);
-  if (found === null) throw new SyntaxError(`cannot parse expression [${expression}]: a field name is expected`);
+  if (found === null)
+    throw new SyntaxError(`cannot parse expression [${expression}]: a field name is expected`);
   return found[1] ?? found[2];
 }

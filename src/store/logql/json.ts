@@ -245,7 +245,10 @@ function elementOf(text: string, array: RawValue, index: number): RawValue | und
 }
 
 /** The string members of an object, with their text. Returns an error's text, or undefined. */
-export function eachStringMember(text: string, visit: (key: string, value: string) => void): string | undefined {
+export function eachStringMember(
+  text: string,
+  visit: (key: string, value: string) => void,
+): string | undefined {
   return messageOfJsonError(() =>
     eachMember(text, 0, (key, value) => {
       if (value.kind === 'string') visit(key, valueText(text, value));

@@ -53,7 +53,12 @@ const COMPARE: Readonly<Record<CompareOp, (a: number, b: number) => boolean>> = 
   '<=': (a, b) => a <= b,
 };
 
-function comparison(name: string, convert: (text: string) => number, op: CompareOp, wanted: number): LabelTest {
+function comparison(
+  name: string,
+  convert: (text: string) => number,
+  op: CompareOp,
+  wanted: number,
+): LabelTest {
   const compare = COMPARE[op];
   return (labels) => {
     const text = labels.get(name);

@@ -79,7 +79,10 @@ export class LabelState {
 
   /** Did the label come with the line? */
   hasGiven(name: string): boolean {
-    return own(this.#stream, name) !== undefined || (own(this.#named, name) !== undefined && !this.#deleted.has(name));
+    return (
+      own(this.#stream, name) !== undefined ||
+      (own(this.#named, name) !== undefined && !this.#deleted.has(name))
+    );
   }
 
   wasExtracted(name: string): boolean {

@@ -42,7 +42,8 @@ const FUNCTIONS: ReadonlySet<string> = new Set([
 
 const SPACE = /[ \t\r\n]+|#[^\n]*|\/\/[^\n]*|\/\*[^]*?\*\//y;
 const WORD = /[\p{L}_][\p{L}\p{Nd}_]*/uy;
-const NUMBER = /0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/y;
+const NUMBER =
+  /0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/y;
 const DURATION_REST = /[\d.nuµmshdwy]+/y;
 const BYTES_REST = /[\d.BikKMGTP]+/y;
 const FLAG = /--(?:strict|keep-empty)(?![\p{L}-])/uy;

@@ -80,9 +80,7 @@ export function neededLiterals(stages: readonly Stage[]): NeededBytes[][] {
   return leadingLineFilters(stages)
     .filter(({ negated }) => !negated)
     .flatMap(({ alternatives }) => unite(alternatives.map(groupsOf)))
-    .map((group) =>
-      group.map(({ text, caseInsensitive }) => ({ bytes: encodeText(text), caseInsensitive })),
-    )
+    .map((group) => group.map(({ text, caseInsensitive }) => ({ bytes: encodeText(text), caseInsensitive })))
     .filter((group) => group.every(({ bytes }) => bytes.length > 0));
 }
 

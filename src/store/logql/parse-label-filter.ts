@@ -79,7 +79,8 @@ function parseComparison(cursor: Cursor): LabelFilter {
   const op = (sign === '=' ? '==' : sign) as CompareOp;
   if (cursor.is('DURATION')) return { kind: 'duration', name, op, valueNs: cursor.take().value };
   if (cursor.is('BYTES')) return { kind: 'bytes', name, op, valueBytes: cursor.take().value };
-  if (!cursor.is('NUMBER', '+', '-')) throw cursor.unexpected(takesText ? [] : ['NUMBER', 'DURATION', 'BYTES']);
+  if (!cursor.is('NUMBER', '+', '-'))
+    throw cursor.unexpected(takesText ? [] : ['NUMBER', 'DURATION', 'BYTES']);
   return { kind: 'number', name, op, value: parseNumber(cursor) };
 }
 

@@ -91,7 +91,8 @@ function parseOperand(cursor: Cursor): Expr {
     cursor.expect(')');
     return expr;
   }
-  if (type === 'NUMBER' || type === '+' || type === '-') return { kind: 'number', value: parseNumber(cursor) };
+  if (type === 'NUMBER' || type === '+' || type === '-')
+    return { kind: 'number', value: parseNumber(cursor) };
   if (type === 'vector') return parseVector(cursor);
   if (type === 'label_replace') return parseLabelReplace(cursor);
   if ((RANGE_OPS as readonly string[]).includes(type)) return parseRangeAggregation(cursor);
@@ -290,6 +291,7 @@ function parseModifier(cursor: Cursor): { bool: boolean; matching?: VectorMatchi
   if (!cursor.is('group_left', 'group_right')) return { bool, matching: { on, labels, include: [] } };
   const group = cursor.take().type === 'group_left' ? 'left' : 'right';
   // A parenthesis that holds labels only is the list; any other opens the right-hand side.
-  const include = cursor.is('(') && ['IDENTIFIER', ')'].includes(cursor.peekType()) ? parseLabels(cursor) : [];
+  const include =
+    cursor.is('(') && ['IDENTIFIER', ')'].includes(cursor.peekType()) ? parseLabels(cursor) : [];
   return { bool, matching: { on, labels, group, include } };
 }

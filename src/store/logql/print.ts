@@ -75,7 +75,9 @@ export function printStage(stage: Stage): string {
       return `| line_format ${quoteGo(stage.template)}`;
     case 'labelFormat':
       return `| label_format ${stage.formats
-        .map((format) => `${format.name}=${format.kind === 'rename' ? format.source : quoteGo(format.template)}`)
+        .map(
+          (format) => `${format.name}=${format.kind === 'rename' ? format.source : quoteGo(format.template)}`,
+        )
         .join(',')}`;
     case 'drop':
     case 'keep':

@@ -84,7 +84,8 @@ function emitRepeat(node: RepeatNode, mode: EmitMode, replication: number): stri
     return min === 0 ? `${run.any}*${lazy}` : `${run.first}${run.any}*${lazy}`;
   }
   if (max === Infinity && min <= 1) return `${atom(node, mode, replication)}${min === 0 ? '*' : '+'}${lazy}`;
-  if (max === 1) return min === 1 ? atom(node, mode, replication) : `${atom(node, mode, replication)}?${lazy}`;
+  if (max === 1)
+    return min === 1 ? atom(node, mode, replication) : `${atom(node, mode, replication)}?${lazy}`;
   if (max === 0) return '';
   const count = Math.max(min, max === Infinity ? 1 : max);
   const inside = replicationOf(node.item);
@@ -92,7 +93,8 @@ function emitRepeat(node: RepeatNode, mode: EmitMode, replication: number): stri
   const body = atom(node, mode, replication * Math.min(chunk, count));
   if (body.length * Math.ceil(count / chunk) > SOURCE_LENGTH_MAX) return '.'.repeat(SOURCE_LENGTH_MAX + 1);
   let out = '';
-  for (let left = min; left > 0; left -= chunk) out += counted(body, Math.min(left, chunk), Math.min(left, chunk), '');
+  for (let left = min; left > 0; left -= chunk)
+    out += counted(body, Math.min(left, chunk), Math.min(left, chunk), '');
   if (max === Infinity) return `${out}${run === undefined ? body : run.any}*${lazy}`;
   for (let left = max - min; left > 0; left -= chunk) out += counted(body, 0, Math.min(left, chunk), lazy);
   return out;
@@ -130,7 +132,9 @@ function replicationOf(node: RegexNode): number {
 
 function byte(code: number): string {
   const char = String.fromCharCode(code);
-  return /[A-Za-z0-9 _"'<>=:;,!@#%&~/`-]/.test(char) && char !== '-' ? char : `\\x${code.toString(16).padStart(2, '0')}`;
+  return /[A-Za-z0-9 _"'<>=:;,!@#%&~/`-]/.test(char) && char !== '-'
+    ? char
+    : `\\x${code.toString(16).padStart(2, '0')}`;
 }
 
 function byteSet(pairs: readonly (readonly [number, number])[]): string {
@@ -142,13 +146,22 @@ function asciiPart(ranges: Ranges, mode: EmitMode): [number, number][] {
   const pairs = pairsOf(intersect(ranges, 0, 0x7f));
   if (mode.block === 'no') return pairs;
   // Lines of a block hold no line feed: a class must not run across one.
-  return pairs.flatMap(([from, to]): [number, number][] =>
-    from <= 10 && to >= 10 ? [[from, 9], [11, to]] : [[from, to]],
-  ).filter(([from, to]) => from <= to);
+  return pairs
+    .flatMap(([from, to]): [number, number][] =>
+      from <= 10 && to >= 10
+        ? [
+            [from, 9],
+            [11, to],
+          ]
+        : [[from, to]],
+    )
+    .filter(([from, to]) => from <= to);
 }
 
 function holdsAllBeyondAscii(ranges: Ranges): boolean {
-  return ranges.length > 0 && ranges[ranges.length - 1] === CODE_POINT_MAX && ranges[ranges.length - 2] <= 0x80;
+  return (
+    ranges.length > 0 && ranges[ranges.length - 1] === CODE_POINT_MAX && ranges[ranges.length - 2] <= 0x80
+  );
 }
 
 /** A class as the first byte of a run and any further byte of it, when it is such a class. */
@@ -166,7 +179,9 @@ function emitClass(ranges: Ranges, mode: EmitMode): string {
   const ascii = asciiPart(ranges, mode);
   if (mode.ascii) return byteSet(ascii);
   if (holdsAllBeyondAscii(ranges)) return `${byteSet([...ascii, [0xc2, 0xf4]])}[\\x80-\\xbf]*`;
-  const sequences = pairsOf(intersect(ranges, 0x80, CODE_POINT_MAX)).flatMap(([from, to]) => utf8Sequences(from, to));
+  const sequences = pairsOf(intersect(ranges, 0x80, CODE_POINT_MAX)).flatMap(([from, to]) =>
+    utf8Sequences(from, to),
+  );
   if (sequences.length === 0) return byteSet(ascii);
   const alternatives = sequences.map((sequence) => sequence.map((pair) => byteSet([pair])).join(''));
   if (ascii.length > 0) alternatives.unshift(byteSet(ascii));
@@ -189,8 +204,10 @@ function utf8Sequences(from: number, to: number): [number, number][][] {
   for (const mask of [0x3f, 0xfff, 0x3ffff]) {
     if (to <= mask) break;
     if ((from & ~mask) === (to & ~mask)) continue;
-    if ((from & mask) !== 0) return [...utf8Sequences(from, from | mask), ...utf8Sequences((from | mask) + 1, to)];
-    if ((to & mask) !== mask) return [...utf8Sequences(from, (to & ~mask) - 1), ...utf8Sequences(to & ~mask, to)];
+    if ((from & mask) !== 0)
+      return [...utf8Sequences(from, from | mask), ...utf8Sequences((from | mask) + 1, to)];
+    if ((to & mask) !== mask)
+      return [...utf8Sequences(from, (to & ~mask) - 1), ...utf8Sequences(to & ~mask, to)];
   }
   const low = Buffer.from(String.fromCodePoint(from), 'utf8');
   const high = Buffer.from(String.fromCodePoint(to), 'utf8');

@@ -1,5 +1,15 @@
 /** RE2 syntax to a tree. The pattern has been accepted by re2js, so what cannot be read here is left to it. */
-import { CODE_POINT_MAX, negate, normalize, pairsOf, PERL, POSIX, unicodeTable, withFolds, type Ranges } from './regex-class.ts';
+import {
+  CODE_POINT_MAX,
+  negate,
+  normalize,
+  pairsOf,
+  PERL,
+  POSIX,
+  unicodeTable,
+  withFolds,
+  type Ranges,
+} from './regex-class.ts';
 
 export type RegexNode =
   | { readonly kind: 'empty' }
@@ -122,7 +132,8 @@ class RegexReader {
     if (this.#accept('.')) {
       return { kind: 'class', ranges: this.#flags.dotAll ? [0, CODE_POINT_MAX] : negate(NEW_LINE) };
     }
-    if (this.#accept('^')) return { kind: 'assertion', what: this.#flags.multiLine ? 'lineStart' : 'textStart' };
+    if (this.#accept('^'))
+      return { kind: 'assertion', what: this.#flags.multiLine ? 'lineStart' : 'textStart' };
     if (this.#accept('$')) return { kind: 'assertion', what: this.#flags.multiLine ? 'lineEnd' : 'textEnd' };
     if (this.#accept('[')) return { kind: 'class', ranges: this.#bracket() };
     if (!this.#looking('\\')) return this.#literal(this.#codePoint());

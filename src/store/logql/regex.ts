@@ -79,28 +79,42 @@ class Regex implements CompiledRegex {
   get block(): Runner {
     const tree = this.#tree;
     if (tree === undefined || minimumLength(tree) === 0) return undefined;
-    return this.#runner('block', () => emitRegex(trimmed(tree), { captures: false, ascii: false, block: hasPlainAnchors(tree) ? 'anchored' : 'loose' }), 'g');
+    return this.#runner(
+      'block',
+      () =>
+        emitRegex(trimmed(tree), {
+          captures: false,
+          ascii: false,
+          block: hasPlainAnchors(tree) ? 'anchored' : 'loose',
+        }),
+      'g',
+    );
   }
 
   testLine(line: Buffer): boolean {
     const ascii = isAscii(line);
     const valid = ascii || isUtf8(line) ? line : asValidUtf8(line);
-    return this.#test(valid.toString('latin1', 0, valid.length), ascii, () => valid.toString('utf8', 0, valid.length));
+    return this.#test(valid.toString('latin1', 0, valid.length), ascii, () =>
+      valid.toString('utf8', 0, valid.length),
+    );
   }
 
   testText(text: string): boolean {
     // oxlint-disable-next-line no-control-regex
     if (/^[\0-\x7f]*$/.test(text)) return this.#test(text, true, () => text);
     const valid = asValidUtf8(encodeText(text));
-    return this.#test(valid.toString('latin1', 0, valid.length), false, () => valid.toString('utf8', 0, valid.length));
+    return this.#test(valid.toString('latin1', 0, valid.length), false, () =>
+      valid.toString('utf8', 0, valid.length),
+    );
   }
 
   #test(latin1: string, ascii: boolean, decode: () => string): boolean {
     const runner =
       this.#lineAnchors && latin1.includes('\n')
         ? undefined
-        : this.#runner(ascii ? 'ascii' : 'utf8', () =>
-            this.#tree && emitRegex(trimmed(this.#tree), { captures: false, ascii, block: 'no' }),
+        : this.#runner(
+            ascii ? 'ascii' : 'utf8',
+            () => this.#tree && emitRegex(trimmed(this.#tree), { captures: false, ascii, block: 'no' }),
           );
     return runner === undefined ? this.#re2.test(decode()) : runner.test(latin1);
   }

@@ -108,7 +108,10 @@ function allLogfmt(strict: boolean, keepEmpty: boolean, wanted: Wanted): StageRu
   };
 }
 
-function logfmtFields(extractions: readonly { label: string; expression: string }[], strict: boolean): StageRunner {
+function logfmtFields(
+  extractions: readonly { label: string; expression: string }[],
+  strict: boolean,
+): StageRunner {
   const labelOf = new Map(extractions.map(({ label, expression }) => [parseLogfmtField(expression), label]));
   return ({ text, labels }) => {
     for (const { label } of extractions) if (!labels.hasGiven(label)) labels.set(label, '');
@@ -266,7 +269,9 @@ function keep(choices: readonly LabelChoice[]): StageRunner {
   const compiled = choices.map(compileChoice);
   return ({ labels }) => {
     for (const [name, value] of [...labels.entries()]) {
-      const kept = compiled.some((choice) => choice.name === name && (choice.test === undefined || choice.test(value)));
+      const kept = compiled.some(
+        (choice) => choice.name === name && (choice.test === undefined || choice.test(value)),
+      );
       if (!kept) labels.delete(name);
     }
     return true;

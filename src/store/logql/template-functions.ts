@@ -19,7 +19,9 @@ export type TemplateFunction = (args: readonly Value[], now: () => bigint) => Va
 
 function text(value: Value): string {
   if (typeof value === 'string') return value;
-  throw new TemplateError(`wrong type for value; expected string; got ${value === undefined ? 'nothing' : textOf(value)}`);
+  throw new TemplateError(
+    `wrong type for value; expected string; got ${value === undefined ? 'nothing' : textOf(value)}`,
+  );
 }
 
 function whole(value: Value): number {
@@ -129,7 +131,8 @@ function align(args: readonly Value[], left: boolean): string {
   const count = whole(args[0]);
   const chars = [...text(args[1])];
   if (count < 0 || count === chars.length) return chars.join('');
-  if (count < chars.length) return (left ? chars.slice(0, count) : chars.slice(chars.length - count)).join('');
+  if (count < chars.length)
+    return (left ? chars.slice(0, count) : chars.slice(chars.length - count)).join('');
   const pad = repeat(' ', count - chars.length);
   return left ? chars.join('') + pad : pad + chars.join('');
 }
@@ -152,7 +155,9 @@ function decodeUrl(value: string): string {
     throw new TemplateError(`invalid URL escape ${JSON.stringify(value.slice(bad.index, bad.index + 3))}`);
   }
   const parts = value.replaceAll('+', ' ').split(/((?:%[0-9a-fA-F]{2})+)/);
-  return parts.map((part, i) => (i % 2 === 0 ? part : decodeText(Buffer.from(part.replaceAll('%', ''), 'hex')))).join('');
+  return parts
+    .map((part, i) => (i % 2 === 0 ? part : decodeText(Buffer.from(part.replaceAll('%', ''), 'hex'))))
+    .join('');
 }
 
 function encodeUrl(value: string): string {
@@ -201,7 +206,8 @@ function unixToTime(epoch: string): GoTime {
     19: 1n,
   };
   const unit = nsPerUnit[epoch.length];
-  if (!/^[+-]?\d+$/.test(epoch) || unit === undefined) throw new TemplateError(`unable to parse time '${epoch}'`);
+  if (!/^[+-]?\d+$/.test(epoch) || unit === undefined)
+    throw new TemplateError(`unable to parse time '${epoch}'`);
   return timeOf(BigInt(epoch) * unit);
 }
 
@@ -243,7 +249,8 @@ function compare(a: Value, b: Value): number {
 function equal(a: Value, b: Value): boolean {
   if (isTime(a) && isTime(b)) return a.ns === b.ns;
   if (a === null || b === null || a === undefined || b === undefined) return (a ?? null) === (b ?? null);
-  if (typeof a !== typeof b || isList(a) || isMap(a)) throw new TemplateError('incompatible types for comparison');
+  if (typeof a !== typeof b || isList(a) || isMap(a))
+    throw new TemplateError('incompatible types for comparison');
   return a === b;
 }
 
@@ -253,7 +260,8 @@ function index(value: Value, keys: readonly Value[]): Value {
     if (isMap(inner)) inner = inner.get(text(key));
     else if (isList(inner) || typeof inner === 'string') {
       const at = whole(key);
-      if (at < 0 || at >= inner.length) throw new TemplateError(`error calling index: index out of range: ${at}`);
+      if (at < 0 || at >= inner.length)
+        throw new TemplateError(`error calling index: index out of range: ${at}`);
       inner = typeof inner === 'string' ? BigInt(encodeText(inner)[at] ?? 0) : inner[at];
     } else throw new TemplateError(`error calling index: can't index item of type ${textOf(inner)}`);
   }
@@ -284,7 +292,13 @@ function print(args: readonly Value[]): string {
   return out;
 }
 
-const HTML: Readonly<Record<string, string>> = { '<': '&lt;', '>': '&gt;', '&': '&amp;', '"': '&#34;', "'": '&#39;' };
+const HTML: Readonly<Record<string, string>> = {
+  '<': '&lt;',
+  '>': '&gt;',
+  '&': '&amp;',
+  '"': '&#34;',
+  "'": '&#39;',
+};
 
 /** Name → fewest arguments, most arguments, function. */
 const FUNCTIONS: Readonly<Record<string, readonly [number, number, TemplateFunction]>> = {

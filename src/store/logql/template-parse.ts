@@ -29,7 +29,11 @@ export type Operand =
 const NESTING_MAX = 100;
 
 /** Throws SyntaxError. `knows` says which functions there are. */
-export function parseTemplate(source: string, name: string, knows: (name: string) => boolean): TemplateNode[] {
+export function parseTemplate(
+  source: string,
+  name: string,
+  knows: (name: string) => boolean,
+): TemplateNode[] {
   return new TemplateReader(source, name, knows).read();
 }
 
@@ -77,7 +81,8 @@ class TemplateReader {
     for (;;) {
       const open = this.#source.indexOf('{{', this.#at);
       let text = this.#source.slice(this.#at, open === -1 ? undefined : open);
-      const trimsBefore = open !== -1 && /^\{\{- /.test(this.#source.slice(open, open + 4).replace(/\s/g, ' '));
+      const trimsBefore =
+        open !== -1 && /^\{\{- /.test(this.#source.slice(open, open + 4).replace(/\s/g, ' '));
       if (trimsBefore) text = text.trimEnd();
       if (text !== '') nodes.push({ kind: 'text', text });
       if (open === -1) {
@@ -214,7 +219,8 @@ class TemplateReader {
     const commands: Operand[][] = [];
     do {
       const command: Operand[] = [];
-      for (let operand = this.#operand(); operand !== undefined; operand = this.#operand()) command.push(operand);
+      for (let operand = this.#operand(); operand !== undefined; operand = this.#operand())
+        command.push(operand);
       if (command.length === 0) throw this.#error(`missing value for ${context}`);
       const [head] = command;
       if (head.kind === 'constant' && (command.length > 1 || commands.length > 0)) {
@@ -254,7 +260,8 @@ class TemplateReader {
         return { kind: 'field', path: this.#path() };
       case 'variable': {
         this.#next++;
-        if (!this.#variables.includes(item.text)) throw this.#error(`undefined variable ${JSON.stringify(item.text)}`);
+        if (!this.#variables.includes(item.text))
+          throw this.#error(`undefined variable ${JSON.stringify(item.text)}`);
         return { kind: 'variable', name: item.text, path: this.#tail() };
       }
       case 'word':

@@ -78,14 +78,17 @@ export function sprintf(format: string, args: readonly Value[]): string {
     if (number > PADDING_MAX) throw new TemplateError(`width or precision above ${PADDING_MAX}`);
     return number;
   };
-  const out = format.replace(VERB, (all: string, flags: string, widthText?: string, precisionText?: string, verb = '') => {
-    if (verb === '%') return '%';
-    const width = count(widthText);
-    const hasPoint = all.includes('.');
-    const precision = hasPoint ? (count(precisionText) ?? 0) : undefined;
-    if (used >= args.length) return `%!${verb}(MISSING)`;
-    return padded(formatVerb(verb, flags, precision, take()), flags, width);
-  });
+  const out = format.replace(
+    VERB,
+    (all: string, flags: string, widthText?: string, precisionText?: string, verb = '') => {
+      if (verb === '%') return '%';
+      const width = count(widthText);
+      const hasPoint = all.includes('.');
+      const precision = hasPoint ? (count(precisionText) ?? 0) : undefined;
+      if (used >= args.length) return `%!${verb}(MISSING)`;
+      return padded(formatVerb(verb, flags, precision, take()), flags, width);
+    },
+  );
   const extra = args.slice(used).map((value) => `${typeName(value)}=${textOf(value)}`);
   return extra.length === 0 ? out : `${out}%!(EXTRA ${extra.join(', ')})`;
 }

@@ -55,9 +55,12 @@ export function compileTemplate(source: string, name: string): Template {
 
 /** `{{.field}}` and nothing else. */
 function soleField(node: TemplateNode): string | undefined {
-  if (node.kind !== 'action' || node.pipe.variables.length > 0 || node.pipe.commands.length !== 1) return undefined;
+  if (node.kind !== 'action' || node.pipe.variables.length > 0 || node.pipe.commands.length !== 1)
+    return undefined;
   const [operand, more] = node.pipe.commands[0];
-  return more === undefined && operand.kind === 'field' && operand.path.length === 1 ? operand.path[0] : undefined;
+  return more === undefined && operand.kind === 'field' && operand.path.length === 1
+    ? operand.path[0]
+    : undefined;
 }
 
 function collectFields(nodes: readonly TemplateNode[], into: Set<string>): void {
@@ -119,7 +122,9 @@ class Rendering {
         case 'continue':
           return node.kind;
         default: {
-          const outcome = this.#scoped(() => (node.kind === 'range' ? this.#range(node, dot) : this.#branch(node, dot)));
+          const outcome = this.#scoped(() =>
+            node.kind === 'range' ? this.#range(node, dot) : this.#branch(node, dot),
+          );
           if (outcome !== 'done') return outcome;
         }
       }
@@ -195,7 +200,8 @@ class Rendering {
   #command(command: readonly Operand[], last: { value: Dot } | undefined, dot: Dot): Dot {
     const [head, ...rest] = command;
     if (head.kind !== 'function') {
-      if (rest.length > 0 || last !== undefined) throw new TemplateError(`can't give argument to non-function`);
+      if (rest.length > 0 || last !== undefined)
+        throw new TemplateError(`can't give argument to non-function`);
       return this.#operand(head, dot);
     }
     if (head.name === 'and' || head.name === 'or') return this.#shortCircuit(head.name, rest, last, dot);
@@ -205,7 +211,12 @@ class Rendering {
   }
 
   /** The first operand that decides, or the last. */
-  #shortCircuit(name: 'and' | 'or', rest: readonly Operand[], last: { value: Dot } | undefined, dot: Dot): Dot {
+  #shortCircuit(
+    name: 'and' | 'or',
+    rest: readonly Operand[],
+    last: { value: Dot } | undefined,
+    dot: Dot,
+  ): Dot {
     let value: Value;
     for (const operand of rest) {
       value = this.#value(this.#operand(operand, dot));
@@ -231,7 +242,8 @@ class Rendering {
       case 'pipe':
         return this.#path(this.#pipe(operand.pipe, dot), operand.path);
       case 'function':
-        if (operand.name === 'and' || operand.name === 'or') throw new TemplateError(`wrong number of args for ${operand.name}`);
+        if (operand.name === 'and' || operand.name === 'or')
+          throw new TemplateError(`wrong number of args for ${operand.name}`);
         return this.#call(operand.name, []);
     }
   }

@@ -35,9 +35,10 @@ const PRUNING_BYTES_MIN = 4;
 /** Throws LV_QUERY_INVALID that points at the place. `nowMs` is for templates. */
 export function compileQuery(text: string, nowMs: () => number): CompiledQuery {
   const { matchers, stages } = parseLogQuery(text);
-  const lineFilters = leadingLineFilters(stages).map(
-    ({ negated, alternatives }): LineFilter => ({ negated, anyOf: alternatives.map(testOf) }),
-  );
+  const lineFilters = leadingLineFilters(stages).map(({ negated, alternatives }): LineFilter => ({
+    negated,
+    anyOf: alternatives.map(testOf),
+  }));
   // The filter folds only ASCII: k and s have kin beyond it (the Kelvin sign, the long s), so without their case they
   // prove nothing.
   const needed = neededLiterals(stages)

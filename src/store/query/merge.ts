@@ -57,7 +57,8 @@ export async function* mergeSources(
     return descending ? -forward : forward;
   };
   while (left > 0) {
-    for (let more = joining?.() ?? []; more.length > 0; more = joining?.() ?? []) await Promise.all(more.map(admit));
+    for (let more = joining?.() ?? []; more.length > 0; more = joining?.() ?? [])
+      await Promise.all(more.map(admit));
     if (heads.length === 0) break;
     heads.sort(order);
     const [head, second] = heads;

@@ -8,10 +8,10 @@ import {
   type SourcePosition,
   type StreamPart,
 } from '../batch/index.ts';
-import { LogvineError } from '../errors.ts';
+import type { LogvineError } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
 import { emptyRecord, type SegmentId } from './record.ts';
-import { Segment, type FrameToWrite } from './segment.ts';
+import type { FrameToWrite, Segment } from './segment.ts';
 
 const DISK_FULL_RETRY_MS = 1000;
 

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { numberedLines } from './lines.ts';
+import { assertSameBytes, FULL, Mesh } from './mesh.ts';
+
+const LINES = FULL ? 1_000_000 : 100_000;
+const EVERYTHING = '{job="logvine"}';
+
+test('another node returns exactly the lines of a tailed file, also when any one node is dead', async (t) => {
+  const mesh = new Mesh(t);
+  const path = mesh.path('app.log');
+  const content = numberedLines(0, LINES);
+  writeFileSync(path, content);
+  const nodes = await mesh.startAll({ alice: { files: [path] }, bob: {}, charlie: {} });
+  const [alice, bob] = nodes;
+  await alice.tailed(path, content.length, 120_000);
+  for (const node of nodes) await node.repaid(30_000);
+
+  for (const node of [bob, alice]) {
+    const { code, stdout, stderr } = await node.query(EVERYTHING);
+    assertSameBytes(stdout, content);
+    assert.match(stderr, /^complete: /);
+    assert.equal(code, 0);
+  }
+  const { receipt } = await bob.receipt(`${EVERYTHING} |= "line 7 "`);
+  assert.equal(receipt.complete, true);
+  assert.equal(receipt.entries, 1);
+  assert.equal(receipt.expected, receipt.read + receipt.pruned + receipt.unneeded);
+
+  for (const victim of nodes) {
+    await victim.kill();
+    // At once: the others have not noticed yet.
+    const witness = nodes.find((node) => node !== victim)!;
+    const { code, stdout, stderr } = await witness.query(EVERYTHING);
+    assertSameBytes(stdout, content);
+    assert.equal(code, 0, stderr);
+    await victim.start();
+    await mesh.agree(nodes);
+  }
+});

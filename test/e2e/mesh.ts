@@ -1,0 +1,307 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import type { Receipt } from '../../src/gossip/index.ts';
+import type { Status } from '../../src/node/status.ts';
+
+/** The heavier variants: the sizes of the specification. */
+export const FULL = process.env.LOGVINE_E2E === 'full';
+
+const launcher = new URL('../../scripts/logvine.js', import.meta.url).pathname;
+const START_MS = 30_000;
+const COMMAND_MS = 120_000;
+const POLL_MS = 100;
+
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+export interface Outcome {
+  /** Exit code; null when a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+export interface NodeOptions {
+  /** Files and globs to tail. */
+  readonly files?: readonly string[];
+  /** More flags of `run`. */
+  readonly flags?: readonly string[];
+  /** Content of a configuration file. */
+  readonly config?: string;
+  /** Else a fresh directory. */
+  readonly data?: string;
+  /** Else the mesh's own first node. */
+  readonly join?: readonly string[];
+}
+
+/** A mesh of real processes, of which nothing is left at the end of the test. */
+export class Mesh {
+  readonly directory: string;
+  readonly nodes: MeshNode[] = [];
+
+  constructor(test: TestContext) {
+    this.directory = mkdtempSync(join(tmpdir(), 'logvine-e2e-'));
+    test.after(() => this.#close());
+  }
+
+  path(name: string): string {
+    return join(this.directory, name);
+  }
+
+  /** Starts a node and waits until it is ready. */
+  async start(name: string, options: NodeOptions = {}): Promise<MeshNode> {
+    const node = new MeshNode(this, name, options);
+    this.nodes.push(node);
+    await node.start();
+    return node;
+  }
+
+  /** Starts nodes that find each other through the first one; waits until all see all alive. */
+  async startAll(all: Readonly<Record<string, NodeOptions>>): Promise<MeshNode[]> {
+    const [[firstName, firstOptions], ...others] = Object.entries(all);
+    const first = await this.start(firstName, firstOptions);
+    const nodes = [first, ...(await Promise.all(others.map(([name, options]) => this.start(name, options))))];
+    await this.agree(nodes);
+    return nodes;
+  }
+
+  /** Waits until each of these nodes sees all of these, and no others, alive. */
+  async agree(nodes: readonly MeshNode[], deadlineMs = 20_000): Promise<void> {
+    const wanted = nodes.map(({ peer }) => peer).sort();
+    await waitFor(`${nodes.length} nodes to see each other`, deadlineMs, async () => {
+      for (const node of nodes) {
+        const alive = await node.alivePeers();
+        if (alive.length !== wanted.length || alive.some((peer, index) => peer !== wanted[index]))
+          return false;
+      }
+      return true;
+    });
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node.kill()));
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** One node: a process that may end and be started again on the same data and mesh address. */
+export class MeshNode {
+  readonly name: string;
+  readonly data: string;
+  /** All that it wrote to stderr, over all its runs. */
+  log = '';
+  httpUrl = '';
+  peer = '';
+  /** HOST:PORT. */
+  meshAddress = '127.0.0.1:0';
+  readonly #mesh: Mesh;
+  readonly #options: NodeOptions;
+  #child: ChildProcess | undefined;
+
+  constructor(mesh: Mesh, name: string, options: NodeOptions) {
+    this.#mesh = mesh;
+    this.#options = options;
+    this.name = name;
+    this.data = options.data ?? mesh.path(name);
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** Starts the process; rejects with its stderr when it ends before it is ready. */
+  async start(): Promise<void> {
+    const { files = [], flags = [], config } = this.#options;
+    mkdirSync(this.data, { recursive: true });
+    const seeds =
+      this.#options.join ??
+      this.#mesh.nodes.filter((node) => node !== this && node.peer !== '').map((node) => node.meshAddress);
+    const argv = ['run', '--data', this.data, '--listen', this.meshAddress, '--http', '127.0.0.1:0'];
+    for (const seed of seeds.slice(0, 3)) argv.push('--join', seed);
+    if (config !== undefined) {
+      const path = `${this.data}.yaml`;
+      writeFileSync(path, config);
+      argv.push('--config', path);
+    }
+    const child = spawn(process.execPath, [launcher, ...argv, ...flags, ...files], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: this.#mesh.directory,
+    });
+    running.add(child);
+    child.on('exit', () => running.delete(child));
+    this.#child = child;
+    const before = this.log.length;
+    child.stderr.on('data', (chunk: Buffer) => (this.log += chunk.toString()));
+    let printed = '';
+    await new Promise<void>((ready, failed) => {
+      const complain = (what: string): void =>
+        failed(new Error(`${this.name} ${what}: ${this.log.slice(before).slice(-2000)}`));
+      const deadline = setTimeout(() => complain(`is not ready after ${START_MS} ms`), START_MS);
+      child.stdout.on('data', (chunk: Buffer) => {
+        printed += chunk.toString();
+        const match = /^logvine ready http=(\S+) mesh=(\S+) peer=(\S+)$/m.exec(printed);
+        if (!match) return;
+        clearTimeout(deadline);
+        this.httpUrl = match[1];
+        const [, , host, , port] = match[2].split('/');
+        this.meshAddress = `${host}:${port}`;
+        this.peer = match[3];
+        ready();
+      });
+      child.on('exit', (code, signal) => {
+        clearTimeout(deadline);
+        complain(`ended with ${code ?? signal} before it was ready`);
+      });
+    });
+  }
+
+  /** Ends the process as a power cut would, as far as it can tell. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** Asks the process to stop; resolves with its exit code. */
+  async stop(): Promise<number | null> {
+    return this.#end('SIGTERM');
+  }
+
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.start();
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<number | null> {
+    const child = this.#child;
+    if (!child || !this.isRunning) return child?.exitCode ?? null;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    await exited;
+    return child.exitCode;
+  }
+
+  /** Resolves with the exit code once the process has ended by itself. */
+  async ended(deadlineMs: number): Promise<number | null> {
+    await waitFor(`${this.name} to end`, deadlineMs, () => !this.isRunning);
+    return this.#child?.exitCode ?? null;
+  }
+
+  async status(): Promise<Status> {
+    const response = await fetch(`${this.httpUrl}/api/v1/status`, { signal: AbortSignal.timeout(10_000) });
+    assert.equal(response.status, 200);
+    return (await response.json()) as Status;
+  }
+
+  /** Peers that this node sees alive, itself among them, sorted. */
+  async alivePeers(): Promise<string[]> {
+    const { members } = await this.status();
+    return members
+      .filter(({ state }) => state === 'alive')
+      .map(({ peer }) => peer)
+      .sort();
+  }
+
+  /** Runs one command of the command line against this node. */
+  command(...argv: string[]): Promise<Outcome> {
+    return runCommand([...argv, '--addr', this.httpUrl], this.#mesh.directory);
+  }
+
+  /** `logvine query` for everything since 1970, oldest first, as raw lines. */
+  query(logql: string, options: { limit?: number; output?: 'raw' | 'json' } = {}): Promise<Outcome> {
+    const { limit = 0, output = 'raw' } = options;
+    const range = ['--from', '1970-01-01T00:00:00Z', '--direction', 'forward'];
+    return this.command('query', logql, ...range, '--limit', String(limit), '--output', output);
+  }
+
+  /** The receipt of a query. */
+  async receipt(logql: string): Promise<{ code: number | null; receipt: Receipt }> {
+    const { code, stdout, stderr } = await this.query(logql, { output: 'json' });
+    const last = stdout.toString().trimEnd().split('\n').at(-1) ?? '';
+    assert.match(last, /^\{"receipt":/, stderr);
+    return { code, receipt: (JSON.parse(last) as { receipt: Receipt }).receipt };
+  }
+
+  /** Waits until everything that this node tails up to `bytes` is durable. */
+  async tailed(path: string, bytes: number, deadlineMs: number): Promise<void> {
+    await waitFor(`${this.name} to have ${bytes} bytes of ${path} durable`, deadlineMs, async () => {
+      const { inputs } = await this.status();
+      const input = inputs.find((one) => one.path === path);
+      return input !== undefined && input.durableBytes >= bytes ? true : JSON.stringify(inputs);
+    });
+  }
+
+  /** Waits until nothing is owed. */
+  async repaid(deadlineMs: number): Promise<void> {
+    await waitFor(`${this.name} to owe nothing`, deadlineMs, async () => {
+      const { replication } = await this.status();
+      return replication.batchesBelowK === 0 ? true : JSON.stringify(replication);
+    });
+  }
+
+  get pid(): number {
+    return this.#child!.pid!;
+  }
+}
+
+/** Runs the command line to its end. */
+export async function runCommand(argv: readonly string[], workingDirectory: string): Promise<Outcome> {
+  const child = spawn(process.execPath, [launcher, ...argv], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: workingDirectory,
+    timeout: COMMAND_MS,
+    killSignal: 'SIGKILL',
+  });
+  running.add(child);
+  const stdout: Buffer[] = [];
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const [code] = (await once(child, 'close')) as [number | null];
+  running.delete(child);
+  return { code, stdout: Buffer.concat(stdout), stderr };
+}
+
+/**
+ * Polls until `done` says true; what else it says goes into the failure. A check that throws (a node that does not
+ * answer) is not true yet.
+ */
+export async function waitFor(
+  what: string,
+  deadlineMs: number,
+  done: () => Promise<boolean | string> | boolean | string,
+): Promise<void> {
+  const started = performance.now();
+  let last: unknown = '';
+  for (;;) {
+    try {
+      last = await done();
+    } catch (error) {
+      last = error;
+    }
+    if (last === true) return;
+    if (performance.now() - started > deadlineMs) {
+      throw new Error(`waited ${deadlineMs} ms for ${what}; last: ${String(last)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** Fails with the place where two answers part, not with megabytes of both. */
+export function assertSameBytes(actual: Buffer, expected: Buffer): void {
+  if (actual.equals(expected)) return;
+  let at = 0;
+  while (at < actual.length && at < expected.length && actual[at] === expected[at]) at++;
+  const around = (bytes: Buffer): string =>
+    JSON.stringify(bytes.subarray(Math.max(0, at - 80), at + 120).toString('latin1'));
+  const count = (bytes: Buffer): number => bytes.reduce((lines, byte) => lines + (byte === 10 ? 1 : 0), 0);
+  assert.fail(
+    `answers part at byte ${at}: ${actual.length} bytes and ${count(actual)} lines instead of ${expected.length} and ${count(expected)}\n` +
+      ` is: ${around(actual)}\nnot: ${around(expected)}`,
+  );
+}
