@@ -136,7 +136,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
 
     const pool = new WorkerPool<Tasks>({
       entry: new URL('./worker.ts', import.meta.url),
-      count: config.workers ?? Math.max(1, availableParallelism() - 1),
+      count: config.workers ?? availableParallelism(),
       data: undefined,
     });
     closers.push(() => pool.close());

@@ -162,8 +162,15 @@ const selective: fc.Arbitrary<Matcher> = record({
 export const logExpr: fc.Arbitrary<LogExpr> = record({
   kind: fc.constant('log' as const),
   matchers: fc.tuple(selective, fc.array(matcher, { maxLength: 3 })).map(([first, rest]) => [first, ...rest]),
-  stages: fc.array(stage, { maxLength: 4 }),
+  stages: fc.array(stage, { maxLength: 4 }).filter((stages) => !stages.some(readsOn)),
 });
+
+/** `| drop a != "b"` is one stage, not two: the parser never makes a bare name before such a filter. */
+function readsOn(stage: Stage, i: number, stages: readonly Stage[]): boolean {
+  const next = stages[i + 1];
+  if ((stage.kind !== 'drop' && stage.kind !== 'keep') || next?.kind !== 'lineFilter') return false;
+  return stage.labels[stage.labels.length - 1].kind === 'name' && (next.op === '!=' || next.op === '!~');
+}
 
 const grouping: fc.Arbitrary<Grouping> = record({
   without: fc.boolean(),

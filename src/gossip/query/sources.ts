@@ -1,4 +1,4 @@
-import { LogvineError, type EntryRun, type RunSource } from '../../store/index.ts';
+import { LogvineError, sliceRun, type EntryRun, type RunSource } from '../../store/index.ts';
 import type { PeerId, Transport } from '../transport/index.ts';
 import { encodeMessage } from '../repair/index.ts';
 import type { Holder } from './holder.ts';
@@ -135,25 +135,10 @@ export class HolderSource implements RunSource {
       if (order === 0 && skip.ties-- <= 0) break;
     }
     if (row < run.count) this.#skip = undefined;
-    return row === 0 ? run : dropRows(run, row);
+    return row === 0 ? run : sliceRun(run, row, run.count);
   }
 
   async stop(): Promise<void> {
     await this.#steps.return(undefined).catch(() => undefined);
   }
-}
-
-function dropRows(run: EntryRun, rows: number): EntryRun {
-  const start = run.ends[rows - 1] + 1;
-  return {
-    ...run,
-    count: run.count - rows,
-    ms: run.ms.subarray(rows),
-    sub: run.sub.subarray(rows),
-    ends: run.ends.subarray(rows).map((end) => end - start),
-    lines: run.lines.subarray(start),
-    metadataIds: run.metadataIds.subarray(rows),
-    streamIds: run.streamIds.subarray(rows),
-    rankIds: run.rankIds.subarray(rows),
-  };
 }

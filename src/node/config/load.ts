@@ -41,7 +41,7 @@ export interface Config {
   };
   readonly segment: { readonly bytesMax: number; readonly ageMaxMs: number };
   readonly pushTimeoutMs: number;
-  /** Undefined: one less than the cores, at least one. */
+  /** Undefined: as many as there are cores. */
   readonly workers: number | undefined;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
 }

@@ -191,7 +191,7 @@ export const configSchema = z.strictObject({
     .describe('How long a push waits for its copies before it is answered 503.'),
   workers: whole(1, 64)
     .optional()
-    .describe('Threads that seal and scan. One less than the cores, at least one.'),
+    .describe('Threads that seal and scan. As many as there are cores.'),
   logLevel: kind(
     z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
     'text',

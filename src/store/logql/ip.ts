@@ -68,7 +68,8 @@ function parseIpv4(text: string): Address | undefined {
 function parseIpv6(text: string): Address | undefined {
   const halves = text.split('::');
   if (halves.length > 2) return undefined;
-  const [head, tail = []] = halves.map(ipv6Fields);
+  const head = ipv6Fields(halves[0]);
+  const tail = ipv6Fields(halves[1] ?? '');
   if (head === undefined || tail === undefined) return undefined;
   const missing = 8 - head.length - tail.length;
   if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;

@@ -7,10 +7,10 @@ export {
   compareRows,
   decodeRun,
   encodeRun,
-  instantOf,
   lineOf,
   nanosecondsOf,
   RunBuilder,
+  sliceRun,
 } from './run.ts';
 export type { EntryRun } from './run.ts';
 export { scanBatches, scanColumns } from './scan.ts';

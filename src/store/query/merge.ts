@@ -1,5 +1,8 @@
 import { LIMITS } from '../limits.ts';
-import { compareRows, lineOf, RunBuilder, type EntryRun } from './run.ts';
+import { lineStart } from '../batch/index.ts';
+import { compareRows, RunBuilder, sliceRun, type EntryRun } from './run.ts';
+
+const CHUNK_ROWS_MAX = 64 * 1024;
 
 /** Copies rows between runs: keeps the translation of one run's table indexes into the builder's. */
 class RowCopier {
@@ -13,13 +16,22 @@ class RowCopier {
   }
 
   copy(row: number): void {
-    const { 0: run, 1: builder } = [this.#run, this.#builder];
+    const [run, builder] = [this.#run, this.#builder];
     const stream = (this.#streams[run.streamIds[row]] ??= builder.stream(run.streams[run.streamIds[row]]));
     const metadata = (this.#metadata[run.metadataIds[row]] ??= builder.metadata(
       run.metadata[run.metadataIds[row]],
     ));
     const rank = builder.rank(run.ranks[run.rankIds[row]]);
-    builder.add(run.ms[row], run.sub[row], stream, rank, metadata, lineOf(run, row));
+    builder.add(
+      run.ms[row],
+      run.sub[row],
+      stream,
+      rank,
+      metadata,
+      run.lines,
+      lineStart(run, row),
+      run.ends[row],
+    );
   }
 }
 
@@ -62,11 +74,15 @@ export async function* mergeSources(
     if (heads.length === 0) break;
     heads.sort(order);
     const [head, second] = heads;
-    if (!second && builder.count === 0 && head.row === 0 && head.run.count <= left) {
-      // Nothing to merge with: the run goes on as it is.
-      left -= head.run.count;
-      yield head.run;
-      head.row = head.run.count;
+    const rows = Math.min(head.run.count - head.row, left);
+    const last = { ...head, row: head.row + rows - 1 };
+    if (!second || order(last, second) <= 0) {
+      // All of it comes before whatever the others have: it goes on uncopied.
+      if (builder.count > 0) yield builder.finish();
+      builder = new RunBuilder();
+      left -= rows;
+      yield* inChunks(head.run, head.row, head.row + rows);
+      head.row += rows;
     } else {
       const copier = new RowCopier(builder, head.run);
       do {
@@ -76,7 +92,7 @@ export async function* mergeSources(
         left > 0 &&
         head.row < head.run.count &&
         builder.bytes < LIMITS.queryChunkBytes &&
-        (!second || order(head, second) <= 0)
+        order(head, second) <= 0
       );
       if (builder.bytes >= LIMITS.queryChunkBytes) {
         yield builder.finish();
@@ -97,10 +113,13 @@ export function sourceOf(runs: readonly EntryRun[]): RunSource {
   return { next: () => Promise.resolve(runs[at++]) };
 }
 
-/** Part of a run: rows from `start` to `end`, in order. */
-export function sliceRun(run: EntryRun, start: number, end: number): EntryRun {
-  const builder = new RunBuilder();
-  const copier = new RowCopier(builder, run);
-  for (let row = start; row < end; row++) copier.copy(row);
-  return builder.finish();
+/** Rows of a run in pieces that fit a message. */
+function* inChunks(run: EntryRun, from: number, to: number): IterableIterator<EntryRun> {
+  for (let at = from; at < to;) {
+    const bytesEnd = lineStart(run, at) + LIMITS.queryChunkBytes;
+    let end = Math.min(to, at + CHUNK_ROWS_MAX);
+    while (end > at + 1 && run.ends[end - 1] > bytesEnd) end = at + ((end - at) >>> 1);
+    yield at === 0 && end === run.count ? run : sliceRun(run, at, end);
+    at = end;
+  }
 }

@@ -107,23 +107,36 @@ export function nanosecondsOf(run: Columns, row: number): bigint {
   return BigInt(run.ms[row]) * 1_000_000n + BigInt(run.sub[row]);
 }
 
-/** Gathers rows of several sources into one run, keeping the order in which they are added. */
+const ROWS_FIRST = 1024;
+
+function grown<T extends Float64Array | Uint32Array>(array: T, length: number): T {
+  const larger = new (array.constructor as new (length: number) => T)(length);
+  larger.set(array);
+  return larger;
+}
+
+/** Gathers rows of several sources into one run, keeping the order in which they are added. Copies lines only at the end. */
 export class RunBuilder {
   readonly #streams: Labels[] = [];
   readonly #streamIds = new Map<string, number>();
   readonly #ranks: string[] = [];
   readonly #metadata: Columns['metadata'][number][] = [];
   readonly #metadataIds = new Map<string, number>();
-  #ms: number[] = [];
-  #sub: number[] = [];
-  #stream: number[] = [];
-  #rank: number[] = [];
-  #meta: number[] = [];
-  #lines: Uint8Array[] = [];
+  /** The buffers that hold lines, as many as there are sources. */
+  readonly #buffers: Uint8Array[] = [];
+  #count = 0;
   #bytes = 0;
+  #ms = new Float64Array(ROWS_FIRST);
+  #sub = new Uint32Array(ROWS_FIRST);
+  #stream = new Uint32Array(ROWS_FIRST);
+  #rank = new Uint32Array(ROWS_FIRST);
+  #meta = new Uint32Array(ROWS_FIRST);
+  #buffer = new Uint32Array(ROWS_FIRST);
+  #start = new Uint32Array(ROWS_FIRST);
+  #end = new Uint32Array(ROWS_FIRST);
 
   get count(): number {
-    return this.#ms.length;
+    return this.#count;
   }
 
   get bytes(): number {
@@ -142,51 +155,100 @@ export class RunBuilder {
     return this.#ranks.at(-1) === rank ? this.#ranks.length - 1 : this.#ranks.push(rank) - 1;
   }
 
-  add(ms: number, sub: number, stream: number, rank: number, metadata: number, line: Uint8Array): void {
-    this.#ms.push(ms);
-    this.#sub.push(sub);
-    this.#stream.push(stream);
-    this.#rank.push(rank);
-    this.#meta.push(metadata);
-    this.#lines.push(line);
-    this.#bytes += line.length + 1;
+  /** The line is `buffer[start … end)`; it must not change until `finish`. */
+  add(
+    ms: number,
+    sub: number,
+    stream: number,
+    rank: number,
+    metadata: number,
+    buffer: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const row = this.#count++;
+    if (row === this.#ms.length) this.#grow(row * 2);
+    this.#ms[row] = ms;
+    this.#sub[row] = sub;
+    this.#stream[row] = stream;
+    this.#rank[row] = rank;
+    this.#meta[row] = metadata;
+    if (this.#buffers.at(-1) !== buffer) this.#buffers.push(buffer);
+    this.#buffer[row] = this.#buffers.length - 1;
+    this.#start[row] = start;
+    this.#end[row] = end;
+    this.#bytes += end - start + 1;
+  }
+
+  #grow(length: number): void {
+    this.#ms = grown(this.#ms, length);
+    this.#sub = grown(this.#sub, length);
+    this.#stream = grown(this.#stream, length);
+    this.#rank = grown(this.#rank, length);
+    this.#meta = grown(this.#meta, length);
+    this.#buffer = grown(this.#buffer, length);
+    this.#start = grown(this.#start, length);
+    this.#end = grown(this.#end, length);
   }
 
   /** The run in the order of `order` (indexes of added rows), or as added. */
   finish(order?: Uint32Array): EntryRun {
-    const count = order ? order.length : this.#ms.length;
-    const at = (i: number): number => (order ? order[i] : i);
-    const ms = new Float64Array(count);
-    const sub = new Uint32Array(count);
-    const streamIds = new Uint32Array(count);
-    const rankIds = new Uint32Array(count);
-    const metadataIds = new Uint32Array(count);
-    const ends = new Uint32Array(count);
+    const count = order ? order.length : this.#count;
+    const pick = <T extends Float64Array | Uint32Array>(column: T): T => {
+      if (!order) return column.slice(0, count) as T;
+      const picked = new (column.constructor as new (length: number) => T)(count);
+      for (let i = 0; i < count; i++) picked[i] = column[order[i]];
+      return picked;
+    };
+    return {
+      count,
+      ms: pick(this.#ms),
+      sub: pick(this.#sub),
+      ...this.#copyLines(count, order),
+      metadataIds: pick(this.#meta),
+      metadata: this.#metadata,
+      streamIds: pick(this.#stream),
+      streams: this.#streams,
+      rankIds: pick(this.#rank),
+      ranks: this.#ranks,
+    };
+  }
+
+  #copyLines(count: number, order: Uint32Array | undefined): { lines: Uint8Array; ends: Uint32Array } {
     let bytes = count;
-    for (let i = 0; i < count; i++) bytes += this.#lines[at(i)].length;
-    const lines = new Uint8Array(bytes);
-    let end = 0;
     for (let i = 0; i < count; i++) {
-      const row = at(i);
-      ms[i] = this.#ms[row];
-      sub[i] = this.#sub[row];
-      streamIds[i] = this.#stream[row];
-      rankIds[i] = this.#rank[row];
-      metadataIds[i] = this.#meta[row];
-      const line = this.#lines[row];
-      lines.set(line, end);
-      end += line.length;
-      ends[i] = end;
-      lines[end++] = 10;
+      const row = order ? order[i] : i;
+      bytes += this.#end[row] - this.#start[row];
     }
-    const { 0: streams, 1: ranks, 2: metadata } = [this.#streams, this.#ranks, this.#metadata];
-    return { count, ms, sub, ends, lines, metadataIds, metadata, streamIds, streams, rankIds, ranks };
+    const lines = new Uint8Array(bytes);
+    const ends = new Uint32Array(count);
+    let at = 0;
+    for (let i = 0; i < count;) {
+      const first = order ? order[i] : i;
+      const buffer = this.#buffer[first];
+      const start = this.#start[first];
+      let end = this.#end[first];
+      let last = i;
+      // Neighbours in a source are copied at once, with the newlines between them.
+      ends[last] = at + end - start;
+      while (last + 1 < count) {
+        const next = order ? order[last + 1] : last + 1;
+        if (this.#buffer[next] !== buffer || this.#start[next] !== end + 1) break;
+        end = this.#end[next];
+        ends[++last] = at + end - start;
+      }
+      lines.set(this.#buffers[buffer].subarray(start, end), at);
+      at += end - start;
+      lines[at++] = 10;
+      i = last + 1;
+    }
+    return { lines, ends };
   }
 
   /** Row indexes sorted by time (then rank, then order of adding), ascending or descending. */
   sorted(descending: boolean): Uint32Array {
-    const { 0: ms, 1: sub, 2: rank, 3: ranks } = [this.#ms, this.#sub, this.#rank, this.#ranks];
-    const order = new Uint32Array(ms.length);
+    const [ms, sub, rank, ranks] = [this.#ms, this.#sub, this.#rank, this.#ranks];
+    const order = new Uint32Array(this.#count);
     let ascending = true;
     const compare = (a: number, b: number): number =>
       ms[a] - ms[b] ||
@@ -203,6 +265,24 @@ export class RunBuilder {
     if (!ascending) order.sort(compare);
     return descending ? order.reverse() : order;
   }
+}
+
+/** Rows `from` to `to` of a run, sharing its memory. */
+export function sliceRun(run: EntryRun, from: number, to: number): EntryRun {
+  const start = lineStart(run, from);
+  const ends = run.ends.slice(from, to);
+  if (start > 0) for (let row = 0; row < ends.length; row++) ends[row] -= start;
+  return {
+    ...run,
+    count: to - from,
+    ms: run.ms.subarray(from, to),
+    sub: run.sub.subarray(from, to),
+    ends,
+    lines: run.lines.subarray(start, to === from ? start : run.ends[to - 1] + 1),
+    metadataIds: run.metadataIds.subarray(from, to),
+    streamIds: run.streamIds.subarray(from, to),
+    rankIds: run.rankIds.subarray(from, to),
+  };
 }
 
 function intern<T>(table: T[], known: Map<string, number>, value: T, key: string): number {

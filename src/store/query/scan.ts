@@ -134,21 +134,17 @@ export function scanColumns(
     const at = ms[row];
     if (at < from.ms || (at === from.ms && sub[row] < from.sub)) continue;
     if (at > to.ms || (at === to.ms && sub[row] >= to.sub)) continue;
-    const line = columns.lines.subarray(lineStart(columns, row), ends[row]);
+    const start = lineStart(columns, row);
     if (!query.process) {
-      builder.add(at, sub[row], stream, rank, metadata![metadataIds[row]], line);
+      builder.add(at, sub[row], stream, rank, metadata![metadataIds[row]], columns.lines, start, ends[row]);
       continue;
     }
+    const line = columns.lines.subarray(start, ends[row]);
     const entry = query.process(line, labels, columns.metadata[metadataIds[row]], at, sub[row]);
     if (entry) {
-      builder.add(
-        at,
-        sub[row],
-        builder.stream(entry.labels),
-        rank,
-        builder.metadata(entry.metadata),
-        entry.line,
-      );
+      const { labels: own, metadata: set } = entry;
+      const copy = Buffer.from(entry.line);
+      builder.add(at, sub[row], builder.stream(own), rank, builder.metadata(set), copy, 0, copy.length);
     }
   }
 }

@@ -1,8 +1,8 @@
 import type { Instant, Labels } from '../batch/index.ts';
 import type { BatchEntry, Segment, SegmentId } from '../segment/index.ts';
 import type { CompiledQuery } from './compile.ts';
-import { mergeSources, sliceRun, sourceOf } from './merge.ts';
-import type { EntryRun } from './run.ts';
+import { mergeSources, sourceOf } from './merge.ts';
+import { sliceRun, type EntryRun } from './run.ts';
 import type { ScanRequest, ScanResult, SegmentScan, TimeRange } from './scan.ts';
 
 /** Batches of one segment that a peer is asked to answer for. */
@@ -44,6 +44,11 @@ export type ScanStep =
   | { readonly kind: 'failed'; readonly id: SegmentId; readonly seqs: number[] }
   | { readonly kind: 'done'; readonly tally: ScanTally };
 
+interface Scanning {
+  readonly range: TimeRange;
+  readonly results: Promise<TaskResult[]>;
+}
+
 interface Candidate {
   readonly segment: Segment;
   readonly index: number;
@@ -81,38 +86,46 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
   let left = job.limit;
   let windowBytes = Math.min(RESULT_BYTES_AIM, WINDOW_BYTES_FIRST);
   const cursor = new WindowCursor(candidates, job);
-  for (let window = cursor.next(windowBytes); window && left > 0; window = cursor.next(windowBytes)) {
-    job.signal.throwIfAborted();
+  const scanNext = (): Scanning | undefined => {
+    const window = cursor.next(windowBytes);
+    if (!window) return undefined;
     const range = clip(job.range, window);
     const chosen = candidates.filter(({ batch }) => overlaps(batch, range) && !failed.has(batch));
-    const results = await scanChosen(job, chosen, streams, range, left);
-    let resultBytes = 0;
+    const results = scanChosen(job, chosen, streams, range, left);
+    results.catch(() => undefined);
+    return { range, results };
+  };
+  for (let scanning = scanNext(); scanning && left > 0;) {
+    job.signal.throwIfAborted();
+    const { range } = scanning;
     const runs: EntryRun[] = [];
-    for (const { task, result } of results) {
+    let resultBytes = 0;
+    let rows = 0;
+    for (const { task, result } of await scanning.results) {
       tally.bytesScanned += result.bytesScanned;
       for (const { batch } of task) seen.add(batch);
-      for (const [at, seq] of result.read)
-        read.add(task.find((c) => c.index === at && c.batch.seq === seq)!.batch);
+      for (const [at, seq] of result.read) read.add(find(task, at, seq).batch);
       for (const [at, seq] of result.failed) {
-        const candidate = task.find((c) => c.index === at && c.batch.seq === seq)!;
-        failed.add(candidate.batch);
-        yield { kind: 'failed', id: candidate.segment.id, seqs: [seq] };
+        const { batch, segment } = find(task, at, seq);
+        if (failed.has(batch)) continue;
+        failed.add(batch);
+        yield { kind: 'failed', id: segment.id, seqs: [seq] };
       }
-      if (result.run) {
-        runs.push(result.run);
-        resultBytes += result.run.lines.length;
-      }
+      if (!result.run) continue;
+      runs.push(result.run);
+      resultBytes += result.run.lines.length;
+      rows += result.run.count;
     }
     const unsealed = job.unsealed && rowsWithin(job.unsealed, range);
     if (unsealed) runs.push(unsealed);
-    for await (const run of mergeSources(
-      runs.map((run) => sourceOf([run])),
-      { descending: job.descending, limit: left },
-    )) {
+    windowBytes = nextWindowBytes(windowBytes, resultBytes);
+    // The workers go on with the next window while this one is merged and sent.
+    scanning = rows < left ? scanNext() : undefined;
+    const sources = runs.map((run) => sourceOf([run]));
+    for await (const run of mergeSources(sources, { descending: job.descending, limit: left })) {
       left -= run.count;
       yield { kind: 'run', run };
     }
-    windowBytes = nextWindowBytes(windowBytes, resultBytes);
   }
   for (const { batch } of candidates) {
     if (failed.has(batch)) continue;
@@ -122,6 +135,10 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
   }
   tally.batches -= failed.size;
   yield { kind: 'done', tally };
+}
+
+function find(task: readonly Candidate[], index: number, seq: number): Candidate {
+  return task.find((candidate) => candidate.index === index && candidate.batch.seq === seq)!;
 }
 
 function nextWindowBytes(windowBytes: number, resultBytes: number): number {

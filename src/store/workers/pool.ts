@@ -41,7 +41,6 @@ export class WorkerPool<Tasks extends TaskMap> {
     this.#entry = options.entry;
     this.#data = options.data;
     this.#count = options.count;
-    for (let i = 0; i < options.count; i++) this.#spawn();
   }
 
   get size(): number {
@@ -88,7 +87,6 @@ export class WorkerPool<Tasks extends TaskMap> {
       this.#busy.delete(worker);
       const at = this.#idle.indexOf(worker);
       if (at >= 0) this.#idle.splice(at, 1);
-      if (!this.#closed) this.#spawn();
       this.#dispatch();
     });
     worker.unref();
@@ -96,9 +94,13 @@ export class WorkerPool<Tasks extends TaskMap> {
   }
 
   #dispatch(): void {
-    while (this.#idle.length > 0) {
-      const task = this.#queues[0].shift() ?? this.#queues[1].shift();
-      if (!task) return;
+    for (;;) {
+      const task = this.#queues[0][0] ?? this.#queues[1][0];
+      if (!task || this.#closed) return;
+      // Started when first needed: a thread costs tens of megabytes.
+      if (this.#idle.length === 0 && this.#busy.size < this.#count) this.#spawn();
+      if (this.#idle.length === 0) return;
+      (this.#queues[0][0] ? this.#queues[0] : this.#queues[1]).shift();
       if (task.signal?.aborted) {
         task.reject(task.signal.reason as Error);
         continue;

@@ -1,0 +1,204 @@
+/** The tables: members, inputs, watermarks. Each shows a bounded number of rows, those that need a look first. */
+import { html, peerLink, svg } from './dom.js';
+import { count, percent, plural, shortPeer, size } from './format.js';
+import { tintOf } from './tints.js';
+import { isUp } from './verdict.js';
+
+/** @typedef {import('../../status.ts').Status} Status */
+/** @typedef {import('../../status.ts').MemberStatus} MemberStatus */
+/** @typedef {Status['inputs'][number]} InputStatus */
+/** @typedef {import('./dom.js').Child} Child */
+
+const ROWS_MAX = 100;
+const LINKS_MAX = 12;
+
+/** @type {Record<string, string>} */
+const STATE_WORDS = { alive: 'up', suspect: 'slow to answer', dead: 'down', left: 'has left', gone: 'gone' };
+
+/**
+ * On a narrow screen rows become cards, which takes the table's roles away: they are named.
+ * @param {string} label
+ * @param {string[]} columns
+ * @param {Child[][][]} rows
+ */
+function table(label, columns, rows) {
+  const heads = columns.map((column) => html('th', { role: 'columnheader', scope: 'col' }, column));
+  const body = rows.map((cells) =>
+    html(
+      'tr',
+      { role: 'row' },
+      cells.map((cell, index) => html('td', { role: 'cell', 'data-label': columns[index] }, cell)),
+    ),
+  );
+  return html(
+    'table',
+    { role: 'table', 'aria-label': label },
+    html('thead', { role: 'rowgroup' }, html('tr', { role: 'row' }, heads)),
+    html('tbody', { role: 'rowgroup' }, body),
+  );
+}
+
+/**
+ * A bar of parts of 1, the later ones over the earlier ones.
+ * @param {[part: number, classes: string][]} layers
+ */
+function bar(layers) {
+  return svg(
+    'svg',
+    { class: 'bar', viewBox: '0 0 100 6', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+    svg('rect', { class: 'bar-ground', width: 100, height: 6 }),
+    layers.map(([part, classes]) =>
+      svg('rect', { class: classes, width: Math.min(1, Math.max(0, part)) * 100, height: 6 }),
+    ),
+  );
+}
+
+/**
+ * @param {number} rest
+ * @param {string} words
+ */
+function more(rest, words) {
+  return rest > 0 && html('p', { class: 'hint' }, `and ${count(rest)} more ${words}`);
+}
+
+/**
+ * @param {Status} status
+ * @returns {Child[]}
+ */
+export function membersView(status) {
+  const own = (/** @type {MemberStatus} */ { peer }) => Number(peer === status.peer);
+  const ordered = status.members.toSorted(
+    (a, b) => Number(isUp(a)) - Number(isUp(b)) || own(b) - own(a) || (a.peer < b.peer ? -1 : 1),
+  );
+  const largest = Math.max(0.0001, ...ordered.map(({ share }) => share));
+  const rows = ordered
+    .slice(0, ROWS_MAX)
+    .map((member) => [
+      [
+        html('span', { class: `swatch ${tintOf(member.peer)} ${member.state}`, 'aria-hidden': 'true' }),
+        html(
+          'bdi',
+          { class: 'mono', title: [member.peer, ...member.mesh].join('\n') },
+          shortPeer(member.peer),
+        ),
+        member.peer === status.peer && html('span', { class: 'tag' }, 'this peer'),
+      ],
+      [html('span', { class: `state ${member.state}` }, STATE_WORDS[member.state] ?? member.state)],
+      [html('bdi', {}, member.zone || '–')],
+      [
+        bar([[member.share / largest, `fill ${tintOf(member.peer)}`]]),
+        html('span', { class: 'number' }, percent(member.share)),
+      ],
+      [html('span', { class: 'number' }, size(member.heldBytes))],
+      [html('bdi', {}, member.version)],
+      [
+        member.peer === status.peer
+          ? html('span', { class: 'faint' }, 'you are here')
+          : peerLink(member.http, 'open ↗', `Open the page of peer ${shortPeer(member.peer)}`),
+      ],
+    ]);
+  return [
+    table('Members of the mesh', ['Peer', 'State', 'Zone', 'Share', 'Holds', 'Version', 'Page'], rows),
+    more(ordered.length - ROWS_MAX, 'members, all of them up'),
+  ];
+}
+
+/** @param {InputStatus} input */
+function behindBytes(input) {
+  return Math.max(0, input.sizeBytes - input.durableBytes);
+}
+
+/**
+ * @param {Status} status
+ * @returns {Child[]}
+ */
+export function inputsView(status) {
+  const ordered = status.inputs.toSorted(
+    (a, b) =>
+      Number(b.problem !== undefined) - Number(a.problem !== undefined) ||
+      behindBytes(b) - behindBytes(a) ||
+      (a.path < b.path ? -1 : 1),
+  );
+  const rows = ordered.slice(0, ROWS_MAX).map((input) => [
+    [html('bdi', { class: 'path mono' }, input.path)],
+    [
+      bar([
+        [input.readBytes / (input.sizeBytes || 1), 'read'],
+        [input.durableBytes / (input.sizeBytes || 1), 'durable'],
+      ]),
+      html('span', { class: 'number' }, size(input.sizeBytes)),
+    ],
+    [progressWords(input)],
+  ]);
+  return [
+    ordered.length === 0
+      ? html('p', { class: 'empty' }, 'This peer tails nothing. It still keeps copies and answers queries.')
+      : table('Inputs of this peer', ['File', 'Size', 'Progress'], rows),
+    more(ordered.length - ROWS_MAX, 'inputs; those with problems and those furthest behind are shown'),
+    elsewhere(status),
+  ];
+}
+
+/** @param {InputStatus} input */
+function progressWords(input) {
+  const lost = input.gapBytes ? ` (${size(input.gapBytes)})` : '';
+  const gaps = input.gaps ? [html('span', { class: 'warn' }, `${plural(input.gaps, 'gap')}${lost}`)] : [];
+  if (input.problem !== undefined)
+    return html('span', { class: 'words' }, html('bdi', { class: 'warn' }, input.problem), ...gaps);
+  const unread = Math.max(0, input.sizeBytes - input.readBytes);
+  const unacknowledged = Math.max(0, input.readBytes - input.durableBytes);
+  const words =
+    unread > 0
+      ? `${size(unread)} to read`
+      : unacknowledged > 0
+        ? `read; ${size(unacknowledged)} not yet acknowledged`
+        : 'all of it durable';
+  return html('span', { class: 'words' }, words, ...gaps);
+}
+
+/**
+ * A page may only ask its own peer: what others tail is on their pages.
+ * @param {Status} status
+ */
+function elsewhere(status) {
+  const others = status.members.filter((member) => member.peer !== status.peer && isUp(member));
+  if (others.length === 0) return undefined;
+  const links = others
+    .slice(0, LINKS_MAX)
+    .map(({ peer, http }) =>
+      peerLink(http, `${shortPeer(peer)} ↗`, `Open the page of peer ${shortPeer(peer)}`),
+    );
+  return html('p', { class: 'hint links' }, 'What the others tail is on their own pages: ', ...links);
+}
+
+/**
+ * @param {Status} status
+ * @returns {Child[]}
+ */
+export function originsView(status) {
+  const ordered = status.origins.toSorted(
+    (a, b) => b.sealedSeq - b.durableSeq - (a.sealedSeq - a.durableSeq) || (a.peer < b.peer ? -1 : 1),
+  );
+  if (ordered.length === 0) return [html('p', { class: 'empty' }, 'No batch was sealed yet.')];
+  const rows = ordered
+    .slice(0, ROWS_MAX)
+    .map(({ peer, epoch, sealedSeq, durableSeq }) => [
+      [
+        html('span', { class: `swatch ${tintOf(peer)}`, 'aria-hidden': 'true' }),
+        html('bdi', { class: 'mono', title: peer }, shortPeer(peer)),
+        peer === status.peer && html('span', { class: 'tag' }, 'this peer'),
+      ],
+      [html('span', { class: 'number' }, String(epoch))],
+      [html('span', { class: 'number' }, count(sealedSeq))],
+      [html('span', { class: 'number' }, count(durableSeq))],
+      [
+        sealedSeq > durableSeq
+          ? `${plural(sealedSeq - durableSeq, 'batch', 'batches')} on the way`
+          : 'all acknowledged',
+      ],
+    ]);
+  return [
+    table('Watermarks of the origins', ['Origin', 'Epoch', 'Sealed', 'Durable', 'In words'], rows),
+    more(ordered.length - ROWS_MAX, 'origins'),
+  ];
+}
