@@ -246,6 +246,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       known: repairer.known,
       watermarks: watermarks.marks,
       ackQuorum: config.ack,
+      hasSeeds: config.join.length > 0,
       coverageTimeoutMs: TIMING.coverageTimeoutMs,
     });
 

@@ -178,12 +178,17 @@ export class Store {
       }
       segment = this.#add(emptyRecord(id));
     }
-    const known = segment.entry(header.seq);
+    let known = segment.entry(header.seq);
+    if (!known && header.seq <= (segment.accepted?.seq ?? 0)) {
+      // It came by another way and is being written.
+      await segment.flushed();
+      known = segment.entry(header.seq);
+    }
     if (known) return this.#sameBatch(known.headerHash, headerHash, header, done);
     const { accepted } = segment;
     if (accepted && header.seq <= accepted.seq) {
       if (header.seq === accepted.seq) this.#sameBatch(accepted.headerHash, headerHash, header, done);
-      throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is being written or is a hole`);
+      throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is a hole here that cannot be healed yet`);
     }
     if (accepted ? header.seq !== accepted.seq + 1 : header.owners.length === 0) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
@@ -270,7 +275,9 @@ export class Store {
     await this.#own.close();
     for (const segment of this.#segments.values()) {
       await segment.close();
-      if (segment.record.fileBytes > 0) await this.#options.catalog.put(segment.record);
+      // After a failed fsync the files may not hold what was written: the next start reads them.
+      if (segment.record.fileBytes > 0 && !this.health.failure)
+        await this.#options.catalog.put(segment.record);
     }
     await this.#options.catalog.close();
   }

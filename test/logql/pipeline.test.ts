@@ -25,7 +25,8 @@ function run(
   if (!pipeline.process(bytes, stream, metadata, LINE_MS, 5)) return undefined;
   return { line: pipeline.line.toString('utf8'), labels: { ...pipeline.allLabels() } };
 }
-const labels = (stages: string, line: string, stream = {}, metadata = {}) => run(stages, line, stream, metadata)?.labels;
+const labels = (stages: string, line: string, stream = {}, metadata = {}) =>
+  run(stages, line, stream, metadata)?.labels;
 const formatted = (template: string, line = '', stream: Record<string, string> = {}) =>
   run(`| line_format ${JSON.stringify(template)}`, line, stream)?.line;
 const passes = (stages: string, line: string, stream = {}) => run(stages, line, stream) !== undefined;
@@ -63,7 +64,7 @@ test('json: flattening, names, duplicates, raw numbers', () => {
     '{"protocol": "HTTP/2.0", "servers": ["a", {"x": 1}], "request": {"time": 6.032, "method": "GET", "a.b": {"c-d": true}},' +
     ' "1st": 1.0, "big": 12345678901234567890, "none": null, "app": "json", "t": "a\\tb\\u00e9", "t": "later"}';
   assert.deepEqual(labels('| json', line, { app: 'stream' }), {
-    '_1st': '1.0',
+    _1st: '1.0',
     app: 'stream',
     app_extracted: 'json',
     big: '12345678901234567890',
@@ -74,7 +75,10 @@ test('json: flattening, names, duplicates, raw numbers', () => {
     t: 'a\tbé',
   });
   assert.deepEqual(
-    labels('| json first="servers[0]", x="servers[1].x", ua="request[\\"a.b\\"]", all="servers", gone="x.y"', line),
+    labels(
+      '| json first="servers[0]", x="servers[1].x", ua="request[\\"a.b\\"]", all="servers", gone="x.y"',
+      line,
+    ),
     { all: '["a", {"x": 1}]', first: 'a', gone: '', ua: '{"c-d": true}', x: '1' },
   );
 });
@@ -93,14 +97,26 @@ test('json: what is malformed keeps what came before and says so', () => {
     __error__: 'JSONParserErr',
     __error_details__: "Value is string, but can't find closing '\"' symbol",
   });
-  assert.deepEqual(labels('| json', `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}`)?.__error__, 'JSONParserErr');
+  assert.deepEqual(
+    labels('| json', `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}`)?.__error__,
+    'JSONParserErr',
+  );
   assert.equal(labels('| json | __error__=""', '{"a"'), undefined);
   assert.deepEqual(labels('| json | drop __error__, __error_details__', '{"a"'), {});
 });
 
 test('logfmt', () => {
-  const line = 'at=info method=GET path="/a b" quoted="say \\"hi\\"" empty= flag host=h duration=1.5s =bad x=y"z';
-  const all = { at: 'info', duration: '1.5s', host: 's', host_extracted: 'h', method: 'GET', path: '/a b', quoted: 'say "hi"' };
+  const line =
+    'at=info method=GET path="/a b" quoted="say \\"hi\\"" empty= flag host=h duration=1.5s =bad x=y"z';
+  const all = {
+    at: 'info',
+    duration: '1.5s',
+    host: 's',
+    host_extracted: 'h',
+    method: 'GET',
+    path: '/a b',
+    quoted: 'say "hi"',
+  };
   assert.deepEqual(labels('| logfmt', line, { host: 's' }), all);
   assert.deepEqual(labels('| logfmt --keep-empty', 'a= b', {}), { a: '', b: '' });
   assert.deepEqual(labels('| logfmt --strict', 'a=1 b="x c=2'), {
@@ -108,22 +124,38 @@ test('logfmt', () => {
     __error_details__: 'logfmt syntax error at pos 13 : unterminated quoted value',
     a: '1',
   });
-  assert.deepEqual(labels('| logfmt --strict', 'a=1 =2 c=3')?.__error_details__, "logfmt syntax error at pos 5 : unexpected '='");
+  assert.deepEqual(
+    labels('| logfmt --strict', 'a=1 =2 c=3')?.__error_details__,
+    "logfmt syntax error at pos 5 : unexpected '='",
+  );
   assert.deepEqual(labels('| logfmt verb="method", at, gone', line), { at: 'info', gone: '', verb: 'GET' });
 });
 
 test('regexp, pattern, unpack', () => {
-  assert.deepEqual(labels('| regexp "(?P<method>\\\\w+) (?P<path>\\\\S+)( (?P<more>x))?"', 'GET /a'), { method: 'GET', more: '', path: '/a' });
-  assert.deepEqual(labels('| regexp "(?P<method>\\\\d+)"', 'GET'), {});
-  assert.deepEqual(labels('| pattern "<ip> - - <_> \\"<method> <uri>\\" <status>"', '1.2.3.4 - - [x] "GET /a" 200 end'), {
-    ip: '1.2.3.4',
+  assert.deepEqual(labels('| regexp "(?P<method>\\\\w+) (?P<path>\\\\S+)( (?P<more>x))?"', 'GET /a'), {
     method: 'GET',
-    status: '200 end',
-    uri: '/a',
+    more: '',
+    path: '/a',
   });
+  assert.deepEqual(labels('| regexp "(?P<method>\\\\d+)"', 'GET'), {});
+  assert.deepEqual(
+    labels('| pattern "<ip> - - <_> \\"<method> <uri>\\" <status>"', '1.2.3.4 - - [x] "GET /a" 200 end'),
+    {
+      ip: '1.2.3.4',
+      method: 'GET',
+      status: '200 end',
+      uri: '/a',
+    },
+  );
   assert.deepEqual(labels('| pattern "a <x> b <y>"', 'a 1 c'), { x: '1 c' });
-  assert.deepEqual(run('| unpack', '{"container": "c", "n": 1, "_entry": "the line"}'), { line: 'the line', labels: { container: 'c' } });
-  assert.deepEqual(labels('| unpack', '[1]'), { __error__: 'JSONParserErr', __error_details__: 'expecting json object(6), but it is not' });
+  assert.deepEqual(run('| unpack', '{"container": "c", "n": 1, "_entry": "the line"}'), {
+    line: 'the line',
+    labels: { container: 'c' },
+  });
+  assert.deepEqual(labels('| unpack', '[1]'), {
+    __error__: 'JSONParserErr',
+    __error_details__: 'expecting json object(6), but it is not',
+  });
 });
 
 test('the first parser to set a label keeps it', () => {
@@ -169,16 +201,26 @@ test('label filters of every type', () => {
 
 test('label_format, drop, keep, decolorize', () => {
   const stream = { a: '1', b: '2', c: '3' };
-  assert.deepEqual(labels('| label_format x=a, y="{{.b}}-{{.c}}", z=gone', '', stream), { b: '2', c: '3', x: '1', y: '2-3' });
+  assert.deepEqual(labels('| label_format x=a, y="{{.b}}-{{.c}}", z=gone', '', stream), {
+    b: '2',
+    c: '3',
+    x: '1',
+    y: '2-3',
+  });
   assert.deepEqual(labels('| drop a, b="2", c="9"', '', stream), { c: '3' });
   assert.deepEqual(labels('| keep a, b="2", c="9"', '', stream), { a: '1', b: '2' });
   assert.equal(run('| decolorize |= "red line"', '\x1b[31mred\x1b[0m line')?.line, 'red line');
 });
 
 test('structured metadata: filtered like labels, kept apart, second to the stream', () => {
-  const pipeline = compilePipeline(parseLogQuery('{a="b"} | level="error" | logfmt').stages, { nowMs: () => NOW_MS });
+  const pipeline = compilePipeline(parseLogQuery('{a="b"} | level="error" | logfmt').stages, {
+    nowMs: () => NOW_MS,
+  });
   const stream = { app: 'x' };
-  assert.equal(pipeline.process(Buffer.from('level=warn y=1'), stream, { app: 'm', level: 'error' }, 0, 0), true);
+  assert.equal(
+    pipeline.process(Buffer.from('level=warn y=1'), stream, { app: 'm', level: 'error' }, 0, 0),
+    true,
+  );
   assert.deepEqual(pipeline.categories(), {
     stream: { app: 'x' },
     structuredMetadata: { app_extracted: 'm', level: 'error' },
@@ -197,7 +239,10 @@ test('templates: the functions that Loki documents', () => {
     ['{{ if contains "x" .err }}a{{else if contains "he" "hello"}}b{{else}}c{{end}}', 'b'],
     ['{{ __line__ | lower }}', 'the line'],
     ['{{ __timestamp__ | date "2006-01-02T15:04:05.000Z07:00" }}', '2024-02-29T23:05:09.007Z'],
-    ['{{ __timestamp__ | unixEpoch }} {{ __timestamp__ | unixEpochNanos }}', '1709247909 1709247909007000005'],
+    [
+      '{{ __timestamp__ | unixEpoch }} {{ __timestamp__ | unixEpochNanos }}',
+      '1709247909 1709247909007000005',
+    ],
     ['{{ date "2006-01-02" now }}', '2026-11-21'],
     ['{{ duration_seconds .d }}', '90'],
     ['{{ .d | duration }}', '90'],
@@ -213,46 +258,95 @@ test('templates: the functions that Loki documents', () => {
     ['{{ fromJson "{\\"foo\\": 55, \\"a\\": [1, 2.5]}" }}', 'map[a:[1 2.5] foo:55]'],
     ['{{ indent 2 "a\\nb" }}{{ nindent 1 "c" }}', '  a\n  b\n c'],
     ['{{ repeat 3 "ab" }}', 'ababab'],
-    ['{{ printf "%-6.3s|%5d|%05.1f|%q|%x|%t|%v" .path 42 3.14159 "q" "hi" true 1.5 }}', '/a    |   42|003.1|"q"|6869|true|1.5'],
+    [
+      '{{ printf "%-6.3s|%5d|%05.1f|%q|%x|%t|%v" .path 42 3.14159 "q" "hi" true 1.5 }}',
+      '/a    |   42|003.1|"q"|6869|true|1.5',
+    ],
     ['{{ printf "%d %s" "x" }}', '%!d(string=x) %!s(MISSING)'],
-    ['{{ substr 0 5 "hello world"}}|{{ substr 6 11 "hello world"}}|{{ substr -1 2 "abc" }}', 'hello|world|ab'],
+    [
+      '{{ substr 0 5 "hello world"}}|{{ substr 6 11 "hello world"}}|{{ substr -1 2 "abc" }}',
+      'hello|world|ab',
+    ],
     ['{{ title "hello world"}}', 'Hello World'],
-    ['{{ trim "  x " }}{{ trimAll "$" "$5.00" }}{{ trimPrefix "-" "-a" }}{{ trimSuffix "-" "b-" }}', 'x5.00ab'],
+    [
+      '{{ trim "  x " }}{{ trimAll "$" "$5.00" }}{{ trimPrefix "-" "-a" }}{{ trimSuffix "-" "b-" }}',
+      'x5.00ab',
+    ],
     ['{{ trunc 5 "hello world"}} {{ trunc -5 "hello world"}}', 'hello world'],
     ['{{ urlencode "a b&c/ä" }} {{ urldecode "a+b%26c" }}', 'a+b%26c%2F%C3%A4 a b&c'],
-    ['{{ if eq "a" .gone "a" }}1{{end}}{{ if hasPrefix "he" "hello" }}2{{end}}{{ if hasSuffix "lo" "hello" }}3{{end}}', '123'],
+    [
+      '{{ if eq "a" .gone "a" }}1{{end}}{{ if hasPrefix "he" "hello" }}2{{end}}{{ if hasSuffix "lo" "hello" }}3{{end}}',
+      '123',
+    ],
     ['{{ add 3 2 5 }} {{ sub 5 2 }} {{ mul 5 2 3 }} {{ div 10 3 }} {{ mod 10 3 }}', '10 3 30 3 1'],
     ['{{ addf 3.5 2 5 }} {{ subf 5.5 2 1.5 }} {{ mulf 5.5 2 2.5 }} {{ divf 10 2 4 }}', '10.5 2 27.5 1.25'],
     ['{{ max 1 2 3 }} {{ min 1 2 3 }} {{ maxf 1 2.5 3 }} {{ minf 1.5 2.5 3 }}', '3 1 3 1.5'],
-    ['{{ ceil 123.001 }} {{ floor 123.9999 }} {{ round 123.555555 3 }} {{ round 123.88571428571 5 .2 }}', '124 123 123.556 123.88572'],
+    [
+      '{{ ceil 123.001 }} {{ floor 123.9999 }} {{ round 123.555555 3 }} {{ round 123.88571428571 5 .2 }}',
+      '124 123 123.556 123.88572',
+    ],
     ['{{ int "3" }} {{ float64 "3.5" }} {{ mulf 1000 1000.0 }}', '3 3.5 1e+06'],
     ['{{ count "a|b" "abab" }} {{ __line__ | count "E" }}', '4 0'],
-    ['{{ regexReplaceAll "(a*)bc" "aabc" "${1}a" }} {{ regexReplaceAllLiteral "(ts=)" "ts=1" "$1=" }}', 'aaa $1=1'],
+    [
+      '{{ regexReplaceAll "(a*)bc" "aabc" "${1}a" }} {{ regexReplaceAllLiteral "(ts=)" "ts=1" "$1=" }}',
+      'aaa $1=1',
+    ],
     ['{{- /* no */ -}}  a  {{- " b" }}', 'a b'],
     ['{{ $x := .path }}{{ if $x }}{{ $x = "y" }}{{ end }}{{ $x }}', 'y'],
-    ['{{ range $i, $c := fromJson "[1,2,3]" }}{{ if eq $i 2 }}{{ break }}{{ end }}{{ $c }},{{ else }}none{{ end }}', '1,2,'],
+    [
+      '{{ range $i, $c := fromJson "[1,2,3]" }}{{ if eq $i 2 }}{{ break }}{{ end }}{{ $c }},{{ else }}none{{ end }}',
+      '1,2,',
+    ],
     ['{{ with .path }}{{ . }}{{ else }}none{{ end }}', '/a b/c'],
-    ['{{ len "héllo" }} {{ index (fromJson "{\\"k\\": [7]}") "k" 0 }} {{ not true }} {{ lt 1 2 }} {{ or "" "z" }}', '6 7 false true z'],
+    [
+      '{{ len "héllo" }} {{ index (fromJson "{\\"k\\": [7]}") "k" 0 }} {{ not true }} {{ lt 1 2 }} {{ or "" "z" }}',
+      '6 7 false true z',
+    ],
     ['{{ ToUpper "a" }}{{ Replace "aaa" "a" "b" 2 }}{{ TrimLeft "xxa" "x" }}', 'Abbaa'],
     ['{{.gone}}|{{.path}}', '|/a b/c'],
   ];
   const stream = { path: '/a b/c', d: '1m30s', queries: '[{"query":"a"},{"query":"b"}]' };
-  for (const [template, expected] of table) assert.equal(formatted(template, 'The Line', stream), expected, template);
+  for (const [template, expected] of table)
+    assert.equal(formatted(template, 'The Line', stream), expected, template);
 });
 
 test('templates: errors are labels, and nothing runs for ever', () => {
-  assert.match(String(labels('| line_format `{{ div 1 0 }}`', '')?.__error_details__), /integer divide by zero/);
-  assert.equal(labels('| line_format `{{ .x | regexReplaceAll "[" "a" }}`', '', { x: 'y' })?.__error__, 'TemplateFormatErr');
+  assert.match(
+    String(labels('| line_format `{{ div 1 0 }}`', '')?.__error_details__),
+    /integer divide by zero/,
+  );
+  assert.equal(
+    labels('| line_format `{{ .x | regexReplaceAll "[" "a" }}`', '', { x: 'y' })?.__error__,
+    'TemplateFormatErr',
+  );
   assert.equal(labels('| line_format `{{ repeat 1000000000 "x" }}`', '')?.__error__, 'TemplateFormatErr');
-  const nested = '{{ range fromJson .l }}{{ range fromJson $.l }}{{ range fromJson $.l }}x{{ end }}{{ end }}{{ end }}';
-  assert.equal(labels(`| line_format \`${nested}\``, '', { l: JSON.stringify(Array(100).fill(1)) })?.__error__, 'TemplateFormatErr');
-  for (const bad of ['{{ nosuch .a }}', '{{ if .a }}', '{{ end }}', '{{ .a', '{{ $x }}', '{{ "a" "b" }}', '{{ break }}']) {
-    assert.throws(() => parseLogQuery(`{a="b"} | line_format ${JSON.stringify(bad)}`), /invalid line template/, bad);
+  const nested =
+    '{{ range fromJson .l }}{{ range fromJson $.l }}{{ range fromJson $.l }}x{{ end }}{{ end }}{{ end }}';
+  assert.equal(
+    labels(`| line_format \`${nested}\``, '', { l: JSON.stringify(Array(100).fill(1)) })?.__error__,
+    'TemplateFormatErr',
+  );
+  for (const bad of [
+    '{{ nosuch .a }}',
+    '{{ if .a }}',
+    '{{ end }}',
+    '{{ .a',
+    '{{ $x }}',
+    '{{ "a" "b" }}',
+    '{{ break }}',
+  ]) {
+    assert.throws(
+      () => parseLogQuery(`{a="b"} | line_format ${JSON.stringify(bad)}`),
+      /invalid line template/,
+      bad,
+    );
   }
 });
 
 test('a line that is not UTF-8 comes out as it came in', () => {
-  const pipeline = compilePipeline(parseLogQuery('{a="b"} | line_format "{{__line__}}!"').stages, { nowMs: () => 0 });
+  const pipeline = compilePipeline(parseLogQuery('{a="b"} | line_format "{{__line__}}!"').stages, {
+    nowMs: () => 0,
+  });
   assert.equal(pipeline.process(Buffer.from([0x61, 0xff, 0xc3, 0xa9]), {}, {}, 0, 0), true);
   assert.deepEqual(pipeline.line, Buffer.from([0x61, 0xff, 0xc3, 0xa9, 0x21]));
 });
@@ -272,10 +366,20 @@ test('filters that a block scanner can take, and literals that an index can', ()
   const { stages } = parseLogQuery(
     '{a="b"} |= "one" or "two" | json |~ "x(?i)err(or)?" != "no" | line_format "y" |= "late"',
   );
-  assert.deepEqual(leadingLineFilters(stages).map(({ op }) => op), ['|=', '|~', '!=']);
-  const needed = neededLiterals(stages).map((group) => group.map(({ bytes, caseInsensitive }) => `${bytes}${caseInsensitive ? '/i' : ''}`));
+  assert.deepEqual(
+    leadingLineFilters(stages).map(({ op }) => op),
+    ['|=', '|~', '!='],
+  );
+  const needed = neededLiterals(stages).map((group) =>
+    group.map(({ bytes, caseInsensitive }) => `${bytes}${caseInsensitive ? '/i' : ''}`),
+  );
   assert.deepEqual(needed, [['one', 'two'], ['x'], ['err/i']]);
-  assert.deepEqual(neededLiterals(parseLogQuery('{a="b"} |= "x" or ip("::1") |= "" |> "<_> took <_>"').stages).flat().map(({ bytes }) => String(bytes)), [' took ']);
+  assert.deepEqual(
+    neededLiterals(parseLogQuery('{a="b"} |= "x" or ip("::1") |= "" |> "<_> took <_>"').stages)
+      .flat()
+      .map(({ bytes }) => String(bytes)),
+    [' took '],
+  );
   const pipeline = compilePipeline(stages.slice(0, 2), { nowMs: () => 0, leadingFiltersDone: true });
   assert.equal(pipeline.process(Buffer.from('neither'), {}, {}, 0, 0), true);
 });

@@ -52,6 +52,8 @@ export interface CoordinatorOptions {
   readonly watermarks: Watermarks;
   readonly ackQuorum: number;
   readonly coverageTimeoutMs: number;
+  /** This peer was told of a mesh to join. */
+  readonly hasSeeds: boolean;
 }
 
 export interface EntryQuery {
@@ -190,6 +192,10 @@ export class Coordinator {
   #silent(to: Instant, answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
     const { view, watermarks, ackQuorum } = this.#options;
     const members = view.members().filter(({ state }) => state !== 'left');
+    if (members.length === 1 && this.#options.hasSeeds) {
+      // It has found nobody yet, so it cannot know what others have.
+      return [{ peer: 'every peer of the mesh to join', epoch: null, durableSeq: null, lastHeard: null }];
+    }
     const unreachable = members.filter(({ peer }) => !answers.has(peer));
     if (unreachable.length < Math.max(1, Math.min(ackQuorum, members.length))) return [];
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));

@@ -16,6 +16,7 @@ import {
   INVENTORY_PROTOCOL,
   parseInventory,
   parseMessage,
+  type Holding,
 } from './inventory.ts';
 import { HoldingsKnown, ownHoldings } from './knowledge.ts';
 import { countRuns, intersectRuns, subtractRuns, unionRuns, type Run } from './runs.ts';
@@ -163,12 +164,19 @@ export class Repairer {
       const mine = store.segment(holding)?.intervals() ?? [];
       const missing = subtractRuns(holding.runs, mine);
       if (missing.length === 0) continue;
-      // The live way brings what is being written; only what it left behind is fetched.
-      if (holding.open && holding.owners.includes(view.self) && mine.length > 0) continue;
+      if (this.#comesLive(holding)) continue;
       const own = holding.origin === view.self;
       if (!own && !this.wantedOwners(holding, holding.owners).includes(view.self)) continue;
       await this.#fetch(peer, holding, missing);
     }
+  }
+
+  /** The origin is writing this segment and sends it here: only what that leaves behind is fetched. */
+  #comesLive({ origin, owners, ...id }: Holding): boolean {
+    const { view } = this.#options;
+    if (!owners.includes(view.self)) return false;
+    const isAlive = view.members().some(({ peer, state }) => peer === origin && state === 'alive');
+    return isAlive && this.known.holding(origin as PeerId, { origin, ...id })?.open !== false;
   }
 
   async #fetch(peer: PeerId, id: SegmentId, runs: readonly Run[]): Promise<void> {

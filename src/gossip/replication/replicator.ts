@@ -88,6 +88,11 @@ export class Replicator {
     return Math.max(1, Math.min(this.#options.ackQuorum, members.length));
   }
 
+  /** Whether enough members are up for the quorum. */
+  get canAcknowledge(): boolean {
+    return this.#aliveCount() >= this.quorum;
+  }
+
   /** Owners for a segment that opens now: the best live peers, passing over those that just failed. */
   chooseOwners(id: SegmentId): PeerId[] {
     const { view, replicas, clock, ownerCooldownMs } = this.#options;

@@ -189,9 +189,7 @@ export const configSchema = z.strictObject({
   pushTimeout: duration('100ms', '5m')
     .prefault('10s')
     .describe('How long a push waits for its copies before it is answered 503.'),
-  workers: whole(1, 64)
-    .optional()
-    .describe('Threads that seal and scan. As many as there are cores.'),
+  workers: whole(1, 64).optional().describe('Threads that seal and scan. As many as there are cores.'),
   logLevel: kind(
     z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
     'text',

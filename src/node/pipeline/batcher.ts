@@ -92,6 +92,12 @@ export class Batcher implements BlockSink {
     if (this.#isFull()) {
       throw new LogvineError('LV_OVERLOADED', 'more is waiting to be stored than fits: send again later');
     }
+    const { replicator } = this.#options;
+    if (!replicator.canAcknowledge) {
+      // Nothing is kept of it, so that sending it again later doubles nothing.
+      const message = `an acknowledgement needs ${replicator.quorum} peers and fewer are up: send again later`;
+      throw new LogvineError('LV_REPLICATION_TIMEOUT', message);
+    }
     let bytes = 0;
     for (const block of blocks) bytes += sizeOf(block);
     // Room for the whole push, so that it is stored or refused as one.

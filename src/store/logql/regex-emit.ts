@@ -8,7 +8,7 @@
  */
 import { CODE_POINT_MAX, intersect, pairsOf, type Ranges } from './regex-class.ts';
 import type { RegexNode, RepeatNode } from './regex-parse.ts';
-import { isNullable } from './regex-tree.ts';
+import { isNullable, minimumLength } from './regex-tree.ts';
 
 export interface EmitMode {
   /** Keep the groups as groups; else they only bracket. */
@@ -83,13 +83,17 @@ function emitRepeat(node: RepeatNode, mode: EmitMode, replication: number): stri
   if (run !== undefined && max === Infinity && min <= 1) {
     return min === 0 ? `${run.any}*${lazy}` : `${run.first}${run.any}*${lazy}`;
   }
-  if (max === Infinity && min <= 1) return `${atom(node, mode, replication)}${min === 0 ? '*' : '+'}${lazy}`;
+  // The linear engine counts a repetition of what may be nothing twice: it is written out instead.
+  const writtenOut = minimumLength(node.item) === 0;
+  if (max === Infinity && (min === 0 || (min === 1 && !writtenOut))) {
+    return `${atom(node, mode, replication)}${min === 0 ? '*' : '+'}${lazy}`;
+  }
   if (max === 1)
     return min === 1 ? atom(node, mode, replication) : `${atom(node, mode, replication)}?${lazy}`;
   if (max === 0) return '';
   const count = Math.max(min, max === Infinity ? 1 : max);
   const inside = replicationOf(node.item);
-  const chunk = Math.max(1, Math.floor(REPLICATION_MAX / (replication * inside)));
+  const chunk = writtenOut ? 1 : Math.max(1, Math.floor(REPLICATION_MAX / (replication * inside)));
   const body = atom(node, mode, replication * Math.min(chunk, count));
   if (body.length * Math.ceil(count / chunk) > SOURCE_LENGTH_MAX) return '.'.repeat(SOURCE_LENGTH_MAX + 1);
   let out = '';

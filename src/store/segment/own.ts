@@ -72,12 +72,15 @@ export class OwnLog {
 
   /** The segment that batches go into at present. */
   get openSegment(): Segment | undefined {
-    return this.#open?.segment;
+    return this.#rollWanted ? undefined : this.#open?.segment;
   }
 
   /** The next batch opens a new segment, on owners that are healthy then. */
   roll(): void {
+    if (!this.#open || this.#rollWanted) return;
     this.#rollWanted = true;
+    // Others must hear that it is closed now, to fetch what they missed of it.
+    this.#open.segment.touch();
   }
 
   /** Gives the packed batch its place in the chain, signs it and writes it. Calls seal in the order of their calls. */

@@ -100,6 +100,16 @@ export class Segment {
     return guess?.seq === seq ? guess : batches.find((batch) => batch.seq === seq);
   }
 
+  /** Marks the segment as changed for inventories. */
+  touch(): void {
+    this.version = ++this.#health.version;
+  }
+
+  /** Resolves when nothing is being written. */
+  async flushed(): Promise<void> {
+    await this.#running;
+  }
+
   /**
    * Resolves once the frame is on disk. The caller has checked that it follows the last one accepted.
    * Rejects with LV_DISK_FULL (the file is as before; try again) or LV_DATA_UNSAFE (nothing more will be taken).
@@ -169,7 +179,7 @@ export class Segment {
       offset += bytes;
     }
     this.record.fileBytes = offset;
-    this.version = ++this.#health.version;
+    this.touch();
   }
 
   /**
@@ -197,7 +207,7 @@ export class Segment {
     record.quarantined.splice(range, 1, ...(rest > 0 ? [{ offset: offset + bytes, bytes: rest }] : []));
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash });
-    this.version = ++this.#health.version;
+    this.touch();
     return true;
   }
 
@@ -253,7 +263,7 @@ export class Segment {
       if (before.offset + before.bytes !== quarantined[i].offset) continue;
       quarantined.splice(i - 1, 2, { offset: before.offset, bytes: before.bytes + quarantined[i].bytes });
     }
-    this.version = ++this.#health.version;
+    this.touch();
   }
 
   /** Waits for what is being written and lets go of the file. */
