@@ -23,6 +23,8 @@ export const LIMITS = {
   labelNameBytesMax: 1024,
   labelValueBytesMax: 4096,
   segmentBytesMax: 64 * MiB,
+  /** Streams that one segment names: more than its bytes have room for, so that no honest segment meets it. */
+  segmentStreamsMax: 4 * MiB,
   segmentAgeMsMax: 3_600_000,
   ownersMax: 16,
   /** Lines read and not yet sealed, over all inputs: inputs wait beyond it. */

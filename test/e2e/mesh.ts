@@ -48,7 +48,10 @@ export class Mesh {
 
   constructor(test: TestContext) {
     this.directory = mkdtempSync(join(tmpdir(), 'logvine-e2e-'));
-    test.after(() => this.#close());
+    test.after(async () => {
+      if (!test.passed) for (const { name, log } of this.nodes) test.diagnostic(`${name}:\n${log.slice(-4000)}`);
+      await this.#close();
+    });
   }
 
   path(name: string): string {

@@ -163,6 +163,11 @@ export class Repairer {
       if (this.#closed) return;
       const mine = store.segment(holding)?.intervals() ?? [];
       const missing = subtractRuns(holding.runs, mine);
+      if (holding.origin === view.self)
+        this.#options.log(
+          'info',
+          `DBG ${peer} ${JSON.stringify(holding.runs)} ${JSON.stringify(mine)} ${holding.open} ${holding.index}`,
+        );
       if (missing.length === 0) continue;
       if (this.#comesLive(holding)) continue;
       const own = holding.origin === view.self;

@@ -71,6 +71,11 @@ export class Batcher implements BlockSink {
     this.#options = options;
   }
 
+  /** Why nothing can be stored any more; undefined while all is well. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   /** Raw bytes taken since the start, for the status. */
   get bytesTaken(): number {
     return this.#bytesTaken;

@@ -208,6 +208,8 @@ function checkBounds(header: BatchHeader): void {
 
 function decodePart(reader: ByteReader, blocks: number): StreamPart {
   const stream = reader.varint();
+  // It becomes an index: one lying number must not make anybody count to it.
+  if (stream >= LIMITS.segmentStreamsMax) throw new RangeError('unknown stream');
   const named = reader.count(LIMITS.labelsPerStreamMax + 1);
   let labels: Record<string, string> | undefined;
   if (named > 0) {

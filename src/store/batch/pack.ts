@@ -75,7 +75,7 @@ export function packBatch(contents: readonly StreamContent[], compressionLevel: 
       linesRaw: linesRaw.length,
     });
   }
-  const bytes = Buffer.concat(payload);
+  const bytes = joinOwned(payload);
   return {
     payload: bytes,
     payloadCrc: crc32(bytes),
@@ -120,6 +120,19 @@ function groupIntoBlocks(streams: readonly StreamContent[]): StreamContent[][] {
   }
   if (shared.length > 0) blocks.push(shared);
   return blocks;
+}
+
+/** In memory of its own, which can move between threads: small Buffers share a pool, and that stays where it is. */
+function joinOwned(parts: readonly Uint8Array[]): Uint8Array {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const joined = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
 }
 
 function join(parts: readonly Uint8Array[]): Uint8Array {

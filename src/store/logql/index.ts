@@ -22,3 +22,14 @@ export {
 export { compilePipeline, type Pipeline, type PipelineOptions } from './pipeline.ts';
 export { ERROR_DETAILS_LABEL, ERROR_LABEL, type LabelCategories } from './labels.ts';
 export { parseBytes, parseDurationNs, parseFloatGo, formatDurationMs, plainDecimal } from './numbers.ts';
+export {
+  evaluateMetric,
+  planMetric,
+  type MetricPlan,
+  type MetricResult,
+  type RangeLeaf,
+  type ResultSeries,
+} from './metric/evaluate.ts';
+export { STEPS_MAX, stepCount, type EvalTimes } from './metric/grid.ts';
+export { RangePartial, type PartialLimits, type PartialSeries } from './metric/partial.ts';
+export type { Sampler } from './metric/sampler.ts';

@@ -20,6 +20,11 @@ export function serveTasks(handlers: Record<string, (request: never) => Handled<
     } catch (error) {
       answer = { error: { code: (error as { code?: string }).code, message: messageOf(error) } };
     }
-    parentPort!.postMessage(answer, transfer as ArrayBuffer[]);
+    try {
+      parentPort!.postMessage(answer, transfer as ArrayBuffer[]);
+    } catch (error) {
+      const message = `an answer to ${kind} cannot be handed over: ${String(error)}`;
+      parentPort!.postMessage({ error: { code: undefined, message } } satisfies WorkerAnswer);
+    }
   });
 }

@@ -30,14 +30,14 @@ export function size(bytes) {
     amount /= 1024;
     unit++;
   }
-  if (unit === 0) return `${Math.round(amount)} B`;
-  return `${amount.toFixed(amount < 10 ? 2 : amount < 100 ? 1 : 0)} ${SIZE_UNITS[unit]}`;
+  if (unit === 0) return `${Math.round(amount)}\u00a0B`;
+  return `${amount.toFixed(amount < 10 ? 2 : amount < 100 ? 1 : 0)}\u00a0${SIZE_UNITS[unit]}`;
 }
 
 /** @param {number} part 0…1 */
 export function percent(part) {
   const value = part * 100;
-  return `${value > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} %`;
+  return `${value > 0 && value < 10 ? value.toFixed(1) : Math.round(value)}\u00a0%`;
 }
 
 /** The two largest units, `3 d 4 h`. @param {number} seconds */
@@ -48,10 +48,10 @@ export function duration(seconds) {
     [Math.floor(seconds / 60) % 60, 'min'],
     [Math.floor(seconds) % 60, 's'],
   ].filter(([amount]) => amount !== 0);
-  if (parts.length === 0) return '0 s';
+  if (parts.length === 0) return '0\u00a0s';
   return parts
     .slice(0, 2)
-    .map(([amount, unit]) => `${amount} ${unit}`)
+    .map(([amount, unit]) => `${amount}\u00a0${unit}`)
     .join(' ');
 }
 
@@ -75,14 +75,21 @@ export function clockTime(time) {
 }
 
 /**
- * Bytes of a terminal have no meaning here: control characters are shown by their pictures, and those that turn the
+ * Escapes of a terminal have no meaning here: control characters are shown by their codes, and those that turn the
  * direction of text, which could make a line read as another, as a replacement character.
  * @param {string} text
  */
 export function printable(text) {
   return text.replaceAll(/[\u202a-\u202e\u2066-\u2069]/g, '\ufffd').replaceAll(/\p{Cc}/gu, (control) => {
-    if (control === '\t') return control;
-    const code = control.charCodeAt(0);
-    return code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? '\u2421' : '\ufffd';
+    if (control === '\t' || control === '\n') return control;
+    return `\\x${control.charCodeAt(0).toString(16).padStart(2, '0')}`;
   });
+}
+
+/** @type {Record<string, string>} */
+const STATE_WORDS = { alive: 'up', suspect: 'slow to answer', dead: 'down', left: 'has left', gone: 'gone' };
+
+/** @param {string} state */
+export function stateWord(state) {
+  return Object.hasOwn(STATE_WORDS, state) ? STATE_WORDS[state] : state;
 }

@@ -126,7 +126,7 @@ function lineView({ nanoseconds, line, labels }) {
   const cut = line.length - LINE_SHOWN_MAX;
   return html(
     'details',
-    { class: `entry ${level}` },
+    { class: `entry level-${level}` },
     html(
       'summary',
       {},

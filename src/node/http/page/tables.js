@@ -1,6 +1,6 @@
 /** The tables: members, inputs, watermarks. Each shows a bounded number of rows, those that need a look first. */
 import { html, peerLink, svg } from './dom.js';
-import { count, percent, plural, shortPeer, size } from './format.js';
+import { count, percent, plural, shortPeer, size, stateWord } from './format.js';
 import { tintOf } from './tints.js';
 import { isUp } from './verdict.js';
 
@@ -11,9 +11,6 @@ import { isUp } from './verdict.js';
 
 const ROWS_MAX = 100;
 const LINKS_MAX = 12;
-
-/** @type {Record<string, string>} */
-const STATE_WORDS = { alive: 'up', suspect: 'slow to answer', dead: 'down', left: 'has left', gone: 'gone' };
 
 /**
  * On a narrow screen rows become cards, which takes the table's roles away: they are named.
@@ -83,7 +80,7 @@ export function membersView(status) {
         ),
         member.peer === status.peer && html('span', { class: 'tag' }, 'this peer'),
       ],
-      [html('span', { class: `state ${member.state}` }, STATE_WORDS[member.state] ?? member.state)],
+      [html('span', { class: `state ${member.state}` }, stateWord(member.state))],
       [html('bdi', {}, member.zone || '–')],
       [
         bar([[member.share / largest, `fill ${tintOf(member.peer)}`]]),
@@ -144,7 +141,7 @@ function progressWords(input) {
   const lost = input.gapBytes ? ` (${size(input.gapBytes)})` : '';
   const gaps = input.gaps ? [html('span', { class: 'warn' }, `${plural(input.gaps, 'gap')}${lost}`)] : [];
   if (input.problem !== undefined)
-    return html('span', { class: 'words' }, html('bdi', { class: 'warn' }, input.problem), ...gaps);
+    return html('span', { class: 'progress' }, html('bdi', { class: 'warn' }, input.problem), ...gaps);
   const unread = Math.max(0, input.sizeBytes - input.readBytes);
   const unacknowledged = Math.max(0, input.readBytes - input.durableBytes);
   const words =
@@ -153,7 +150,7 @@ function progressWords(input) {
       : unacknowledged > 0
         ? `read; ${size(unacknowledged)} not yet acknowledged`
         : 'all of it durable';
-  return html('span', { class: 'words' }, words, ...gaps);
+  return html('span', { class: 'progress' }, html('span', {}, words), ...gaps);
 }
 
 /**

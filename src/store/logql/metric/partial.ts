@@ -1,0 +1,125 @@
+/** The partial result of one range aggregation: what a holder makes of its samples, and what a coordinator merges. */
+import type { Labels } from '../../batch/columns.ts';
+import { LogvineError } from '../../errors.ts';
+import type { RangeAggregation } from '../ast.ts';
+import type { Grid } from './grid.ts';
+import { OPERATIONS, type State } from './state.ts';
+
+/** One series on its way between peers: `states[i]` belongs to bucket `buckets[i]`. */
+export interface PartialSeries {
+  readonly labels: Labels;
+  readonly buckets: readonly number[];
+  readonly states: readonly (readonly number[])[];
+}
+
+export interface PartialLimits {
+  readonly seriesMax: number;
+  /** Numbers held in all states together. */
+  readonly numbersMax: number;
+}
+
+interface Series {
+  readonly labels: Labels;
+  readonly states: Map<number, State>;
+}
+
+export class RangePartial {
+  readonly aggregation: RangeAggregation;
+  readonly grid: Grid;
+  readonly #limits: PartialLimits;
+  readonly #series = new Map<string, Series>();
+  #numbers = 0;
+
+  constructor(aggregation: RangeAggregation, grid: Grid, limits: PartialLimits) {
+    this.aggregation = aggregation;
+    this.grid = grid;
+    this.#limits = limits;
+  }
+
+  /** Adds a sample; `key` names the series (`labelsText`). Throws LogvineError LV_QUERY_TOO_LARGE at the limits. */
+  add(key: string, labels: Labels, ms: number, sub: number, value: number): void {
+    const bucket = this.grid.bucket(ms, sub);
+    if (bucket === -1) return;
+    const state = OPERATIONS[this.aggregation.op].first(value, this.grid.relativeMs(ms, sub));
+    this.#merge(this.#seriesOf(key, labels), bucket, state);
+  }
+
+  /** Takes in another peer's part. `keyOf` is `labelsText`. Throws as `add`. */
+  merge(parts: Iterable<PartialSeries>, keyOf: (labels: Labels) => string): void {
+    for (const { labels, buckets, states } of parts) {
+      const series = this.#seriesOf(keyOf(labels), labels);
+      for (const [i, bucket] of buckets.entries()) this.#merge(series, bucket, [...states[i]]);
+    }
+  }
+
+  #seriesOf(key: string, labels: Labels): Series {
+    let series = this.#series.get(key);
+    if (series !== undefined) return series;
+    if (this.#series.size >= this.#limits.seriesMax) {
+      throw new LogvineError(
+        'LV_QUERY_TOO_LARGE',
+        `maximum number of series (${this.#limits.seriesMax}) reached for a single query; consider reducing query ` +
+          'cardinality by adding more specific stream selectors, reducing the time range, or aggregating results ' +
+          'with functions like sum, count or topk',
+      );
+    }
+    series = { labels, states: new Map() };
+    this.#series.set(key, series);
+    return series;
+  }
+
+  #merge(series: Series, bucket: number, state: State): void {
+    const present = series.states.get(bucket);
+    if (present === undefined) {
+      series.states.set(bucket, state);
+      this.#numbers += state.length;
+    } else {
+      const before = present.length;
+      OPERATIONS[this.aggregation.op].merge(present, state);
+      this.#numbers += present.length - before;
+    }
+    if (this.#numbers > this.#limits.numbersMax) {
+      throw new LogvineError(
+        'LV_QUERY_TOO_LARGE',
+        `the query holds more than ${this.#limits.numbersMax} numbers; use a shorter range or fewer series`,
+      );
+    }
+  }
+
+  *parts(): Generator<PartialSeries> {
+    for (const { labels, states } of this.#series.values()) {
+      yield { labels, buckets: [...states.keys()], states: [...states.values()] };
+    }
+  }
+
+  /** The finished series, in the order of their keys: per step a value, or undefined where the window is empty. */
+  finish(): { key: string; labels: Labels; values: (number | undefined)[] }[] {
+    return [...this.#series]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, series]) => ({ key, labels: series.labels, values: this.#windows(series) }));
+  }
+
+  #windows(series: Series): (number | undefined)[] {
+    const { grid, aggregation } = this;
+    const operation = OPERATIONS[aggregation.op];
+    const buckets = [...series.states].sort(([a], [b]) => a - b);
+    const values: (number | undefined)[] = [];
+    let from = 0;
+    for (let step = 0; step < grid.steps; step++) {
+      const first = step * grid.stepBuckets;
+      while (from < buckets.length && buckets[from][0] < first) from++;
+      let state: State | undefined;
+      for (let i = from; i < buckets.length && buckets[i][0] < first + grid.windowBuckets; i++) {
+        if (state === undefined) state = [...buckets[i][1]];
+        else operation.merge(state, buckets[i][1]);
+      }
+      const window = {
+        rangeMs: aggregation.range.rangeMs,
+        endMs: grid.windowEndMs(step),
+        quantile: aggregation.param ?? 0,
+      };
+      values.push(state && operation.finish(state, window));
+    }
+    return values;
+  }
+}
