@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { COMMON_WORD, generateLogs, RARE_WORD } from './generate.ts';
 import { BenchMesh } from './mesh.ts';
@@ -80,6 +81,7 @@ try {
   for (const nodes of values.nodes.split(',').map(Number)) {
     const mesh = new BenchMesh(join(directory, `mesh-${nodes}`), nodes);
     await mesh.start([]);
+    await pause(5000);
     const idleRss = mesh.nodes.map((node) => node.rss().now / 1e6);
     await mesh.stop();
     const ingest = new BenchMesh(join(directory, `mesh-${nodes}`), nodes);

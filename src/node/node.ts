@@ -55,6 +55,7 @@ const TIMING = {
   peerTimeoutMs: 10_000,
   coverageTimeoutMs: 3_000,
   repairDelayMs: 600_000,
+  joinWarningMs: 5_000,
 } as const;
 
 const COMPRESSION_LEVEL = 1;
@@ -286,6 +287,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       watermarks: watermarks.marks,
       batcher,
       replicas: config.replicas,
+      seeds: config.join,
       inputs: () => inputs.all(),
     });
     let leaving = false;
@@ -313,6 +315,10 @@ export async function startNode(config: Config): Promise<RunningNode> {
     membership.update({ http: server.url });
     membership.start();
     repairer.start();
+    clock.after(TIMING.joinWarningMs, () => {
+      const lonely = reporter.seedsUnanswered();
+      if (lonely) log('warn', lonely);
+    });
 
     return {
       ready: { httpUrl: server.url, meshAddress: transport.addresses()[0] ?? '', peer: transport.self },

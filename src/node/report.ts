@@ -22,6 +22,8 @@ export interface ReporterOptions {
   readonly watermarks: Watermarks;
   readonly batcher: Batcher;
   readonly replicas: number;
+  /** Addresses of the mesh to join. */
+  readonly seeds: readonly string[];
   inputs(): readonly Input[];
 }
 
@@ -67,6 +69,13 @@ export class Reporter {
       process: { rssBytes: process.memoryUsage.rss(), cpuSeconds: (cpu.user + cpu.system) / 1e6 },
       problems: this.#problems(debt.batchesBelowK, inputs),
     };
+  }
+
+  /** Says so while no peer of the mesh to join has answered. */
+  seedsUnanswered(): string | undefined {
+    const { membership, seeds } = this.#options;
+    if (seeds.length === 0 || membership.members().length > 1) return undefined;
+    return `no peer to join has answered (${seeds.join(', ')}): is it up, and does it hold the same secret?`;
   }
 
   #members(): Status['members'] {
@@ -128,12 +137,13 @@ export class Reporter {
   #problems(batchesBelowK: number, inputs: Status['inputs']): Status['problems'] {
     const { store, membership, replicator } = this.#options;
     const problems: { code: string; message: string }[] = [];
-    if (store.health.failure)
-      problems.push({ code: 'LV_DATA_UNSAFE', message: store.health.failure.message });
-    if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
+    const failure = store.health.failure ?? this.#options.batcher.failure;
+    if (failure) problems.push({ code: 'LV_DATA_UNSAFE', message: `nothing more is stored here: ${failure.message}` });if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
     for (const message of store.conflicts) problems.push({ code: 'LV_BATCH_CONFLICT', message });
     const members = membership.members();
     const alive = members.filter(({ state }) => state === 'alive' || state === 'suspect').length;
+    const lonely = this.seedsUnanswered();
+    if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
     const dead = members.filter(({ state }) => state === 'dead');
     if (dead.length > 0) {
       const names = dead.map(({ peer }) => shortPeer(peer)).join(', ');

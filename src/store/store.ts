@@ -7,7 +7,7 @@ import {
   type SourcePosition,
 } from './batch/index.ts';
 import type { Catalog } from './catalog/index.ts';
-import { LogvineError } from './errors.ts';
+import { LogvineError, messageOf } from './errors.ts';
 import type { Clock, Disk } from './host/index.ts';
 import {
   emptyRecord,
@@ -68,9 +68,7 @@ export class Store {
     const records = await recoverAll(options);
     const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
     const last = own.findLast((record) => record.batches.length > 0);
-    const stated = await disk.readFile(`${directory}/epoch.json`);
-    const statedEpoch = stated ? Number((JSON.parse(stated.toString()) as { epoch: number }).epoch) : 0;
-    const lastEpoch = Math.max(statedEpoch, own.at(-1)?.id.epoch ?? 0);
+    const lastEpoch = Math.max(await statedEpoch(options), own.at(-1)?.id.epoch ?? 0);
     const epoch = Math.max(lastEpoch + 1, Math.floor(options.clock.nowMs()));
     await disk.replaceFile(`${directory}/epoch.json`, Buffer.from(JSON.stringify({ epoch })));
     const lastBatch = last?.batches.at(-1);
@@ -79,7 +77,7 @@ export class Store {
     const store = new Store(options, epoch, previousEpoch, health);
     for (const record of records) store.#add(record);
     for (const record of own)
-      for (const [source, position] of record.positions) store.#positions.set(source, position);
+      for (const [source, { position }] of record.positions) store.#positions.set(source, position);
     return store;
   }
 
@@ -159,17 +157,23 @@ export class Store {
    * Rejects with LV_FRAME_CORRUPT, LV_BATCH_CONFLICT (I1), LV_PROTOCOL (not the next one), LV_DISK_FULL, LV_DATA_UNSAFE.
    */
   async appendReplica(frame: Buffer): Promise<{ id: SegmentId; seq: number }> {
+    if (this.health.failure) throw this.health.failure;
     const { header, headerHash } = verifyFrame(frame);
     const id = { origin: header.origin, epoch: header.epoch, index: header.segment };
     const done = { id, seq: header.seq };
     const headerBytes = frame.readUInt32LE(4);
     const write = { header, headerHash, headerBytes, parts: [frame] };
     let segment = this.segment(id);
-    if (segment && segment.record.quarantined.length > 0 && (await segment.heal(write))) {
-      this.#countHeader(header, frame.length);
-      return done;
+    if (segment && segment.record.quarantined.length > 0) {
+      const before = segment.entry(header.seq - 1);
+      if (before) this.#checkChain(header, before.headerHash);
+      if (await segment.heal(write)) {
+        this.#countHeader(header, frame.length);
+        return done;
+      }
     }
-    if (header.origin === this.origin) {
+    // What an earlier epoch lost may come back; of its current one this peer knows every batch.
+    if (header.origin === this.origin && header.epoch >= this.epoch) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
     if (!segment) {
@@ -193,12 +197,15 @@ export class Store {
     if (accepted ? header.seq !== accepted.seq + 1 : header.owners.length === 0) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
     }
-    if (accepted && !accepted.headerHash.equals(header.previousHash)) {
-      throw this.#conflict(`${batchName(header)} does not continue the chain that is stored here`);
-    }
+    if (accepted) this.#checkChain(header, accepted.headerHash);
     await segment.append(write);
     this.#countHeader(header, frame.length);
     return done;
+  }
+
+  #checkChain(header: BatchHeader, previousHash: Buffer): void {
+    if (previousHash.equals(header.previousHash)) return;
+    throw this.#conflict(`${batchName(header)} does not continue the chain that is stored here`);
   }
 
   #countHeader(header: BatchHeader, frameBytes: number): void {
@@ -227,31 +234,38 @@ export class Store {
     return new LogvineError('LV_BATCH_CONFLICT', message);
   }
 
-  /** A whole frame, verified; undefined when it is not here or proves rotten, which quarantines it (I6). */
+  /**
+   * A whole frame, verified; undefined when it is not here or proves rotten, which quarantines it (I6). Rejects with
+   * Node's error when the disk cannot be asked.
+   */
   async readFrame(id: SegmentId, seq: number): Promise<Buffer | undefined> {
     const segment = this.segment(id);
     const entry = segment?.entry(seq);
     if (!segment || !entry) return undefined;
     try {
       const frame = await segment.readFrame(entry);
-      verifyFrame(frame);
-      return frame;
-    } catch {
-      this.quarantine(segment, entry);
-      return undefined;
+      const { headerHash } = verifyFrame(frame);
+      if (headerHash.equals(entry.headerHash)) return frame;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      // Too many open files, and the like, say nothing about the bytes.
+      if (code !== 'LV_FRAME_CORRUPT' && code !== 'EIO') throw error;
     }
+    this.quarantine(segment, entry);
+    return undefined;
   }
 
   /** Rot was found in a batch: it is no longer held here until healed. */
   quarantine(segment: Segment, entry: BatchEntry): void {
+    if (!segment.quarantine(entry)) return;
     this.#options.log(
       'error',
       `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
     );
-    segment.quarantine(entry);
     this.totals.batches--;
     this.totals.entries -= entry.entries;
     this.totals.rawBytes -= entry.rawBytes;
+    this.totals.storedBytes -= entry.frameBytes;
   }
 
   #add(record: SegmentRecord): Segment {
@@ -277,10 +291,35 @@ export class Store {
       await segment.close();
       // After a failed fsync the files may not hold what was written: the next start reads them.
       if (segment.record.fileBytes > 0 && !this.health.failure)
-        await this.#options.catalog.put(segment.record);
+        await remember(this.#options, segment.record);
     }
     await this.#options.catalog.close();
   }
+}
+
+/** A record that the catalog cannot take costs the next start a scan, and nothing else (I5). */
+async function remember({ catalog, log }: StoreOptions, record: SegmentRecord): Promise<void> {
+  await catalog.put(record).catch((error: unknown) => {
+    log('warn', `the catalog did not take ${segmentName(record.id)}: ${messageOf(error)}`);
+  });
+}
+
+/**
+ * The epoch of the last run, as `epoch.json` tells it. One that cannot be read says nothing: a run that left no batch of
+ * its own behind may share its epoch.
+ */
+async function statedEpoch({ directory, disk, log }: StoreOptions): Promise<number> {
+  const path = `${directory}/epoch.json`;
+  const bytes = await disk.readFile(path);
+  if (!bytes) return 0;
+  try {
+    const { epoch } = JSON.parse(bytes.toString()) as { epoch: unknown };
+    if (Number.isSafeInteger(epoch)) return epoch as number;
+  } catch {
+    // Said below.
+  }
+  log('warn', `${path} cannot be used`);
+  return 0;
 }
 
 function segmentPath(directory: string, id: SegmentId): string {
@@ -329,7 +368,7 @@ async function recoverOne(options: StoreOptions, id: SegmentId): Promise<Segment
       log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
     }
     await file.sync();
-    if (record.fileBytes > 0) await catalog.put(record);
+    if (record.fileBytes > 0) await remember(options, record);
     return record;
   } finally {
     await file.close();

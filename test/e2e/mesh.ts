@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import type { Receipt } from '../../src/gossip/index.ts';
 import type { Status } from '../../src/node/status.ts';
@@ -45,6 +46,8 @@ export interface NodeOptions {
 export class Mesh {
   readonly directory: string;
   readonly nodes: MeshNode[] = [];
+  readonly #followers: Follower[] = [];
+  readonly #undo: (() => void)[] = [];
 
   constructor(test: TestContext) {
     this.directory = mkdtempSync(join(tmpdir(), 'logvine-e2e-'));
@@ -88,8 +91,23 @@ export class Mesh {
     });
   }
 
+  /** Something to undo once no process runs any more, before the directory is removed. */
+  onClose(undo: () => void): void {
+    this.#undo.push(undo);
+  }
+
+  /** Runs `logvine tail` against a node until the end of the test. */
+  follow(node: MeshNode, logql: string): Follower {
+    const argv = ['tail', logql, '--addr', node.httpUrl, '--output', 'raw'];
+    const follower = new Follower(spawnLogvine(argv, this.directory));
+    this.#followers.push(follower);
+    return follower;
+  }
+
   async #close(): Promise<void> {
+    for (const follower of this.#followers) follower.stop();
     await Promise.all(this.nodes.map((node) => node.kill()));
+    for (const undo of this.#undo) undo();
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
   }
 }
@@ -133,12 +151,7 @@ export class MeshNode {
       writeFileSync(path, config);
       argv.push('--config', path);
     }
-    const child = spawn(process.execPath, [launcher, ...argv, ...flags, ...files], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      cwd: this.#mesh.directory,
-    });
-    running.add(child);
-    child.on('exit', () => running.delete(child));
+    const child = spawnLogvine([...argv, ...flags, ...files], this.#mesh.directory);
     this.#child = child;
     const before = this.log.length;
     child.stderr.on('data', (chunk: Buffer) => (this.log += chunk.toString()));
@@ -252,22 +265,66 @@ export class MeshNode {
   }
 }
 
-/** Runs the command line to its end. */
-export async function runCommand(argv: readonly string[], workingDirectory: string): Promise<Outcome> {
+type LogvineProcess = ChildProcessByStdio<null, Readable, Readable>;
+
+function spawnLogvine(argv: readonly string[], workingDirectory: string): LogvineProcess {
   const child = spawn(process.execPath, [launcher, ...argv], {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: workingDirectory,
-    timeout: COMMAND_MS,
-    killSignal: 'SIGKILL',
   });
   running.add(child);
+  child.on('exit', () => running.delete(child));
+  return child;
+}
+
+/** Runs the command line to its end. */
+export async function runCommand(argv: readonly string[], workingDirectory: string): Promise<Outcome> {
+  const child = spawnLogvine(argv, workingDirectory);
+  const deadline = setTimeout(() => child.kill('SIGKILL'), COMMAND_MS);
   const stdout: Buffer[] = [];
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   const [code] = (await once(child, 'close')) as [number | null];
-  running.delete(child);
+  clearTimeout(deadline);
   return { code, stdout: Buffer.concat(stdout), stderr };
+}
+
+/** A `logvine tail` that runs. */
+export class Follower {
+  readonly #child: LogvineProcess;
+  #printed = '';
+  #onText: () => void = () => undefined;
+
+  constructor(child: LogvineProcess) {
+    this.#child = child;
+    child.stdout.on('data', (chunk: Buffer) => {
+      this.#printed += chunk.toString();
+      this.#onText();
+    });
+  }
+
+  /** All that it printed so far. */
+  text(): string {
+    return this.#printed;
+  }
+
+  /** Resolves as soon as it has printed `text`. */
+  until(text: string, deadlineMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const deadline = setTimeout(() => reject(new Error(`tail did not print ${text}`)), deadlineMs);
+      this.#onText = () => {
+        if (!this.#printed.includes(text)) return;
+        clearTimeout(deadline);
+        resolve();
+      };
+      this.#onText();
+    });
+  }
+
+  stop(): void {
+    this.#child.kill('SIGKILL');
+  }
 }
 
 /**

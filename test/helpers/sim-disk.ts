@@ -70,8 +70,11 @@ export class SimDisk {
   #inodes = 0;
   #boot = 0;
 
-  constructor(random: Random) {
+  /** `directory` is there from the start, and stays. */
+  constructor(random: Random, directory = '/data') {
     this.#random = random;
+    this.makeDirectory(directory);
+    this.#durableNames = new Map(this.#names);
   }
 
   /** A starting process's view. */

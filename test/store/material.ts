@@ -1,12 +1,10 @@
 /** What the store's tests are made of: random lines, batches, and a store on a simulated disk. */
-import { packBatch, type Columns, type Labels, type Metadata, type PackedBatch, type StreamContent } from '../../src/store/batch/index.ts';
+import { packBatch, type Columns, type Labels, type Metadata, type PackedBatch } from '../../src/store/batch/index.ts';
 import { catalogOver, type KeyValueStore } from '../../src/store/catalog/index.ts';
 import type { Clock, Disk, Random } from '../../src/store/host/index.ts';
-import { decompress, lineStart, openStreams, readFrame, verifyFrame, type VerifiedBatch } from '../../src/store/index.ts';
+import { lineStart, openStreams, readFrame, verifyFrame } from '../../src/store/index.ts';
 import { Store, type StoreOptions } from '../../src/store/store.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
-
-export { decompress };
 
 /** Runs `body` for several seeds; a failure names the seed, and LOGVINE_TEST_SEED runs that one alone. */
 export async function forEachSeed(
@@ -89,6 +87,7 @@ export function entriesOf(columns: Columns): Entry[] {
   }));
 }
 
+const NOTHING: Metadata = {};
 const WORDS = ['error', 'Warn', 'GET /index', 'user=17', 'Größe', '日本', 'a', ' ', 'timeout', 'ERROR', '0x7f'];
 
 export function randomLine(random: Random): Buffer {
@@ -105,7 +104,7 @@ export function randomEntries(random: Random, count: number, ms = 1_700_000_000_
     ms: ms + below(random, spreadMs),
     sub: random.unit() < 0.5 ? 0 : below(random, 3) * 1000,
     line: randomLine(random),
-    metadata: random.unit() < 0.7 ? { detected_level: pick(random, ['info', 'error', 'odd']) } : {},
+    metadata: random.unit() < 0.7 ? { detected_level: pick(random, ['info', 'error', 'odd']) } : NOTHING,
   }));
 }
 
@@ -192,5 +191,3 @@ export async function framesOf(store: Store): Promise<Map<string, Buffer>> {
 export async function quiet(turns = 20): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
-
-export type { StreamContent, VerifiedBatch };

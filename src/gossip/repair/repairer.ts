@@ -23,6 +23,10 @@ import { countRuns, intersectRuns, subtractRuns, unionRuns, type Run } from './r
 
 export const FETCH_PROTOCOL = '/logvine/fetch/1';
 
+/** How long a segment that a peer offered and that could not be taken is not asked for again. */
+const REFUSED_MS = 10_000;
+const REFUSED_MAX = 10_000;
+
 const fetchRequest = z.object({
   origin: z.string().max(128),
   epoch: z.number().int().nonnegative(),
@@ -74,6 +78,7 @@ export class Repairer {
   #closed = false;
   #round: Promise<void> = Promise.resolve();
   #fetchedBytes = 0;
+  readonly #refusedUntilMs = new Map<string, number>();
 
   constructor(options: RepairerOptions) {
     this.#options = options;
@@ -161,25 +166,39 @@ export class Repairer {
     const { store, view } = this.#options;
     for (const holding of this.known.of(peer)) {
       if (this.#closed) return;
-      const mine = store.segment(holding)?.intervals() ?? [];
-      const missing = subtractRuns(holding.runs, mine);
-      if (holding.origin === view.self)
-        this.#options.log(
-          'info',
-          `DBG ${peer} ${JSON.stringify(holding.runs)} ${JSON.stringify(mine)} ${holding.open} ${holding.index}`,
-        );
+      const segment = store.segment(holding);
+      let missing = subtractRuns(holding.runs, segment?.intervals() ?? []);
+      // What comes live is left to it; what rotted away behind it does not come again.
+      if (this.#comesLive(holding)) missing = intersectRuns(missing, [[1, segment?.accepted?.seq ?? 0]]);
       if (missing.length === 0) continue;
-      if (this.#comesLive(holding)) continue;
       const own = holding.origin === view.self;
       if (!own && !this.wantedOwners(holding, holding.owners).includes(view.self)) continue;
-      await this.#fetch(peer, holding, missing);
+      await this.#tryFetch(peer, holding, missing);
     }
   }
 
-  /** The origin is writing this segment and sends it here: only what that leaves behind is fetched. */
+  /** One segment that cannot be taken must not keep the others of that peer from coming. */
+  async #tryFetch(peer: PeerId, holding: Holding, missing: readonly Run[]): Promise<void> {
+    const { clock, log } = this.#options;
+    const key = `${peer} ${segmentName(holding)}`;
+    const nowMs = clock.monotonicMs();
+    if ((this.#refusedUntilMs.get(key) ?? 0) > nowMs) return;
+    try {
+      await this.#fetch(peer, holding, missing);
+      this.#refusedUntilMs.delete(key);
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code !== 'LV_PROTOCOL' && code !== 'LV_BATCH_CONFLICT' && code !== 'LV_FRAME_CORRUPT') throw error;
+      if (this.#refusedUntilMs.size >= REFUSED_MAX) this.#refusedUntilMs.clear();
+      this.#refusedUntilMs.set(key, nowMs + REFUSED_MS);
+      log('warn', `repair of ${segmentName(holding)} from ${peer}: ${messageOf(error)}`);
+    }
+  }
+
+  /** Another origin is writing this segment and sends it here. */
   #comesLive({ origin, owners, ...id }: Holding): boolean {
     const { view } = this.#options;
-    if (!owners.includes(view.self)) return false;
+    if (origin === view.self || !owners.includes(view.self)) return false;
     const isAlive = view.members().some(({ peer, state }) => peer === origin && state === 'alive');
     return isAlive && this.known.holding(origin as PeerId, { origin, ...id })?.open !== false;
   }

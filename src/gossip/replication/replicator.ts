@@ -122,7 +122,8 @@ export class Replicator {
     // read its lines again and they would be there twice.
     batch.written.then(
       () => {
-        this.#confirmOne(pending, self);
+        pending.holders.add(self);
+        this.#advance();
         for (const owner of batch.segment.record.owners as PeerId[]) {
           if (owner !== self) this.#stream(owner)?.send(batch);
         }
@@ -134,10 +135,11 @@ export class Replicator {
 
   /** A peer has every batch of a segment of this epoch up to `seq` on disk. */
   confirm(peer: PeerId, index: number, seq: number): void {
-    for (const pending of this.#pending) {
-      if (pending.batch.seq > seq) break;
-      if (pending.batch.segment.id.index === index) this.#confirmOne(pending, peer);
+    for (const { batch, holders } of this.#pending) {
+      if (batch.seq > seq) break;
+      if (batch.segment.id.index === index) holders.add(peer);
     }
+    this.#advance();
   }
 
   /** Members changed: the quorum may have, and the open segment may have lost an owner. */
@@ -189,11 +191,6 @@ export class Replicator {
 
   #dropFromOpenSegment(peer: PeerId): void {
     if (this.#store?.openSegment?.record.owners.includes(peer)) this.#store.rollSegment();
-  }
-
-  #confirmOne(pending: Pending, peer: PeerId): void {
-    pending.holders.add(peer);
-    this.#advance();
   }
 
   /**

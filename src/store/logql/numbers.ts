@@ -184,6 +184,7 @@ export function formatFloatGo(value: number): string {
 
 /** Without exponent, the shortest that reads back: strconv.FormatFloat(value, 'f', -1, 64). */
 export function plainDecimal(value: number): string {
+  if (Object.is(value, -0)) return '-0';
   const [mantissa, exponentText] = value.toExponential().split('e');
   if (exponentText === undefined) return String(value);
   const exponent = Number(exponentText);

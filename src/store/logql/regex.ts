@@ -7,7 +7,7 @@ import { RE2JS } from 're2js';
 import { emitRegex } from './regex-emit.ts';
 import { requiredLiterals, type LiteralGroup } from './regex-literals.ts';
 import { parseRegex, type Assertion, type RegexNode } from './regex-parse.ts';
-import { childrenOf, holds, minimumLength } from './regex-tree.ts';
+import { childrenOf, emptyPaths, holds, minimumLength } from './regex-tree.ts';
 import { asValidUtf8, encodeText } from './text.ts';
 
 export interface CompiledRegex {
@@ -51,6 +51,9 @@ export function compileAnchored(pattern: string, options: { dotAll?: boolean } =
   return compileRegex(`^(?:${pattern})$`, options);
 }
 
+/** See `emptyPaths`: compiling takes microseconds for each. */
+const EMPTY_PATHS_MAX = 500;
+
 /** A RegExp of the translation, made when first needed; undefined when there is none. */
 type Runner = RegExp | undefined;
 
@@ -69,7 +72,9 @@ class Regex implements CompiledRegex {
     this.pattern = pattern;
     this.#re2 = re2;
     // At a byte inside a character \B holds, where RE2 does not look.
-    this.#tree = tree === undefined || holds(tree, isNoWordBoundary) ? undefined : tree;
+    const runsInV8 =
+      tree !== undefined && !holds(tree, isNoWordBoundary) && emptyPaths(tree) <= EMPTY_PATHS_MAX;
+    this.#tree = runsInV8 ? tree : undefined;
     this.#lineAnchors = tree !== undefined && holds(tree, isLineAnchor);
     this.#capturesFaithful = tree !== undefined && !holds(tree, repeatsUnfaithfully);
     this.groupNames = tree === undefined ? namesFromRe2(re2) : groupNames(tree);

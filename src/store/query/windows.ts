@@ -56,8 +56,11 @@ interface Candidate {
 }
 
 const TASK_BYTES = 4 * 1024 * 1024;
-const WINDOW_BYTES_FIRST = 4 * 1024 * 1024;
+const WINDOW_BYTES_FIRST = 1024 * 1024;
 const WINDOW_BYTES_MAX = 1024 * 1024 * 1024;
+/** How fast windows may grow; a filter rules most batches out for next to nothing. */
+const GROWTH = 4;
+const GROWTH_FILTERED = 32;
 /** Matching bytes that a window should give: windows grow while they give less. */
 const RESULT_BYTES_AIM = 12 * 1024 * 1024;
 
@@ -84,7 +87,8 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
   const read = new Set<BatchEntry>();
   const failed = new Set<BatchEntry>();
   let left = job.limit;
-  let windowBytes = Math.min(RESULT_BYTES_AIM, WINDOW_BYTES_FIRST);
+  const growth = job.compiled.neededLiterals.length > 0 ? GROWTH_FILTERED : GROWTH;
+  let windowBytes = WINDOW_BYTES_FIRST * growth;
   const cursor = new WindowCursor(candidates, job);
   const scanNext = (): Scanning | undefined => {
     const window = cursor.next(windowBytes);
@@ -118,7 +122,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     }
     const unsealed = job.unsealed && rowsWithin(job.unsealed, range);
     if (unsealed) runs.push(unsealed);
-    windowBytes = nextWindowBytes(windowBytes, resultBytes);
+    windowBytes = nextWindowBytes(windowBytes, resultBytes, growth);
     // The workers go on with the next window while this one is merged and sent.
     scanning = rows < left ? scanNext() : undefined;
     const sources = runs.map((run) => sourceOf([run]));
@@ -141,9 +145,9 @@ function find(task: readonly Candidate[], index: number, seq: number): Candidate
   return task.find((candidate) => candidate.index === index && candidate.batch.seq === seq)!;
 }
 
-function nextWindowBytes(windowBytes: number, resultBytes: number): number {
+function nextWindowBytes(windowBytes: number, resultBytes: number, growth: number): number {
   const perByte = Math.max(resultBytes / windowBytes, RESULT_BYTES_AIM / WINDOW_BYTES_MAX);
-  return Math.min(windowBytes * 8, RESULT_BYTES_AIM / perByte);
+  return Math.min(windowBytes * growth, RESULT_BYTES_AIM / perByte);
 }
 
 /** Streams of a segment that the selector matches. Labels are told once a segment, so this is done once, too. */

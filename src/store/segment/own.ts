@@ -137,6 +137,7 @@ export class OwnLog {
     ) {
       return open;
     }
+    this.roll();
     this.#rollWanted = false;
     const record = emptyRecord({ origin, epoch, index: ++this.#index });
     record.owners = this.#options.chooseOwners(record.id);

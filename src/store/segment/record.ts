@@ -50,8 +50,8 @@ export interface SegmentRecord {
   /** Ascending by seq; a gap in the seqs is a hole. */
   readonly batches: BatchEntry[];
   readonly quarantined: Quarantined[];
-  /** Last position of each source that its batches carry. */
-  readonly positions: Map<string, string>;
+  /** Last position of each source that its batches carry, and the batch that carries it. */
+  readonly positions: Map<string, { seq: number; position: string }>;
   fileBytes: number;
 }
 
@@ -77,7 +77,12 @@ export function addBatch(
     if (compareInstants(part.min, min) < 0) min = part.min;
     if (compareInstants(part.max, max) > 0) max = part.max;
   }
-  for (const { source, position } of header.sources) record.positions.set(source, position);
+  for (const { source, position } of header.sources) {
+    // A healed batch comes late: what batches after it carried stands.
+    if ((record.positions.get(source)?.seq ?? 0) < header.seq) {
+      record.positions.set(source, { seq: header.seq, position });
+    }
+  }
   const streams = [...new Set(header.streams.map((part) => part.stream))].sort((a, b) => a - b);
   const { seq, sealedAtMs, filterBytes } = header;
   const entry: BatchEntry = { seq, ...place, filterBytes, entries, rawBytes, min, max, sealedAtMs, streams };
@@ -91,6 +96,21 @@ export function addBatch(
     );
 }
 
+/** Takes a batch out: its bytes are a hole until they are healed. */
+export function quarantineBatch({ batches, quarantined }: SegmentRecord, batch: BatchEntry): void {
+  batches.splice(batches.indexOf(batch), 1);
+  quarantined.push({ offset: batch.offset, bytes: batch.frameBytes });
+  quarantined.sort((a, b) => a.offset - b.offset);
+  for (let i = quarantined.length - 1; i > 0; i--) {
+    const before = quarantined[i - 1];
+    if (before.offset + before.bytes !== quarantined[i].offset) continue;
+    quarantined.splice(i - 1, 2, { offset: before.offset, bytes: before.bytes + quarantined[i].bytes });
+  }
+}
+
+/** Another version's records are not read: the segment file is. */
+const RECORD_VERSION = 2;
+
 /** The record as the catalog stores it. */
 export function encodeRecord(record: SegmentRecord): Buffer {
   const writer = new ByteWriter(4096);
@@ -102,6 +122,7 @@ export function encodeRecord(record: SegmentRecord): Buffer {
     writer.zigzag(ms);
     writer.varint(sub);
   };
+  writer.varint(RECORD_VERSION);
   writer.varint(record.fileBytes);
   list(record.owners, (owner) => writer.text(owner));
   list(record.labels, (labels) =>
@@ -128,8 +149,9 @@ export function encodeRecord(record: SegmentRecord): Buffer {
     writer.varint(offset);
     writer.varint(bytes);
   });
-  list([...record.positions], ([source, position]) => {
+  list([...record.positions], ([source, { seq, position }]) => {
     writer.text(source);
+    writer.varint(seq);
     writer.text(position);
   });
   return writer.finish();
@@ -146,6 +168,7 @@ export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
   };
   const text = (): string => reader.text(LIMITS.headerBytesMax);
   const instant = (): Instant => ({ ms: reader.zigzag(), sub: reader.varint() });
+  if (reader.varint() !== RECORD_VERSION) throw new RangeError('a record of another version');
   record.fileBytes = reader.varint();
   record.owners = list(text);
   record.labels.push(...list(() => Object.fromEntries(list(() => [text(), text()])) as Labels));
@@ -166,7 +189,8 @@ export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
     })),
   );
   record.quarantined.push(...list(() => ({ offset: reader.varint(), bytes: reader.varint() })));
-  for (const [source, position] of list(() => [text(), text()] as const))
-    record.positions.set(source, position);
+  const positions = list(() => ({ source: text(), seq: reader.varint(), position: text() }));
+  for (const { source, ...at } of positions) record.positions.set(source, at);
+  if (!reader.done) throw new RangeError('bytes after the record');
   return record;
 }

@@ -9,7 +9,7 @@ import {
 } from '../batch/index.ts';
 import type { DiskFile } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
-import { addBatch, emptyRecord, type SegmentId, type SegmentRecord } from './record.ts';
+import { addBatch, emptyRecord, quarantineBatch, type SegmentId, type SegmentRecord } from './record.ts';
 
 const HEAD_READ_BYTES = 8 * 1024;
 const SEARCH_BYTES = 1024 * 1024;
@@ -30,16 +30,31 @@ export async function recoverSegment(
   while (offset < size) {
     const frameBytes = await readFrameAt(file, offset, size, record, options.payloads);
     if (frameBytes !== undefined) {
+      // What is bad is a middle only once something sound follows it; until then it is a tail.
+      if (offset > record.fileBytes) {
+        record.quarantined.push({ offset: record.fileBytes, bytes: offset - record.fileBytes });
+      }
       offset += frameBytes;
       record.fileBytes = offset;
       continue;
     }
     const next = await findFrame(file, offset + 1, size, id);
     if (next === undefined) break;
-    record.quarantined.push({ offset, bytes: next - offset });
     offset = next;
   }
+  quarantineNameless(record);
   return record;
+}
+
+/**
+ * A batch whose streams were named in a batch that is lost cannot be answered for: it is as lost as that one, until both
+ * are healed.
+ */
+function quarantineNameless(record: SegmentRecord): void {
+  if (record.quarantined.length === 0) return;
+  for (const batch of record.batches.slice()) {
+    if (batch.streams.some((stream) => record.labels[stream] === undefined)) quarantineBatch(record, batch);
+  }
 }
 
 async function readFrameAt(

@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { LogvineError, messageOf } from '../errors.ts';
 import type { BatchHeader } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
-import { addBatch, type BatchEntry, type SegmentId, type SegmentRecord } from './record.ts';
+import { addBatch, quarantineBatch, type BatchEntry, type SegmentId, type SegmentRecord } from './record.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
 export interface FrameToWrite {
@@ -41,6 +41,7 @@ export class Segment {
   #file: DiskFile | undefined;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
+  #healing: Promise<unknown> = Promise.resolve();
   /** Seq and header hash of the last frame accepted for writing. */
   #accepted: { seq: number; headerHash: Buffer } | undefined;
 
@@ -167,11 +168,7 @@ export class Segment {
       }
       throw this.#fail(cause);
     }
-    try {
-      await file.sync();
-    } catch (cause) {
-      throw this.#fail(cause);
-    }
+    await this.#sync(file);
     let offset = start;
     for (const { frame, bytes } of group) {
       const { header, headerHash, headerBytes } = frame;
@@ -186,7 +183,15 @@ export class Segment {
    * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
    * exactly what stood there. False when the frame is not the first one missing from a quarantined range.
    */
-  async heal(frame: FrameToWrite): Promise<boolean> {
+  heal(frame: FrameToWrite): Promise<boolean> {
+    // One after the other: the same batch may come from two peers at once.
+    const healed = this.#healing.then(() => this.#healOne(frame));
+    this.#healing = healed.catch(() => undefined);
+    return healed;
+  }
+
+  async #healOne(frame: FrameToWrite): Promise<boolean> {
+    if (this.#health.failure) throw this.#health.failure;
     const { record } = this;
     const { seq } = frame.header;
     const before = record.batches.findLast((batch) => batch.seq < seq);
@@ -199,16 +204,28 @@ export class Segment {
     const file = await this.#openForWriting();
     try {
       await file.write(offset, frame.parts);
-      await file.sync();
     } catch (cause) {
       throw this.#fail(cause);
     }
+    await this.#sync(file);
     const rest = record.quarantined[range].bytes - bytes;
     record.quarantined.splice(range, 1, ...(rest > 0 ? [{ offset: offset + bytes, bytes: rest }] : []));
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash });
+    // Where the hole was the last batch, the next one follows this.
+    if (seq > (this.#accepted?.seq ?? 0)) this.#accepted = { seq, headerHash };
     this.touch();
     return true;
+  }
+
+  async #sync(file: DiskFile): Promise<void> {
+    try {
+      await file.sync();
+    } catch (cause) {
+      throw this.#fail(cause);
+    }
+    // An fsync that failed meanwhile may have taken the error of this one with it.
+    if (this.#health.failure) throw this.#health.failure;
   }
 
   #fail(cause: unknown): LogvineError {
@@ -224,20 +241,25 @@ export class Segment {
     if (this.#file) return this.#file;
     const isNew = this.record.fileBytes === 0;
     const directory = dirname(this.path);
+    let file: DiskFile;
     try {
       if (isNew) await this.#disk.makeDirectory(directory);
-      this.#file = await this.#disk.open(this.path, 'write');
-      if (isNew) {
-        await this.#disk.syncDirectory(directory);
-        await this.#disk.syncDirectory(dirname(directory));
-      }
+      file = await this.#disk.open(this.path, 'write');
     } catch (cause) {
       const code = (cause as NodeJS.ErrnoException).code;
-      if (code === 'ENOSPC')
+      if (code === 'ENOSPC' || code === 'EDQUOT')
         throw new LogvineError('LV_DISK_FULL', `no space left to make ${this.path}`, { cause });
       throw this.#fail(cause);
     }
-    return this.#file;
+    this.#file = file;
+    if (!isNew) return file;
+    try {
+      await this.#disk.syncDirectory(directory);
+      await this.#disk.syncDirectory(dirname(directory));
+    } catch (cause) {
+      throw this.#fail(cause);
+    }
+    return file;
   }
 
   /** The whole frame of a batch, unchecked: the caller verifies before it uses it (I6). */
@@ -250,25 +272,18 @@ export class Segment {
     }
   }
 
-  /** Forgets a batch whose bytes proved rotten; it is a hole until it is healed. */
-  quarantine(entry: BatchEntry): void {
-    const at = this.record.batches.indexOf(entry);
-    if (at < 0) return;
-    this.record.batches.splice(at, 1);
-    const { quarantined } = this.record;
-    quarantined.push({ offset: entry.offset, bytes: entry.frameBytes });
-    quarantined.sort((a, b) => a.offset - b.offset);
-    for (let i = quarantined.length - 1; i > 0; i--) {
-      const before = quarantined[i - 1];
-      if (before.offset + before.bytes !== quarantined[i].offset) continue;
-      quarantined.splice(i - 1, 2, { offset: before.offset, bytes: before.bytes + quarantined[i].bytes });
-    }
+  /** Forgets a batch whose bytes proved rotten; it is a hole until it is healed. False when it is one already. */
+  quarantine(entry: BatchEntry): boolean {
+    if (!this.record.batches.includes(entry)) return false;
+    quarantineBatch(this.record, entry);
     this.touch();
+    return true;
   }
 
   /** Waits for what is being written and lets go of the file. */
   async close(): Promise<void> {
     await this.#running;
+    await this.#healing;
     await this.#file?.close();
     this.#file = undefined;
   }

@@ -27,6 +27,9 @@ export interface WorkerAnswer {
   readonly error?: { code: string | undefined; message: string };
 }
 
+/** Workers handle large buffers, which are outside of it; the default would grow to tens of megabytes a thread. */
+const YOUNG_GENERATION_MB = 8;
+
 export class WorkerPool<Tasks extends TaskMap> {
   readonly #entry: URL;
   readonly #data: unknown;
@@ -72,7 +75,10 @@ export class WorkerPool<Tasks extends TaskMap> {
   }
 
   #spawn(): void {
-    const worker = new Worker(this.#entry, { workerData: this.#data });
+    const worker = new Worker(this.#entry, {
+      workerData: this.#data,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    });
     worker.on('message', (answer: WorkerAnswer) => {
       const task = this.#busy.get(worker);
       this.#busy.delete(worker);

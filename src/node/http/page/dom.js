@@ -53,18 +53,43 @@ function nodes(children) {
 
 /**
  * Makes the children of `target` equal to `children`, and touches only what differs: focus, selection and hover stay
- * while the page updates itself.
+ * while the page updates itself. Children with a `data-key` are told apart by it, so that a row that moves stays the
+ * same row; others by their place.
  * @param {Element} target
  * @param {...(Child | Child[])} children
  */
 export function update(target, ...children) {
   const wanted = nodes(children);
-  while (target.childNodes.length > wanted.length) target.lastChild?.remove();
+  const keyed = new Map([...target.children].map((child) => [keyOf(child), child]));
   for (const [index, want] of wanted.entries()) {
-    const have = target.childNodes[index];
-    if (!have) target.append(want);
-    else morph(have, want);
+    const key = keyOf(want);
+    /** @type {ChildNode | undefined} */
+    let have = target.childNodes[index];
+    if (key !== keyOf(have)) {
+      const moved = key === undefined ? undefined : keyed.get(key);
+      if (moved) move(target, moved, have);
+      have = moved;
+    }
+    if (have) morph(have, want);
+    else target.insertBefore(want, target.childNodes[index] ?? null);
   }
+  while (target.childNodes.length > wanted.length) target.lastChild?.remove();
+}
+
+/** @param {Node | undefined} node */
+function keyOf(node) {
+  return (node instanceof Element && node.getAttribute('data-key')) || undefined;
+}
+
+/**
+ * @param {Element} target
+ * @param {Element} child
+ * @param {ChildNode | undefined} before
+ */
+function move(target, child, before) {
+  // Where a browser can, without taking it out for a moment, which would take the focus from it.
+  if ('moveBefore' in target) target.moveBefore(child, before ?? null);
+  else target.insertBefore(child, before ?? null);
 }
 
 /**
@@ -100,11 +125,11 @@ export function byId(id) {
  * @param {string} address
  * @param {string} text
  * @param {string} label For screen readers.
- * @returns {Node | string}
+ * @returns {Node | undefined}
  */
 export function peerLink(address, text, label) {
   const url = URL.canParse(address) ? new URL(address) : undefined;
-  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') return '';
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') return undefined;
   return html(
     'a',
     { href: url.href, rel: 'noopener noreferrer', 'aria-label': label, title: url.href },

@@ -86,6 +86,7 @@ function askForToken(error) {
   document.title = 'Token needed · Logvine';
   showConnection('paused', 'token needed');
   update(byId('verdict'));
+  document.body.classList.add('stale');
   update(byId('token-error'), error.message);
   byId('token-form').hidden = false;
   byId('token').focus();

@@ -31,8 +31,8 @@ export function startSearch(needsToken) {
     lines.setAttribute('aria-busy', 'true');
     try {
       const signal = AbortSignal.any([mine.signal, AbortSignal.timeout(ANSWER_MS_MAX)]);
-      const text = query.value.trim() || query.placeholder;
-      const answer = /** @type {LokiAnswer} */ (await ask(pathOf(text, since.value), signal));
+      if (query.value.trim() === '') query.value = query.placeholder;
+      const answer = /** @type {LokiAnswer} */ (await ask(pathOf(query.value, since.value), signal));
       showAnswer(answer, receipt, lines);
     } catch (error) {
       if (mine.signal.aborted) return;

@@ -8,31 +8,35 @@ import { isUp } from './verdict.js';
 /** @typedef {import('../../status.ts').MemberStatus} MemberStatus */
 /** @typedef {Status['inputs'][number]} InputStatus */
 /** @typedef {import('./dom.js').Child} Child */
+/** @typedef {{ key: string, cells: Child[][] }} Row `key` tells rows apart while they move. */
 
 const ROWS_MAX = 100;
+const ROWS_WITHOUT_SCROLLING = 12;
 const LINKS_MAX = 12;
 
 /**
  * On a narrow screen rows become cards, which takes the table's roles away: they are named.
  * @param {string} label
  * @param {string[]} columns
- * @param {Child[][][]} rows
+ * @param {Row[]} rows
  */
 function table(label, columns, rows) {
   const heads = columns.map((column) => html('th', { role: 'columnheader', scope: 'col' }, column));
-  const body = rows.map((cells) =>
+  const body = rows.map(({ key, cells }) =>
     html(
       'tr',
-      { role: 'row' },
+      { role: 'row', 'data-key': key },
       cells.map((cell, index) => html('td', { role: 'cell', 'data-label': columns[index] }, cell)),
     ),
   );
-  return html(
+  const whole = html(
     'table',
     { role: 'table', 'aria-label': label },
     html('thead', { role: 'rowgroup' }, html('tr', { role: 'row' }, heads)),
     html('tbody', { role: 'rowgroup' }, body),
   );
+  if (rows.length <= ROWS_WITHOUT_SCROLLING) return whole;
+  return html('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, whole);
 }
 
 /**
@@ -91,7 +95,7 @@ export function membersView(status) {
       [
         member.peer === status.peer
           ? html('span', { class: 'faint' }, 'you are here')
-          : peerLink(member.http, 'open ↗', `Open the page of peer ${shortPeer(member.peer)}`),
+          : (peerLink(member.http, 'open ↗', `Open the page of peer ${shortPeer(member.peer)}`) ?? '–'),
       ],
     ]);
   return [
@@ -159,12 +163,13 @@ function progressWords(input) {
  */
 function elsewhere(status) {
   const others = status.members.filter((member) => member.peer !== status.peer && isUp(member));
-  if (others.length === 0) return undefined;
   const links = others
     .slice(0, LINKS_MAX)
     .map(({ peer, http }) =>
       peerLink(http, `${shortPeer(peer)} ↗`, `Open the page of peer ${shortPeer(peer)}`),
-    );
+    )
+    .filter((link) => link !== undefined);
+  if (links.length === 0) return undefined;
   return html('p', { class: 'hint links' }, 'What the others tail is on their own pages: ', ...links);
 }
 

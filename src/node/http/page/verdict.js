@@ -67,7 +67,8 @@ export function copiesText(status) {
     const has = batchesBelowK === 1 ? 'has' : 'have';
     return `${batches(batchesBelowK)} (${size(bytesBelowK)}) ${has} fewer than ${plural(wanted, 'copy', 'copies')} yet.`;
   }
-  if (present.length === 1) return k > 1 ? `With more peers, batches get ${k} copies.` : '';
+  if (present.length === 1)
+    return k > 1 ? `With more peers, batches get ${k} copies.` : 'One copy is all that is wanted.';
   if (wanted < k) return `Every batch has ${wanted} copies; with more peers it gets ${k}.`;
   return `Every batch has its ${plural(k, 'copy', 'copies')}.`;
 }

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { assertEachOnce, numberedLines } from './lines.ts';
+import { assertSameBytes, Mesh, runCommand, waitFor } from './mesh.ts';
+
+const EVERYTHING = '{job="logvine"}';
+const isRoot = process.getuid?.() === 0;
+
+test('inputs that cannot be read are named in the status, and the others are read', async (t) => {
+  const mesh = new Mesh(t);
+  const good = mesh.path('good.log');
+  writeFileSync(good, 'a good line\n');
+  const directory = mesh.path('directory.log');
+  mkdirSync(directory);
+  const dangling = mesh.path('dangling.log');
+  symlinkSync(mesh.path('nowhere'), dangling);
+  const files = [good, directory, dangling, mesh.path('*.not-yet')];
+  const secretive = mesh.path('secretive.log');
+  if (!isRoot) {
+    writeFileSync(secretive, 'nobody may read this\n');
+    chmodSync(secretive, 0);
+    files.push(secretive);
+  }
+  const alice = await mesh.start('alice', { files, config: 'batch: { ageMax: 1s }\n' });
+  await alice.tailed(good, 12, 20_000);
+  await waitFor('the directory to be named', 10_000, async () => {
+    const { inputs, problems } = await alice.status();
+    const text = JSON.stringify({ inputs, problems });
+    return problems.some(({ code, message }) => code === 'LV_INPUT_UNREADABLE' && message.includes(directory))
+      ? true
+      : text;
+  });
+  if (!isRoot) {
+    const { problems } = await alice.status();
+    assert.ok(problems.some(({ message }) => message.includes(secretive)));
+  }
+  // A file that appears later is picked up.
+  const late = mesh.path('late.not-yet');
+  writeFileSync(late, 'a late line\n');
+  await alice.tailed(late, 12, 20_000);
+  const { code, stdout } = await alice.query(EVERYTHING);
+  assert.equal(code, 0);
+  assert.deepEqual(stdout.toString().trimEnd().split('\n').sort(), ['a good line', 'a late line']);
+});
+
+test('what a node cannot start with is said in one line that names it', async (t) => {
+  const mesh = new Mesh(t);
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  t.after(() => taken.close());
+  const { port } = taken.address() as AddressInfo;
+  const run = async (name: string, ...argv: string[]) => {
+    const defaults = ['run', '--data', mesh.path(name), '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+    const outcome = await runCommand([...defaults, ...argv], mesh.directory);
+    assert.notEqual(outcome.code, 0, name);
+    assert.ok(!outcome.stderr.includes('    at '), `${name}: a stack trace: ${outcome.stderr}`);
+    return outcome;
+  };
+
+  const glob = await run('bad-glob', '/var/log/[a-');
+  assert.match(glob.stderr, /LV_CONFIG_INVALID.*\[a-/s);
+
+  const key = mesh.path('key.yaml');
+  writeFileSync(key, 'http: 127.0.0.1:0\nreplicaz: 2\n');
+  const badKey = await run('bad-key', '--config', key);
+  assert.match(badKey.stderr, /LV_CONFIG_INVALID/);
+  assert.match(badKey.stderr, /key\.yaml:2/);
+  assert.match(badKey.stderr, /replicaz/);
+
+  const value = mesh.path('value.yaml');
+  writeFileSync(value, 'replicas: many\n');
+  const badValue = await run('bad-value', '--config', value);
+  assert.match(badValue.stderr, /value\.yaml:1.*replicas/s);
+  assert.match(badValue.stderr, /whole number from 1 to/);
+
+  const http = await run('http-taken', '--http', `127.0.0.1:${port}`);
+  assert.match(http.stderr, new RegExp(`LV_PORT_IN_USE.*127.0.0.1:${port}`, 's'));
+  const listen = await run('listen-taken', '--listen', `127.0.0.1:${port}`);
+  assert.match(listen.stderr, new RegExp(`LV_PORT_IN_USE.*127.0.0.1:${port}`, 's'));
+
+  const alice = await mesh.start('alice');
+  const second = await run('alice');
+  assert.match(second.stderr, /LV_DATA_IN_USE/);
+  assert.ok(second.stderr.includes(alice.data), second.stderr);
+  assert.equal((await alice.status()).peer, alice.peer, 'the first one goes on');
+
+  const query = await alice.query('{job=');
+  assert.equal(query.code, 1);
+  assert.match(query.stderr, /LV_QUERY_INVALID/);
+  const usage = await alice.command('query', EVERYTHING, '--limit', 'some');
+  assert.equal(usage.code, 2);
+});
+
+const NO_TMPFS = isRoot && spawnSync('sh', ['-c', 'command -v mount']).status === 0 ? false : 'needs root to mount a tmpfs';
+
+test('a full disk stops the node from reading on, and it goes on by itself once there is room', { skip: NO_TMPFS }, async (t) => {
+  const mesh = new Mesh(t);
+  const small = mesh.path('small');
+  mkdirSync(small);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=12m', 'tmpfs', small], { stdio: 'pipe' });
+  } catch {
+    t.skip('this machine lets nobody mount a tmpfs');
+    return;
+  }
+  mesh.onClose(() => execFileSync('umount', [small]));
+  const path = mesh.path('app.log');
+  writeFileSync(path, numberedLines(0, 10_000));
+  const [alice, bob] = await mesh.startAll({
+    alice: { files: [path], data: `${small}/alice` },
+    bob: {},
+    charlie: {},
+  });
+  await waitFor('the first lines to be durable', 30_000, async () => (await alice.status()).inputs[0].durableBytes > 0);
+  const ballast = `${small}/ballast`;
+  spawnSync('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k']);
+
+  const count = 80_000;
+  appendFileSync(path, numberedLines(10_000, count));
+  await waitFor('the full disk to be noticed', 30_000, async () => {
+    const { problems } = await alice.status();
+    return problems.some(({ code }) => code === 'LV_DISK_FULL') ? true : JSON.stringify(problems);
+  });
+  const push = await fetch(`${alice.httpUrl}/loki/api/v1/push`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ streams: [{ stream: { app: 'full' }, values: [['1', 'no room']] }] }),
+  });
+  assert.equal(push.status, 503, 'nothing is acknowledged that is not on disk');
+  assert.equal((await fetch(`${alice.httpUrl}/ready`)).status, 200);
+
+  rmSync(ballast);
+  const size = numberedLines(0, count).length;
+  await alice.tailed(path, size, 60_000);
+  await waitFor('the problem to be over', 10_000, async () => {
+    const { problems } = await alice.status();
+    return problems.every(({ code }) => code !== 'LV_DISK_FULL');
+  });
+  const { code, stdout, stderr } = await bob.query(EVERYTHING);
+  assertEachOnce(stdout, count);
+  assertSameBytes(stdout, numberedLines(0, count));
+  assert.equal(code, 0, stderr);
+});

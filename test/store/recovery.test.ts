@@ -1,0 +1,386 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { crc32 } from 'node:zlib';
+import { keysFromSeed } from '../../src/gossip/transport/index.ts';
+import { headerHash, readHead, verifyFrame, type Store } from '../../src/store/index.ts';
+import type { Random } from '../../src/store/host/index.ts';
+import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
+import { SimDisk, type Tear } from '../helpers/sim-disk.ts';
+import {
+  below,
+  contentsOf,
+  DATA,
+  forEachSeed,
+  frameOf,
+  framesOf,
+  linePack,
+  MemoryKeyValue,
+  openStore,
+  packOf,
+  pick,
+  quiet,
+  randomEntries,
+} from './material.ts';
+
+const alice = await keysFromSeed(Buffer.alloc(32, 1));
+const bob = await keysFromSeed(Buffer.alloc(32, 2));
+
+function newWorld(random: Random = seededRandom(1)) {
+  return { disk: new SimDisk(random), clock: new SimClock(), catalog: new MemoryKeyValue(), said: [] as string[] };
+}
+
+type World = ReturnType<typeof newWorld>;
+
+const start = (world: World, more = {}) => openStore({ ...world, disk: world.disk.boot(), keys: alice, more });
+
+/** Bob's batches, sealed on a disk of their own; the first frames of one segment unless `segmentBytesMax` says otherwise. */
+async function bobsFrames(count: number, more = {}): Promise<Buffer[]> {
+  const disk = new SimDisk(seededRandom(7));
+  const store = await openStore({ disk: disk.boot(), clock: new SimClock(), keys: bob, more });
+  const sealed = Array.from({ length: count }, (_, at) =>
+    store.seal(linePack(`bob ${at}`, 1_700_000_000_000 + at, { app: `app${at % 2}` }), [
+      { source: 'f', position: String(at) },
+    ]),
+  );
+  await Promise.all(sealed.map(({ written }) => written));
+  return sealed.map(frameOf);
+}
+
+const bobsPath = (frame: Buffer): string => {
+  const { origin, epoch, segment } = verifyFrame(frame).header;
+  return `${DATA}/segments/${origin}/${epoch}-${segment}.seg`;
+};
+
+test('what was written is there after any crash, byte for byte, and nothing half', async () => {
+  await forEachSeed(60, async (random, seed) => {
+    const world = newWorld(random);
+    const written = new Map<string, Buffer>();
+    const sealedEver = new Map<string, Buffer>();
+    const positions = new Map<string, number>();
+    let lastEpoch = 0;
+    for (let life = 0; life < 4; life++) {
+      const store = await start(world, { segmentBytesMax: pick(random, [2_000, 100_000]) });
+      assert.ok(store.epoch > lastEpoch, 'epochs rise');
+      lastEpoch = store.epoch;
+      const held = await framesOf(store);
+      for (const [name, frame] of written) assert.deepEqual(held.get(name), frame, `${name} was written`);
+      for (const [name, frame] of held) assert.deepEqual(sealedEver.get(name), frame, `${name} was sealed so`);
+      // A source goes on where the last batch on disk ended: no earlier than acknowledged, and no later than sealed.
+      for (const [source, position] of positions) {
+        assert.ok(Number(store.position(source) ?? -1) >= position, `${source} went back`);
+      }
+      checkOwnChain(store);
+
+      world.disk.changesLeft = 3 + below(random, 40);
+      let position = life * 1000;
+      for (let round = 0; round < 12 && !world.disk.dead; round++) {
+        const count = 1 + below(random, 4);
+        for (let at = 0; at < count; at++) {
+          const sources = [{ source: 'file', position: String(++position) }];
+          const batch = store.seal(packOf(randomEntries(random, 1 + below(random, 30))), sources);
+          const name = `${store.origin}/${store.epoch}/${batch.seq}`;
+          const frame = frameOf(batch);
+          const carried = position;
+          sealedEver.set(name, frame);
+          batch.written.then(() => {
+            written.set(name, frame);
+            positions.set('file', Math.max(positions.get('file') ?? 0, carried));
+          });
+        }
+        if (random.unit() < 0.2) store.rollSegment();
+        await quiet(random.unit() < 0.5 ? 1 : 6);
+      }
+      world.clock.advance(1 + below(random, 3) * 1000);
+      if (seed % 3 === 0) world.disk.kill();
+      else world.disk.crash(pick<Tear>(random, ['lose', 'prefix']));
+      if (random.unit() < 0.5) world.catalog.values.clear();
+    }
+    assert.ok(written.size > 3);
+  });
+});
+
+/** Each batch continues the one before it, also over the end of an epoch. */
+function checkOwnChain(store: Store): void {
+  const own = [...store.segments()]
+    .filter(({ id }) => id.origin === store.origin)
+    .sort((a, b) => a.id.epoch - b.id.epoch || a.id.index - b.id.index)
+    .flatMap(({ id, record }) => record.batches.map((batch) => ({ epoch: id.epoch, ...batch })));
+  for (const [at, batch] of own.entries()) {
+    const before = own[at - 1];
+    assert.equal(batch.seq, before?.epoch === batch.epoch ? before.seq + 1 : 1);
+  }
+}
+
+test('the chain of headers runs through segments and epochs', async () => {
+  const world = newWorld();
+  const headers = [];
+  for (let life = 0; life < 3; life++) {
+    const store = await start(world, { segmentBytesMax: 1 });
+    for (let at = 0; at < 3; at++) {
+      const batch = store.seal(linePack(`${life} ${at}`), []);
+      await batch.written;
+      const frame = frameOf(batch);
+      headers.push({ header: verifyFrame(frame).header, hash: headerHash(readHead(frame)!.header) });
+    }
+    world.disk.crash('lose');
+  }
+  for (const [at, { header }] of headers.entries()) {
+    const before = headers[at - 1];
+    if (header.seq > 1) assert.deepEqual(header.previousHash, before.hash);
+    else {
+      assert.deepEqual(header.previousHash, Buffer.alloc(32));
+      assert.deepEqual(
+        header.previousEpoch,
+        before && { epoch: before.header.epoch, lastSeq: before.header.seq, headerHash: before.hash },
+      );
+    }
+  }
+});
+
+test('epochs rise though the clock goes back and epoch.json is lost or rotten', async () => {
+  const world = newWorld();
+  let store = await start(world);
+  let last = store.epoch;
+  for (const harm of ['none', 'garbage', 'empty', 'gone']) {
+    await store.seal(linePack('x'), []).written;
+    world.disk.crash('lose');
+    if (harm === 'garbage') world.disk.overwrite(`${DATA}/epoch.json`, Buffer.from('{"epoch":"'));
+    if (harm === 'empty') world.disk.overwrite(`${DATA}/epoch.json`, Buffer.from('{}'));
+    if (harm === 'gone') world.disk.remove(`${DATA}/epoch.json`);
+    store = await openStore({ ...world, clock: new SimClock(5_000), disk: world.disk.boot(), keys: alice });
+    assert.ok(store.epoch > last, harm);
+    last = store.epoch;
+  }
+});
+
+test('the catalog changes nothing: lost, rotten, old or unwritable', async () => {
+  await forEachSeed(20, async (random) => {
+    const world = newWorld(random);
+    const frames = await bobsFrames(6);
+    let store = await start(world, { segmentBytesMax: 1_500 });
+    for (let at = 0; at < 6; at++) {
+      await store.seal(packOf(randomEntries(random, 20)), [{ source: 's', position: String(at) }]).written;
+      await store.appendReplica(frames[at]);
+    }
+    const old = new Map(world.catalog.values);
+    await store.close();
+    const full = new Map(world.catalog.values);
+    assert.ok(full.size >= 2);
+    const expected = await stateOf(store);
+    const broken = new Map(full);
+    for (const [name, value] of broken) {
+      const copy = Buffer.from(value);
+      copy[below(random, copy.length)] ^= 1 << below(random, 8);
+      broken.set(name, copy);
+    }
+    class Unwritable extends MemoryKeyValue {
+      override put(): Promise<void> {
+        return Promise.reject(new Error('no space left'));
+      }
+    }
+    for (const values of [full, new Map<string, Uint8Array>(), old, broken]) {
+      world.disk.kill();
+      store = await start({ ...world, catalog: new MemoryKeyValue(new Map(values)) });
+      assert.deepEqual(await stateOf(store), expected);
+    }
+    world.disk.kill();
+    store = await start({ ...world, catalog: new Unwritable() });
+    assert.deepEqual(await stateOf(store), expected);
+    await store.close();
+  });
+});
+
+/** All that a store says of what it holds. */
+async function stateOf(store: Store): Promise<unknown> {
+  const segments = [...store.segments()]
+    .filter(({ record }) => record.batches.length > 0)
+    .map(({ id, record }) => JSON.stringify(sorted({ ...record, id, positions: [...record.positions] })))
+    .sort();
+  const { batches, entries, rawBytes, storedBytes } = store.totals;
+  const frames = [...(await framesOf(store))].map(([name, frame]) => `${name} ${crc32(frame)}`).sort();
+  return { segments, position: store.position('s'), batches, entries, rawBytes, storedBytes, frames };
+}
+
+/** With the keys of every object in one order. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null || Buffer.isBuffer(value)) return value;
+  const entries = Object.entries(value).map(([key, item]) => [key, sorted(item)] as const);
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+test('bad middles are quarantined, never served, and healed by the same frames', async () => {
+  await forEachSeed(40, async (random, seed) => {
+    const world = newWorld(random);
+    const frames = await bobsFrames(8);
+    let store = await start(world);
+    for (const frame of frames) await store.appendReplica(frame);
+    const before = store.totals;
+    const path = bobsPath(frames[0]);
+    const whole = world.disk.contentOf(path);
+    if (seed % 2 === 0) await store.close();
+    // Any of them but the last, which could as well be a torn tail.
+    const rotten = new Set(Array.from({ length: 1 + below(random, 3) }, () => below(random, 7)));
+    const starts = frames.map((_, at) => frames.slice(0, at).reduce((sum, { length }) => sum + length, 0));
+    for (const at of rotten) world.disk.flipBit(path, (starts[at] + below(random, frames[at].length)) * 8 + below(random, 8));
+    world.disk.kill();
+    // With the catalog the rot shows when it is read, without it at once.
+    if (seed % 2 === 1) world.catalog.values.clear();
+    store = await start(world);
+    const held = await framesOf(store);
+    for (const [at, frame] of frames.entries()) {
+      const found = held.get(`${bob.peer}/${verifyFrame(frame).header.epoch}/${at + 1}`);
+      if (rotten.has(at)) assert.equal(found, undefined);
+      else if (found) assert.deepEqual(found, frame);
+    }
+    for (const frame of frames) await store.appendReplica(frame);
+    assert.deepEqual(world.disk.contentOf(path), whole);
+    assert.equal((await framesOf(store)).size, frames.length);
+    assert.deepEqual({ ...store.totals }, { ...before });
+    const [segment] = store.segments();
+    assert.deepEqual(segment.record.quarantined, []);
+    assert.deepEqual(segment.intervals(), [[1, 8]]);
+    // And it goes on behind them, now and after a restart.
+    const more = (await bobsFrames(10)).slice(8);
+    await store.appendReplica(more[0]);
+    world.disk.crash('lose');
+    store = await start(world);
+    await store.appendReplica(more[1]);
+    assert.equal((await framesOf(store)).size, 10);
+  });
+});
+
+test('where the last batch proves rotten, it is healed and the next one follows it', async () => {
+  const world = newWorld();
+  const frames = await bobsFrames(4);
+  let store = await start(world);
+  for (const frame of frames.slice(0, 3)) await store.appendReplica(frame);
+  await store.close();
+  world.disk.flipBit(bobsPath(frames[0]), (world.disk.contentOf(bobsPath(frames[0])).length - 3) * 8);
+  world.disk.kill();
+  store = await start(world);
+  const [segment] = store.segments();
+  assert.equal(await store.readFrame(segment.id, 3), undefined);
+  await store.close();
+  world.disk.kill();
+  // The catalog remembers the hole.
+  store = await start(world);
+  await store.appendReplica(frames[2]);
+  await store.appendReplica(frames[3]);
+  assert.deepEqual([...(await framesOf(store)).values()], frames);
+});
+
+test('one batch healed from two peers at once is there once', async () => {
+  const world = newWorld();
+  const frames = await bobsFrames(3);
+  const store = await start(world);
+  for (const frame of frames) await store.appendReplica(frame);
+  const [segment] = store.segments();
+  const totals = { ...store.totals };
+  for (const seq of [2, 1]) store.quarantine(segment, segment.entry(seq)!);
+  const copies = [0, 1, 0, 1].map((at) => store.appendReplica(frames[at]));
+  await Promise.all(copies);
+  assert.deepEqual(segment.record.batches.map(({ seq }) => seq), [1, 2, 3]);
+  assert.deepEqual(store.totals, totals);
+  assert.deepEqual([...(await framesOf(store)).values()], frames);
+});
+
+test('an own batch that is healed takes no source back', async () => {
+  const world = newWorld();
+  let store = await start(world);
+  const sealed = [];
+  for (let at = 1; at <= 4; at++) {
+    sealed.push(store.seal(linePack(`line ${at}`), [{ source: 'f', position: String(at) }]));
+    await sealed.at(-1)!.written;
+  }
+  world.disk.kill();
+  store = await start(world);
+  const [segment] = store.segments();
+  store.quarantine(segment, segment.entry(2)!);
+  await store.appendReplica(frameOf(sealed[1]));
+  assert.equal((await framesOf(store)).size, 4);
+  await store.close();
+  world.disk.kill();
+  store = await start(world);
+  assert.equal(store.position('f'), '4');
+});
+
+test('batches of streams that a lost batch named are not answered for until it is back', async () => {
+  const world = newWorld();
+  // Streams app0 and app1 are named in batches 1 and 2.
+  const frames = await bobsFrames(6);
+  let store = await start(world);
+  for (const frame of frames) await store.appendReplica(frame);
+  world.disk.flipBit(bobsPath(frames[0]), 100 * 8);
+  world.disk.crash('lose');
+  world.catalog.values.clear();
+  store = await start(world);
+  const [segment] = store.segments();
+  assert.deepEqual(segment.intervals(), [[2, 2], [4, 4], [6, 6]]);
+  for (const { streams } of segment.record.batches) {
+    for (const stream of streams) assert.ok(segment.record.labels[stream]);
+  }
+  for (const frame of frames) await store.appendReplica(frame);
+  assert.deepEqual(segment.intervals(), [[1, 6]]);
+  assert.deepEqual(segment.record.labels, [{ app: 'app0' }, { app: 'app1' }].map((labels) => Object.assign(Object.create(null), labels)));
+});
+
+test('a crash that leaves any sectors of a group of writes leaves a store that goes on and can be caught up', async () => {
+  await forEachSeed(80, async (random) => {
+    const world = newWorld(random);
+    const frames = await bobsFrames(12);
+    let store = await start(world);
+    const acknowledged = new Set<number>();
+    const first = 1 + below(random, 5);
+    for (const frame of frames.slice(0, first)) acknowledged.add((await store.appendReplica(frame)).seq);
+    world.disk.changesLeft = 1 + below(random, 4);
+    for (const frame of frames.slice(first, first + 6)) {
+      void store.appendReplica(frame).then(({ seq }) => acknowledged.add(seq));
+    }
+    await quiet();
+    world.disk.crash('sectors');
+    store = await start(world);
+    const [segment] = store.segments();
+    for (const seq of acknowledged) assert.ok(segment.entry(seq), `${seq} was acknowledged`);
+    // Each hole is healed, and what was cut is appended: never one over the other.
+    for (const frame of frames) await store.appendReplica(frame);
+    assert.deepEqual([...(await framesOf(store)).values()], frames);
+    assert.deepEqual(world.disk.contentOf(bobsPath(frames[0])), Buffer.concat(frames));
+  });
+});
+
+test('every torn tail is cut', async () => {
+  const frames = await bobsFrames(3);
+  const all = Buffer.concat(frames);
+  const ends = [0, ...frames.map((_, at) => frames.slice(0, at + 1).reduce((sum, { length }) => sum + length, 0))];
+  for (let length = 0; length < all.length; length += 13) {
+    for (const tail of [Buffer.alloc(0), Buffer.alloc(600), Buffer.from('LVB1 and so on'.repeat(20))]) {
+      const world = newWorld();
+      let store = await start(world);
+      for (const frame of frames) await store.appendReplica(frame);
+      world.disk.kill();
+      world.disk.overwrite(bobsPath(frames[0]), Buffer.concat([all.subarray(0, length), tail]));
+      store = await start(world);
+      const end = ends.findLast((at) => at <= length)!;
+      assert.equal(world.disk.contentOf(bobsPath(frames[0])).length, end, `${length} + ${tail.length}`);
+      assert.equal((await framesOf(store)).size, ends.indexOf(end));
+      for (const frame of frames) await store.appendReplica(frame);
+      assert.deepEqual(world.disk.contentOf(bobsPath(frames[0])), all);
+    }
+  }
+});
+
+test('what comes back holds the lines', async () => {
+  await forEachSeed(10, async (random) => {
+    const world = newWorld(random);
+    let store = await start(world);
+    const given = randomEntries(random, 200);
+    await store.seal(packOf(given, { app: 'x', host: 'h' }), []).written;
+    world.disk.crash('lose');
+    store = await start(world);
+    const [frame] = (await framesOf(store)).values();
+    const [{ labels, entries }] = contentsOf(frame);
+    assert.deepEqual({ ...labels }, { app: 'x', host: 'h' });
+    assert.deepEqual(entries, given);
+  });
+});

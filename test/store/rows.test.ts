@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Random } from '../../src/store/host/index.ts';
+import { lineStart } from '../../src/store/index.ts';
+import { compileRegex } from '../../src/store/logql/index.ts';
+import { compileQuery } from '../../src/store/query/index.ts';
+import { selectRows, type LineFilter, type LineTest } from '../../src/store/query/rows.ts';
+import { below, columnsFrom, forEachSeed, pick, PROPERTY, randomEntries, randomLine } from './material.ts';
+
+const PATTERNS = [
+  'error',
+  'e.*r',
+  '^GET',
+  'timeout$',
+  '^$',
+  '(?i)WARN',
+  'user=\\d+',
+  '[^a-z ]',
+  '\\s',
+  'a|b',
+  'x*',
+  '日.*',
+  'err.r \\w+',
+  '^a$',
+  '\\bGET\\b',
+  '(?i)größe',
+  '.',
+  'never there',
+];
+
+function randomTest(random: Random): LineTest {
+  const kind = random.unit();
+  if (kind < 0.45) {
+    const line = randomLine(random);
+    const from = below(random, line.length + 1);
+    return { kind: 'literal', bytes: line.subarray(from, from + below(random, 8)) };
+  }
+  if (kind < 0.9) {
+    const regex = compileRegex(pick(random, PATTERNS));
+    const exact = regex.literals.filter((group) => group.length === 1 && !group[0].caseInsensitive);
+    const required = exact.length > 0 && random.unit() < 0.7 ? Buffer.from(exact[0][0].text) : undefined;
+    const block = random.unit() < 0.8 ? regex.block : undefined;
+    return { kind: 'regex', testLine: (line) => regex.testLine(line), block, required };
+  }
+  const remainder = below(random, 3);
+  return { kind: 'line', test: (line) => line.length % 3 === remainder };
+}
+
+const holds = (line: Buffer, test: LineTest): boolean =>
+  test.kind === 'literal' ? line.includes(test.bytes) : test.kind === 'regex' ? test.testLine(line) : test.test(line);
+
+test('rows selected in blocks are the rows selected line by line', async () => {
+  await forEachSeed(400, (random, seed) => {
+    let given = randomEntries(random, below(random, seed % 20 === 0 ? 3_000 : 60));
+    // Whole blocks of valid text without inner newlines take the fast way.
+    if (seed % 2 === 0) {
+      given = given.map((entry) => ({ ...entry, line: Buffer.from(entry.line.toString().replaceAll('\n', ' ')) }));
+    }
+    const columns = columnsFrom(given);
+    const filters: LineFilter[] = Array.from({ length: below(random, 4) }, () => ({
+      negated: random.unit() < 0.35,
+      anyOf: Array.from({ length: 1 + below(random, 3) }, () => randomTest(random)),
+    }));
+    const expected = given.flatMap(({ line }, row) =>
+      filters.every(({ negated, anyOf }) => anyOf.some((test) => holds(line, test)) !== negated) ? [row] : [],
+    );
+    assert.deepEqual([...selectRows(columns, filters)], expected);
+  });
+});
+
+test('any literal, in any lines: found where it is, and nowhere else', () => {
+  const byte = fc.constantFrom(10, 97, 98, 0, 255);
+  const bytes = (maxLength: number) => fc.array(byte, { maxLength }).map((value) => Buffer.from(value));
+  fc.assert(
+    fc.property(fc.array(bytes(6), { maxLength: 12 }), bytes(4), fc.boolean(), (lines, literal, negated) => {
+      const columns = columnsFrom(lines.map((line) => ({ ms: 0, sub: 0, line, metadata: {} })));
+      const rows = selectRows(columns, [{ negated, anyOf: [{ kind: 'literal', bytes: literal }] }]);
+      const expected = lines.flatMap((line, row) => (line.includes(literal) !== negated ? [row] : []));
+      assert.deepEqual([...rows], expected);
+    }),
+    { ...PROPERTY, numRuns: 2000 },
+  );
+});
+
+test('any short expression, in any lines', () => {
+  const atom = fc.constantFrom('a', 'b', '.', '[^a]', '^', '$', '\\s', '\\b', '(?:ab|b)', 'é');
+  const part = fc.tuple(atom, fc.constantFrom('', '*', '?', '+', '{2}')).map(([one, repeat]) =>
+    /^[\^$]|\\b/.test(one) ? one : `${one}${repeat}`,
+  );
+  const pattern = fc.array(part, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
+  const piece = fc.constantFrom('a', 'b', ' ', 'é', 'c');
+  const lines = fc.array(fc.array(piece, { maxLength: 5 }).map((pieces) => Buffer.from(pieces.join(''))), { maxLength: 12 });
+  fc.assert(
+    fc.property(lines, pattern, (given, text) => {
+      const { lineFilters } = compileQuery(`{app="a"} |~ ${JSON.stringify(text)}`, () => 0);
+      const regex = compileRegex(text);
+      const columns = columnsFrom(given.map((line) => ({ ms: 0, sub: 0, line, metadata: {} })));
+      const expected = given.flatMap((line, row) => (regex.testLine(line) ? [row] : []));
+      assert.deepEqual([...selectRows(columns, lineFilters)], expected);
+    }),
+    { ...PROPERTY, numRuns: 1500 },
+  );
+});
+
+test('a line that a filter passes holds a literal of every needed group', async () => {
+  await forEachSeed(100, (random) => {
+    const pattern = pick(random, PATTERNS);
+    const literal = randomLine(random).toString('utf8').slice(0, 6);
+    const filters = [
+      `|~ ${JSON.stringify(pattern)}`,
+      `|= ${JSON.stringify(literal)}`,
+      `|= ${JSON.stringify(literal)} or "timeout"`,
+      `|~ "error|timeout" |= "user"`,
+    ];
+    const query = compileQuery(`{app="a"} ${pick(random, filters)}`, () => 0);
+    const columns = columnsFrom(randomEntries(random, 100));
+    const fold = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1').replace(/[A-Z]/g, (c) => c.toLowerCase());
+    for (const row of selectRows(columns, query.lineFilters)) {
+      const line = fold(columns.lines.subarray(lineStart(columns, row), columns.ends[row]));
+      for (const group of query.neededLiterals) assert.ok(group.some((bytes) => line.includes(fold(bytes))), line);
+    }
+  });
+});

@@ -1,0 +1,383 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { keysFromSeed } from '../../src/gossip/transport/index.ts';
+import {
+  batchRank,
+  compileQuery,
+  decodeRun,
+  encodeRun,
+  lineOf,
+  LogvineError,
+  mergeSources,
+  packBatch,
+  RunBuilder,
+  scanBatches,
+  scanInWindows,
+  type EntryRun,
+  type Instant,
+  type Labels,
+  type RunSource,
+  type ScanStep,
+  type SegmentWork,
+  type Store,
+} from '../../src/store/index.ts';
+import type { Random } from '../../src/store/host/index.ts';
+import { SimClock, seededRandom } from '../helpers/sim-clock.ts';
+import { SimDisk } from '../helpers/sim-disk.ts';
+import { below, columnsFrom, forEachSeed, frameOf, openStore, pick, quiet, randomEntries, shuffle, type Entry } from './material.ts';
+
+const alice = await keysFromSeed(Buffer.alloc(32, 1));
+const bob = await keysFromSeed(Buffer.alloc(32, 2));
+
+/** An entry with all that its place in an answer depends on. */
+interface Row extends Entry {
+  readonly labels: Labels;
+  readonly rank: string;
+  /** Its place within its batch. */
+  readonly place: number;
+}
+
+const instantOrder = (a: Instant, b: Instant): number => a.ms - b.ms || a.sub - b.sub;
+
+function rowOrder(a: Row, b: Row): number {
+  return instantOrder(a, b) || (a.rank < b.rank ? -1 : a.rank > b.rank ? 1 : 0) || a.place - b.place;
+}
+
+interface Asked {
+  readonly from: Instant;
+  readonly to: Instant;
+  readonly descending: boolean;
+  readonly limit: number;
+  matches(row: Row): boolean;
+}
+
+/** The plain answer. */
+function naive(rows: readonly Row[], { from, to, descending, limit, matches }: Asked): Row[] {
+  const answer = rows
+    .filter((row) => instantOrder(row, from) >= 0 && instantOrder(row, to) < 0 && matches(row))
+    .sort(rowOrder);
+  return (descending ? answer.reverse() : answer).slice(0, limit);
+}
+
+/** What can be compared of a row, in a short text. */
+const textOf = ({ ms, sub, labels, rank, line, metadata }: Omit<Row, 'place'>): string =>
+  `${ms}.${sub} ${JSON.stringify({ ...labels })} ${rank} ${line.length}:${line.toString('latin1').slice(0, 60)} ${JSON.stringify(metadata)}`;
+
+const rowsOf = (run: EntryRun): string[] =>
+  Array.from({ length: run.count }, (_, row) =>
+    textOf({
+      ms: run.ms[row],
+      sub: run.sub[row],
+      labels: run.streams[run.streamIds[row]],
+      rank: run.ranks[run.rankIds[row]],
+      line: Buffer.from(lineOf(run, row)),
+      metadata: { ...run.metadata[run.metadataIds[row]] },
+    }),
+  );
+
+function runOf(rows: readonly Row[]): EntryRun {
+  const builder = new RunBuilder();
+  for (const { ms, sub, labels, rank, metadata, line } of rows) {
+    builder.add(ms, sub, builder.stream(labels), builder.rank(rank), builder.metadata(metadata), line, 0, line.length);
+  }
+  return builder.finish();
+}
+
+const LABELS: Labels[] = [{ app: 'a', host: 'x' }, { app: 'a', host: 'y' }, { app: 'b' }];
+const START_MS = 1_700_000_000_000;
+
+interface World {
+  readonly store: Store;
+  readonly disk: SimDisk;
+  readonly rows: Row[];
+}
+
+/** A store with batches of its own and of Bob's, whose times overlap and tie; and their rows. */
+async function newWorld(random: Random, batches: number, lineBytes: number): Promise<World> {
+  const disk = new SimDisk(random);
+  const store = await openStore({ disk: disk.boot(), clock: new SimClock(), keys: alice, more: { segmentBytesMax: 4_000 } });
+  const bobs = await openStore({
+    disk: new SimDisk(random).boot(),
+    clock: new SimClock(),
+    keys: bob,
+    more: { segmentBytesMax: 4_000 },
+  });
+  const rows: Row[] = [];
+  for (let at = 0; at < batches; at++) {
+    const owner = random.unit() < 0.5 ? store : bobs;
+    const startMs = START_MS + below(random, 400);
+    const contents = shuffle(random, LABELS)
+      .slice(0, 1 + below(random, 3))
+      .map((labels) => {
+        const entries = randomEntries(random, 1 + below(random, 20), startMs, pick(random, [1, 30, 300]));
+        const long = entries.map((entry) => ({ ...entry, line: Buffer.concat([entry.line, Buffer.alloc(lineBytes, 46)]) }));
+        return { labels, entries: long };
+      });
+    const sealed = owner.seal(packBatch(contents.map(({ labels, entries }) => ({ labels, columns: columnsFrom(entries) })), 1), []);
+    const rank = batchRank(owner.origin, owner.epoch, sealed.seq);
+    let place = 0;
+    // In the order in which the batch holds them: small streams share a block behind those with blocks of their own.
+    const inOrder = [...contents].sort((a, b) => order(sealed, contents, a) - order(sealed, contents, b));
+    for (const { labels, entries } of inOrder) {
+      for (const entry of entries) rows.push({ ...entry, labels, rank, place: place++ });
+    }
+    await sealed.written;
+    if (owner === bobs) await store.appendReplica(frameOf(sealed));
+  }
+  return { store, disk, rows };
+}
+
+const OWN_BLOCK_BYTES = 64 * 1024;
+
+function order(_: unknown, contents: readonly { entries: Entry[] }[], content: { entries: Entry[] }): number {
+  const bytesOf = ({ entries }: { entries: Entry[] }): number => entries.reduce((sum, { line }) => sum + line.length + 1, 0);
+  let shared = 0;
+  let blocks = 0;
+  const places = new Map<unknown, number>();
+  const waiting: unknown[] = [];
+  const flush = (): void => {
+    for (const item of waiting.splice(0)) places.set(item, blocks++);
+    shared = 0;
+  };
+  for (const item of contents) {
+    if (bytesOf(item) >= OWN_BLOCK_BYTES) {
+      places.set(item, blocks++);
+      continue;
+    }
+    waiting.push(item);
+    shared += bytesOf(item);
+    if (shared >= OWN_BLOCK_BYTES * 2) flush();
+  }
+  flush();
+  return places.get(content)!;
+}
+
+const QUERIES: { text: string; matches(row: Row): boolean }[] = [
+  { text: '{app=~".+"}', matches: () => true },
+  { text: '{app="a"}', matches: ({ labels }) => labels.app === 'a' },
+  { text: '{app="b"} |= "error"', matches: ({ labels, line }) => labels.app === 'b' && line.includes('error') },
+  { text: '{host="x"} != "GET"', matches: ({ labels, line }) => labels.host === 'x' && !line.includes('GET') },
+  { text: '{app="a"} |~ "(?i)warn" ', matches: ({ labels, line }) => labels.app === 'a' && /warn/i.test(line.toString()) },
+  { text: '{app="a"} |= "nowhere in it"', matches: () => false },
+  { text: '{app="none"}', matches: () => false },
+];
+
+function workOf(store: Store): SegmentWork[] {
+  return [...store.segments()].map((segment) => ({ segment, runs: segment.intervals() }));
+}
+
+async function stepsOf(
+  { store, disk }: Pick<World, 'store' | 'disk'>,
+  text: string,
+  asked: Omit<Asked, 'matches'>,
+  more: { unsealed?: EntryRun; parallel?: number; random?: Random } = {},
+): Promise<ScanStep[]> {
+  const compiled = compileQuery(text, () => 0);
+  const reader = disk.reader();
+  const steps: ScanStep[] = [];
+  const { from, to, descending, limit } = asked;
+  for await (const step of scanInWindows({
+    query: text,
+    compiled,
+    range: { from, to },
+    descending,
+    limit,
+    work: workOf(store),
+    unsealed: more.unsealed,
+    signal: new AbortController().signal,
+    scan: async (request) => {
+      // Tasks end in any order.
+      await quiet(more.random ? below(more.random, 4) : 0);
+      return scanBatches(request, compiled, reader);
+    },
+    parallel: more.parallel ?? 2,
+  })) {
+    steps.push(step);
+  }
+  return steps;
+}
+
+const rowsIn = (steps: readonly ScanStep[]): string[] => steps.flatMap((step) => (step.kind === 'run' ? rowsOf(step.run) : []));
+
+function randomAsk(random: Random): Omit<Asked, 'matches'> {
+  const at = (): Instant => ({ ms: START_MS - 50 + below(random, 800), sub: pick(random, [0, 0, 1000, 999_999]) });
+  const whole = random.unit() < 0.4;
+  const [from, to] = whole ? [{ ms: -(2 ** 52), sub: 0 }, { ms: 2 ** 52, sub: 0 }] : [at(), at()].sort(instantOrder);
+  return { from, to, descending: random.unit() < 0.5, limit: pick(random, [1, 3, 20, 100, 1_000_000]) };
+}
+
+test('a scan in windows gives what sorting and filtering all lines gives', async () => {
+  await forEachSeed(25, async (random) => {
+    const world = await newWorld(random, 4 + below(random, 20), 0);
+    for (let round = 0; round < 12; round++) {
+      const { text, matches } = pick(random, QUERIES);
+      const asked = randomAsk(random);
+      // A few lines that are in no batch yet.
+      const fresh = randomEntries(random, below(random, 15), START_MS + below(random, 400), 100).map((entry, place): Row => ({
+        ...entry,
+        labels: LABELS[0],
+        rank: batchRank(alice.peer, world.store.epoch, Number.MAX_SAFE_INTEGER),
+        place,
+      }));
+      const matching = naive(fresh, { ...asked, limit: Infinity, matches });
+      const unsealed = matching.length > 0 ? runOf(matching) : undefined;
+      const steps = await stepsOf(world, text, asked, { unsealed, parallel: 1 + below(random, 3), random });
+      const expected = naive([...world.rows, ...fresh], { ...asked, matches });
+      assert.deepEqual(rowsIn(steps), expected.map(textOf), `${text} ${JSON.stringify(asked)}`);
+      const done = steps.at(-1)!;
+      assert.ok(done.kind === 'done');
+      const { batches, read, pruned, unneeded } = done.tally;
+      assert.equal(batches, world.store.totals.batches);
+      assert.equal(read + pruned + unneeded, batches);
+      if (expected.length < asked.limit) assert.equal(unneeded, 0);
+    }
+  });
+});
+
+test('over many windows no row is repeated or left out, and memory is given row by row', async () => {
+  await forEachSeed(4, async (random) => {
+    // Some 40 MB of lines: the first window takes 4 of them.
+    const world = await newWorld(random, 45, 40_000);
+    const requests: string[] = [];
+    for (const descending of [false, true]) {
+      for (const limit of [7, 400, 1_000_000]) {
+        const asked = { from: { ms: START_MS + 20, sub: 0 }, to: { ms: START_MS + 500, sub: 0 }, descending, limit };
+        const { text, matches } = pick(random, QUERIES.slice(0, 2));
+        const steps = await stepsOf(world, text, asked, { random });
+        assert.deepEqual(rowsIn(steps), naive(world.rows, { ...asked, matches }).map(textOf));
+        for (const step of steps) {
+          if (step.kind === 'run') assert.ok(step.run.lines.length < 4 * 1024 * 1024, `${step.run.lines.length} bytes in a run`);
+        }
+        const done = steps.at(-1)!;
+        assert.ok(done.kind === 'done');
+        if (limit === 7) assert.ok(done.tally.unneeded > 0, 'a limit ends the reading');
+        requests.push(`${descending} ${limit} ${done.tally.read}`);
+      }
+    }
+    assert.equal(requests.length, 6);
+  });
+});
+
+test('a rotten batch is named, and none of its lines is served', async () => {
+  await forEachSeed(15, async (random) => {
+    const world = await newWorld(random, 12, 0);
+    const segment = pick(random, [...world.store.segments()]);
+    const batch = pick(random, segment.record.batches);
+    world.disk.flipBit(segment.path, (batch.offset + below(random, batch.frameBytes)) * 8);
+    const rank = batchRank(segment.id.origin, segment.id.epoch, batch.seq);
+    const asked = { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 52, sub: 0 }, descending: random.unit() < 0.5, limit: 1_000_000 };
+    const steps = await stepsOf(world, '{app=~".+"}', asked);
+    assert.deepEqual(
+      steps.filter(({ kind }) => kind === 'failed'),
+      [{ kind: 'failed', id: segment.id, seqs: [batch.seq] }],
+    );
+    const sound = world.rows.filter((row) => row.rank !== rank);
+    assert.deepEqual(rowsIn(steps), naive(sound, { ...asked, matches: () => true }).map(textOf));
+    const done = steps.at(-1)!;
+    assert.ok(done.kind === 'done');
+    assert.equal(done.tally.batches, 11);
+    assert.equal(done.tally.read, 11);
+  });
+});
+
+test('an aborted scan stops', async () => {
+  const world = await newWorld(seededRandom(3), 10, 0);
+  const compiled = compileQuery('{app="a"}', () => 0);
+  const controller = new AbortController();
+  const steps = scanInWindows({
+    query: '{app="a"}',
+    compiled,
+    range: { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 52, sub: 0 } },
+    descending: false,
+    limit: 10,
+    work: workOf(world.store),
+    unsealed: undefined,
+    signal: controller.signal,
+    scan: async (request) => scanBatches(request, compiled, world.disk.reader()),
+    parallel: 1,
+  });
+  controller.abort(new LogvineError('LV_QUERY_TIMEOUT', 'late'));
+  await assert.rejects(async () => {
+    for await (const step of steps) assert.notEqual(step.kind, 'done');
+  }, { code: 'LV_QUERY_TIMEOUT' });
+});
+
+/** Rows of several batches, some of them at one instant. */
+function randomRows(random: Random, count: number): Row[] {
+  const places = new Map<string, number>();
+  return randomEntries(random, count, START_MS, 20).map((entry) => {
+    const rank = batchRank(pick(random, [alice.peer, bob.peer]), 5, 1 + below(random, 6));
+    const place = places.get(rank) ?? 0;
+    places.set(rank, place + 1);
+    return { ...entry, rank, place, labels: pick(random, LABELS) };
+  });
+}
+
+test('merged sources are one sorted sequence, however they are cut, and who joins late joins in order', async () => {
+  await forEachSeed(150, async (random) => {
+    const rows = randomRows(random, below(random, 150));
+    const descending = random.unit() < 0.5;
+    const limit = pick(random, [1, 10, 1_000_000]);
+    const expected = naive(rows, { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 52, sub: 0 }, descending, limit, matches: () => true });
+    // Each batch comes from one source, as from one holder.
+    const ranks = [...new Set(rows.map(({ rank }) => rank))];
+    const sourceCount = 1 + below(random, 5);
+    const holderOf = new Map(ranks.map((rank) => [rank, below(random, sourceCount)]));
+    let joining: RunSource[] = [];
+    const sourceFrom = (sorted: readonly Row[], mayDie: boolean): RunSource => {
+      let at = 0;
+      const deadAt = mayDie && random.unit() < 0.5 ? below(random, sorted.length + 1) : undefined;
+      return {
+        async next() {
+          await quiet(below(random, 2));
+          if (deadAt !== undefined && at >= deadAt) {
+            // It ends before its time, and another one goes on where it stopped.
+            joining.push(sourceFrom(sorted.slice(at), false));
+            return undefined;
+          }
+          const count = Math.min(1 + below(random, 12), (deadAt ?? sorted.length) - at);
+          if (count <= 0) return undefined;
+          at += count;
+          return runOf(sorted.slice(at - count, at));
+        },
+      };
+    };
+    const sources = Array.from({ length: sourceCount }, (_, source) => {
+      const own = rows.filter(({ rank }) => holderOf.get(rank) === source).sort(rowOrder);
+      return sourceFrom(descending ? own.reverse() : own, true);
+    });
+    const merged: string[] = [];
+    const options = { descending, limit, joining: () => joining.splice(0) };
+    for await (const run of mergeSources(sources, options)) {
+      assert.ok(run.count > 0);
+      merged.push(...rowsOf(run));
+    }
+    assert.deepEqual(merged, expected.map(textOf));
+    joining = [];
+  });
+});
+
+test('runs: what is encoded is decoded', async () => {
+  await forEachSeed(100, (random) => {
+    const run = runOf(randomRows(random, below(random, 80)));
+    assert.deepEqual(rowsOf(decodeRun(encodeRun(run))), rowsOf(run));
+  });
+});
+
+test('runs: cut or garbled bytes are LV_PROTOCOL or another run, never anything else', async () => {
+  await forEachSeed(5, (random) => {
+    const encoded = encodeRun(runOf(randomRows(random, 10)));
+    for (let length = 0; length < encoded.length; length++) {
+      assert.throws(() => decodeRun(encoded.subarray(0, length)), { code: 'LV_PROTOCOL' });
+    }
+    for (let round = 0; round < 2_000; round++) {
+      const garbled = Buffer.from(encoded);
+      garbled[below(random, garbled.length)] = below(random, 256);
+      try {
+        decodeRun(garbled);
+      } catch (error) {
+        assert.equal((error as LogvineError).code, 'LV_PROTOCOL');
+      }
+    }
+  });
+});
