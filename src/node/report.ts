@@ -138,7 +138,9 @@ export class Reporter {
     const { store, membership, replicator } = this.#options;
     const problems: { code: string; message: string }[] = [];
     const failure = store.health.failure ?? this.#options.batcher.failure;
-    if (failure) problems.push({ code: 'LV_DATA_UNSAFE', message: `nothing more is stored here: ${failure.message}` });if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
+    if (failure)
+      problems.push({ code: 'LV_DATA_UNSAFE', message: `nothing more is stored here: ${failure.message}` });
+    if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
     for (const message of store.conflicts) problems.push({ code: 'LV_BATCH_CONFLICT', message });
     const members = membership.members();
     const alive = members.filter(({ state }) => state === 'alive' || state === 'suspect').length;

@@ -290,8 +290,7 @@ export class Store {
     for (const segment of this.#segments.values()) {
       await segment.close();
       // After a failed fsync the files may not hold what was written: the next start reads them.
-      if (segment.record.fileBytes > 0 && !this.health.failure)
-        await remember(this.#options, segment.record);
+      if (segment.record.fileBytes > 0 && !this.health.failure) await remember(this.#options, segment.record);
     }
     await this.#options.catalog.close();
   }

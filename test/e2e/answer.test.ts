@@ -39,3 +39,37 @@ test('another node returns exactly the lines of a tailed file, also when any one
     await mesh.agree(nodes);
   }
 });
+
+test('a holder that dies while it sends is replaced in the middle of the answer', async (t) => {
+  const mesh = new Mesh(t);
+  const path = mesh.path('app.log');
+  // More than fits into the pipes between holder, node, command and test.
+  const content = numberedLines(0, 5 * LINES);
+  // The weights keep the batches away from dave, who is asked.
+  const heavy = 'weight: 1000\n';
+  const nodes = await mesh.startAll({
+    alice: { files: [path], config: heavy },
+    bob: { config: heavy },
+    charlie: { config: heavy },
+    dave: { config: 'weight: 0.01\n' },
+  });
+  const [alice, , , dave] = nodes;
+  writeFileSync(path, content);
+  await alice.tailed(path, content.length, 240_000);
+  for (const node of nodes) await node.repaid(60_000);
+  assert.equal((await dave.status()).store.batches, 0);
+  for (const victim of nodes.slice(0, 3)) {
+    let isSending = false;
+    const { code, stdout, stderr } = await dave.query(EVERYTHING, {
+      onFirstBytes: () => {
+        isSending = true;
+        void victim.kill();
+      },
+    });
+    assert.ok(isSending);
+    assertSameBytes(stdout, content);
+    assert.equal(code, 0, stderr);
+    await victim.start();
+    await mesh.agree(nodes, 30_000);
+  }
+});

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { appendFileSync, chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { assertEachOnce, numberedLines } from './lines.ts';
-import { assertSameBytes, Mesh, runCommand, waitFor } from './mesh.ts';
+import { numberedLines } from './lines.ts';
+import { assertSameBytes, Mesh, type MeshNode, runCommand, waitFor } from './mesh.ts';
 
 const EVERYTHING = '{job="logvine"}';
 const isRoot = process.getuid?.() === 0;
@@ -95,53 +95,121 @@ test('what a node cannot start with is said in one line that names it', async (t
   assert.equal(usage.code, 2);
 });
 
-const NO_TMPFS = isRoot && spawnSync('sh', ['-c', 'command -v mount']).status === 0 ? false : 'needs root to mount a tmpfs';
+const SKIP_TMPFS =
+  isRoot && spawnSync('sh', ['-c', 'command -v mount']).status === 0 ? false : 'needs root to mount a tmpfs';
 
-test('a full disk stops the node from reading on, and it goes on by itself once there is room', { skip: NO_TMPFS }, async (t) => {
-  const mesh = new Mesh(t);
-  const small = mesh.path('small');
-  mkdirSync(small);
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=12m', 'tmpfs', small], { stdio: 'pipe' });
-  } catch {
-    t.skip('this machine lets nobody mount a tmpfs');
-    return;
-  }
-  mesh.onClose(() => execFileSync('umount', [small]));
-  const path = mesh.path('app.log');
-  writeFileSync(path, numberedLines(0, 10_000));
-  const [alice, bob] = await mesh.startAll({
-    alice: { files: [path], data: `${small}/alice` },
-    bob: {},
-    charlie: {},
-  });
-  await waitFor('the first lines to be durable', 30_000, async () => (await alice.status()).inputs[0].durableBytes > 0);
-  const ballast = `${small}/ballast`;
-  spawnSync('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k']);
+/** A file system of 12 MiB under the mesh's directory; undefined where even root may not mount one. */
+function smallDisk(mesh: Mesh): { path: string; fill(): void; empty(): void } | undefined {
+  const path = mesh.path('small');
+  mkdirSync(path);
+  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=12m', 'tmpfs', path]);
+  if (status !== 0) return undefined;
+  mesh.onClose(() => execFileSync('umount', [path]));
+  const ballast = `${path}/ballast`;
+  return {
+    path,
+    fill: () => void spawnSync('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=4k']),
+    empty: () => rmSync(ballast),
+  };
+}
 
-  const count = 80_000;
-  appendFileSync(path, numberedLines(10_000, count));
-  await waitFor('the full disk to be noticed', 30_000, async () => {
-    const { problems } = await alice.status();
-    return problems.some(({ code }) => code === 'LV_DISK_FULL') ? true : JSON.stringify(problems);
-  });
-  const push = await fetch(`${alice.httpUrl}/loki/api/v1/push`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ streams: [{ stream: { app: 'full' }, values: [['1', 'no room']] }] }),
-  });
-  assert.equal(push.status, 503, 'nothing is acknowledged that is not on disk');
-  assert.equal((await fetch(`${alice.httpUrl}/ready`)).status, 200);
+async function hasProblem(node: MeshNode, wanted: string): Promise<boolean> {
+  const { problems } = await node.status();
+  return problems.some(({ code }) => code === wanted);
+}
 
-  rmSync(ballast);
-  const size = numberedLines(0, count).length;
-  await alice.tailed(path, size, 60_000);
-  await waitFor('the problem to be over', 10_000, async () => {
-    const { problems } = await alice.status();
-    return problems.every(({ code }) => code !== 'LV_DISK_FULL');
-  });
-  const { code, stdout, stderr } = await bob.query(EVERYTHING);
-  assertEachOnce(stdout, count);
-  assertSameBytes(stdout, numberedLines(0, count));
-  assert.equal(code, 0, stderr);
-});
+test(
+  'a full disk of an origin stops it from reading, and it goes on once there is room',
+  { skip: SKIP_TMPFS },
+  async (t) => {
+    const mesh = new Mesh(t);
+    const disk = smallDisk(mesh);
+    if (!disk) return t.skip('nobody may mount a tmpfs here');
+    const path = mesh.path('app.log');
+    writeFileSync(path, numberedLines(0, 10_000));
+    const [alice, bob] = await mesh.startAll({
+      alice: { files: [path], data: `${disk.path}/alice` },
+      bob: {},
+      charlie: {},
+    });
+    await waitFor(
+      'the first lines to be durable',
+      30_000,
+      async () => (await alice.status()).inputs[0].durableBytes > 0,
+    );
+    disk.fill();
+    const count = 80_000;
+    appendFileSync(path, numberedLines(10_000, count));
+    await waitFor('the full disk to be noticed', 30_000, () => hasProblem(alice, 'LV_DISK_FULL'));
+    const push = await fetch(`${alice.httpUrl}/loki/api/v1/push`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ streams: [{ stream: { app: 'full' }, values: [['1', 'no room']] }] }),
+    });
+    assert.equal(push.status, 503, 'nothing is acknowledged that is not on disk');
+
+    disk.empty();
+    await alice.tailed(path, numberedLines(0, count).length, 60_000);
+    await waitFor('the problem to be over', 10_000, async () => !(await hasProblem(alice, 'LV_DISK_FULL')));
+    const { code, stdout, stderr } = await bob.query(EVERYTHING);
+    assertSameBytes(stdout, numberedLines(0, count));
+    assert.equal(code, 0, stderr);
+  },
+);
+
+test(
+  'a full disk of an owner holds nobody up, and it catches up once there is room',
+  { skip: SKIP_TMPFS },
+  async (t) => {
+    const mesh = new Mesh(t);
+    const disk = smallDisk(mesh);
+    if (!disk) return t.skip('nobody may mount a tmpfs here');
+    const path = mesh.path('app.log');
+    const content = numberedLines(0, 80_000);
+    const nodes = await mesh.startAll({
+      alice: { files: [path] },
+      bob: { data: `${disk.path}/bob` },
+      charlie: {},
+    });
+    const [alice, bob] = nodes;
+    disk.fill();
+    writeFileSync(path, content);
+    await alice.tailed(path, content.length, 60_000);
+    for (const node of nodes) {
+      const { code, stdout, stderr } = await node.query(EVERYTHING);
+      assertSameBytes(stdout, content);
+      assert.equal(code, 0, stderr);
+    }
+    const { batches } = (await alice.status()).store;
+    assert.ok((await bob.status()).store.batches < batches, 'the disk was not full');
+    disk.empty();
+    await waitFor('bob to catch up', 60_000, async () => {
+      const { store } = await bob.status();
+      return store.batches === batches ? true : `${store.batches} of ${batches}`;
+    });
+    await alice.repaid(30_000);
+  },
+);
+
+test(
+  'a node that is started on a full disk says so, and starts once there is room',
+  { skip: SKIP_TMPFS },
+  async (t) => {
+    const mesh = new Mesh(t);
+    const disk = smallDisk(mesh);
+    if (!disk) return t.skip('nobody may mount a tmpfs here');
+    const path = mesh.path('app.log');
+    const content = numberedLines(0, 10_000);
+    writeFileSync(path, content);
+    const alice = await mesh.start('alice', { files: [path], data: `${disk.path}/alice` });
+    await alice.tailed(path, content.length, 30_000);
+    await alice.kill();
+    disk.fill();
+    await assert.rejects(alice.start(), /LV_DISK_FULL/);
+    disk.empty();
+    await alice.start();
+    const { code, stdout, stderr } = await alice.query(EVERYTHING);
+    assertSameBytes(stdout, content);
+    assert.equal(code, 0, stderr);
+  },
+);

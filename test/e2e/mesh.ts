@@ -52,7 +52,8 @@ export class Mesh {
   constructor(test: TestContext) {
     this.directory = mkdtempSync(join(tmpdir(), 'logvine-e2e-'));
     test.after(async () => {
-      if (!test.passed) for (const { name, log } of this.nodes) test.diagnostic(`${name}:\n${log.slice(-4000)}`);
+      if (!test.passed)
+        for (const { name, log } of this.nodes) test.diagnostic(`${name}:\n${log.slice(-4000)}`);
       await this.#close();
     });
   }
@@ -97,8 +98,8 @@ export class Mesh {
   }
 
   /** Runs `logvine tail` against a node until the end of the test. */
-  follow(node: MeshNode, logql: string): Follower {
-    const argv = ['tail', logql, '--addr', node.httpUrl, '--output', 'raw'];
+  follow(node: MeshNode, logql: string, ...flags: string[]): Follower {
+    const argv = ['tail', logql, '--addr', node.httpUrl, '--output', 'raw', ...flags];
     const follower = new Follower(spawnLogvine(argv, this.directory));
     this.#followers.push(follower);
     return follower;
@@ -229,10 +230,14 @@ export class MeshNode {
   }
 
   /** `logvine query` for everything since 1970, oldest first, as raw lines. */
-  query(logql: string, options: { limit?: number; output?: 'raw' | 'json' } = {}): Promise<Outcome> {
-    const { limit = 0, output = 'raw' } = options;
+  query(
+    logql: string,
+    options: { limit?: number; output?: 'raw' | 'json'; onFirstBytes?: () => void } = {},
+  ): Promise<Outcome> {
+    const { limit = 0, output = 'raw', onFirstBytes } = options;
     const range = ['--from', '1970-01-01T00:00:00Z', '--direction', 'forward'];
-    return this.command('query', logql, ...range, '--limit', String(limit), '--output', output);
+    const rest = ['--limit', String(limit), '--output', output, '--addr', this.httpUrl];
+    return runCommand(['query', logql, ...range, ...rest], this.#mesh.directory, onFirstBytes);
   }
 
   /** The receipt of a query. */
@@ -278,11 +283,16 @@ function spawnLogvine(argv: readonly string[], workingDirectory: string): Logvin
 }
 
 /** Runs the command line to its end. */
-export async function runCommand(argv: readonly string[], workingDirectory: string): Promise<Outcome> {
+export async function runCommand(
+  argv: readonly string[],
+  workingDirectory: string,
+  onFirstBytes: () => void = () => undefined,
+): Promise<Outcome> {
   const child = spawnLogvine(argv, workingDirectory);
   const deadline = setTimeout(() => child.kill('SIGKILL'), COMMAND_MS);
   const stdout: Buffer[] = [];
   let stderr = '';
+  child.stdout.once('data', onFirstBytes);
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   const [code] = (await once(child, 'close')) as [number | null];

@@ -16,7 +16,11 @@ interface Answer {
   };
 }
 
-async function pushJson(node: MeshNode, stream: Record<string, string>, values: readonly Value[]): Promise<Response> {
+async function pushJson(
+  node: MeshNode,
+  stream: Record<string, string>,
+  values: readonly Value[],
+): Promise<Response> {
   return fetch(`${node.httpUrl}/loki/api/v1/push`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -39,7 +43,10 @@ async function queryRange(node: MeshNode, query: string, more: Record<string, st
 }
 
 /** Loki's PushRequest with one stream. */
-function pushRequest(labels: string, entries: readonly { seconds: number; nanos: number; line: Buffer }[]): Buffer {
+function pushRequest(
+  labels: string,
+  entries: readonly { seconds: number; nanos: number; line: Buffer }[],
+): Buffer {
   const bytesField = (field: number, bytes: Uint8Array): Buffer => {
     const writer = new ByteWriter(16);
     writer.varint((field << 3) | 2);
@@ -83,7 +90,9 @@ test('pushes are answered once they are on W disks, and found at every node with
     assert.equal(data.resultType, 'streams');
     assert.equal(data.stats.logvine.complete, true);
     assert.equal(data.stats.logvine.entries, 5);
-    const lines = data.result.flatMap((one) => one.values.map(([time, line]) => ({ time, line, labels: one.stream })));
+    const lines = data.result.flatMap((one) =>
+      one.values.map(([time, line]) => ({ time, line, labels: one.stream })),
+    );
     lines.sort((a, b) => (BigInt(a.time) < BigInt(b.time) ? -1 : 1));
     assert.deepEqual(
       lines.map(({ time, line }) => [time, line]),
@@ -111,9 +120,10 @@ test('pushes are answered once they are on W disks, and found at every node with
   });
   assert.equal(protobuf.status, 204, await protobuf.text());
   const found = await queryRange(charlie, '{app="proto"}');
-  assert.deepEqual(found.data.result.map(({ stream }) => stream), [
-    { app: 'proto', zone: 'b', service_name: 'proto', detected_level: 'unknown' },
-  ]);
+  assert.deepEqual(
+    found.data.result.map(({ stream }) => stream),
+    [{ app: 'proto', zone: 'b', service_name: 'proto', detected_level: 'unknown' }],
+  );
   assert.deepEqual(found.data.result[0].values, [
     ['1700000099000000000', 'the one before'],
     ['1700000100000000007', 'from protobuf'],
@@ -121,7 +131,10 @@ test('pushes are answered once they are on W disks, and found at every node with
 
   // Newest first with a limit, and a filter, as Grafana asks.
   const newest = await queryRange(bob, '{app="shop"} |~ "ir|thir"', { direction: 'backward', limit: '1' });
-  assert.deepEqual(newest.data.result.map((one) => one.values), [[['1700000000000000003', 'third error']]]);
+  assert.deepEqual(
+    newest.data.result.map((one) => one.values),
+    [[['1700000000000000003', 'third error']]],
+  );
 
   // What was acknowledged survives the one that acknowledged it.
   await alice.kill();
@@ -134,12 +147,20 @@ test('pushes are answered once they are on W disks, and found at every node with
 test('a malformed push is refused whole, and one that cannot reach W disks is answered 503', async (t) => {
   const mesh = new Mesh(t);
   const config = 'pushTimeout: 1s\n';
-  const [alice, bob, charlie] = await mesh.startAll({ alice: { config }, bob: { config }, charlie: { config } });
+  const [alice, bob, charlie] = await mesh.startAll({
+    alice: { config },
+    bob: { config },
+    charlie: { config },
+  });
   const bodies: [what: string, contentType: string, body: string | Uint8Array<ArrayBuffer>][] = [
     ['no JSON', 'application/json', '{"streams": ['],
     ['no streams', 'application/json', '{"stream": []}'],
     ['a label that is no text', 'application/json', '{"streams":[{"stream":{"a":1},"values":[["1","x"]]}]}'],
-    ['a time that is no number', 'application/json', '{"streams":[{"stream":{"a":"b"},"values":[["now","x"]]}]}'],
+    [
+      'a time that is no number',
+      'application/json',
+      '{"streams":[{"stream":{"a":"b"},"values":[["now","x"]]}]}',
+    ],
     [
       'one good stream and one bad',
       'application/json',
@@ -182,7 +203,9 @@ test('tail prints lines of every origin within a second', async (t) => {
   // The first lines may come before everybody is followed.
   for (const node of nodes) {
     await waitFor(`${node.name} to be followed`, 10_000, async () => {
-      const response = await pushJson(node, { app: 'live' }, [[`${Date.now()}000000`, `hello from ${node.name}`]]);
+      const response = await pushJson(node, { app: 'live' }, [
+        [`${Date.now()}000000`, `hello from ${node.name}`],
+      ]);
       assert.equal(response.status, 204);
       return tail.text().includes(`hello from ${node.name}`);
     });

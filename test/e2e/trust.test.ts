@@ -43,7 +43,11 @@ test(`strangers are never admitted, learn nothing, and ${DIALS} dials of theirs 
   writeFileSync(theirs, 'a line of a stranger\n');
   const join = [alice.meshAddress, bob.meshAddress];
   const strangers = await Promise.all([
-    mesh.start('other-secret', { files: [theirs], flags: ['--secret-file', secretFile(mesh, 'other')], join }),
+    mesh.start('other-secret', {
+      files: [theirs],
+      flags: ['--secret-file', secretFile(mesh, 'other')],
+      join,
+    }),
     mesh.start('no-secret', { files: [theirs], join }),
   ]);
   for (const stranger of strangers) {
@@ -89,7 +93,10 @@ test(`strangers are never admitted, learn nothing, and ${DIALS} dials of theirs 
   }
   for (const stranger of strangers) {
     const { members, origins } = await stranger.status();
-    assert.deepEqual(members.map(({ peer }) => peer), [stranger.peer]);
+    assert.deepEqual(
+      members.map(({ peer }) => peer),
+      [stranger.peer],
+    );
     assert.ok(origins.every(({ peer }) => peer === stranger.peer));
     assert.deepEqual(originsOnDisk(stranger), [stranger.peer]);
     const { stdout } = await stranger.query(EVERYTHING);

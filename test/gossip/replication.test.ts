@@ -60,14 +60,21 @@ test('what is acknowledged is on W disks at that moment, whatever the disks do',
         const { owners } = sealed.batch.segment.record;
         const onDisk = [...mesh.peers.values()].filter((peer) => mesh.holds(peer, sealed, true));
         assert.ok(onDisk.includes(mesh.peer(origin)), 'on the disk of the origin');
-        assert.ok(onDisk.filter(({ id }) => owners.includes(id)).length >= ackQuorum, 'on the disks of W owners');
+        assert.ok(
+          onDisk.filter(({ id }) => owners.includes(id)).length >= ackQuorum,
+          'on the disks of W owners',
+        );
       });
       await mesh.clock.advance(below(random, 300));
     }
     assert.ok(await mesh.clock.until(() => order.length === 40, 60_000), 'all are acknowledged');
     for (const { id } of mesh.peers.values()) {
       const seqs = order.filter((name) => name.startsWith(id)).map((name) => Number(name.split('/')[2]));
-      assert.deepEqual(seqs, seqs.toSorted((a, b) => a - b), 'in the order of the chain');
+      assert.deepEqual(
+        seqs,
+        seqs.toSorted((a, b) => a - b),
+        'in the order of the chain',
+      );
     }
     assert.ok(await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000));
     for (const sealed of mesh.sealed) {
@@ -153,7 +160,9 @@ test('on an idle mesh, what waits for one owner is acknowledged when that owner 
     const first = mesh.seal('alice', linePack('first'));
     assert.ok(await mesh.clock.until(() => first.acknowledged, 1_000));
     mesh.kill('bob', 'lose');
-    const waiting = Array.from({ length: 1 + below(random, 6) }, (_, at) => mesh.seal('alice', linePack(`waiting ${at}`)));
+    const waiting = Array.from({ length: 1 + below(random, 6) }, (_, at) =>
+      mesh.seal('alice', linePack(`waiting ${at}`)),
+    );
     await mesh.clock.advance(60_000);
     assert.ok(!waiting.some(({ acknowledged }) => acknowledged));
     await mesh.start('bob');
@@ -193,7 +202,8 @@ test('after any accidents, what was acknowledged is everywhere that it should be
     for (let round = 0; round < 30; round++) {
       const up = mesh.up.map(({ name }) => name);
       const luck = random.unit();
-      if (luck < 0.15 && up.length > 1) mesh.kill(pick(random, up), pick<Tear | undefined>(random, ['lose', 'prefix', undefined]));
+      if (luck < 0.15 && up.length > 1)
+        mesh.kill(pick(random, up), pick<Tear | undefined>(random, ['lose', 'prefix', undefined]));
       else if (luck < 0.4) {
         const down = names.filter((name) => !up.includes(name));
         if (down.length > 0) await mesh.start(pick(random, down));

@@ -8,7 +8,12 @@ import {
   serveFetch,
   Watermarks,
 } from '../../src/gossip/repair/index.ts';
-import { receiveReplicas, REPLICATE_PROTOCOL, Replicator, type TrackedBatch } from '../../src/gossip/replication/index.ts';
+import {
+  receiveReplicas,
+  REPLICATE_PROTOCOL,
+  Replicator,
+  type TrackedBatch,
+} from '../../src/gossip/replication/index.ts';
 import { keysFromSeed, type PeerId, type PeerKeys } from '../../src/gossip/transport/index.ts';
 import type { MemberState, MeshMember } from '../../src/gossip/view.ts';
 import type { Random } from '../../src/store/host/index.ts';
@@ -113,7 +118,9 @@ export class StoreMesh {
   readonly network: SimNetwork;
   readonly peers = new Map<string, Peer>();
   readonly sealed: Sealed[] = [];
-  readonly options: Required<Omit<MeshOptions, 'faults' | 'timing'>> & { timing: Record<keyof typeof TIMING, number> };
+  readonly options: Required<Omit<MeshOptions, 'faults' | 'timing'>> & {
+    timing: Record<keyof typeof TIMING, number>;
+  };
 
   constructor(random: Random, options: MeshOptions = {}) {
     this.random = random;
@@ -150,8 +157,17 @@ export class StoreMesh {
     const transport = await this.network.start(name, seed);
     for (const other of this.peers.values()) transport.learn(other.id, [`${other.name}:1`]);
     const view = { self: peer.id, members: () => this.#membersAs(peer) };
-    const log = (level: string, message: string): void => void peer.said.push(`${clock.monotonicMs()} ${level}: ${message}`);
-    const shared = { transport, clock, view, log, replicas: options.replicas, ackQuorum: options.ackQuorum, ...options.timing };
+    const log = (level: string, message: string): void =>
+      void peer.said.push(`${clock.monotonicMs()} ${level}: ${message}`);
+    const shared = {
+      transport,
+      clock,
+      view,
+      log,
+      replicas: options.replicas,
+      ackQuorum: options.ackQuorum,
+      ...options.timing,
+    };
     const replicator = new Replicator(shared);
     const store = await clock.run(
       openStore({
@@ -172,7 +188,8 @@ export class StoreMesh {
       store,
       onHeld: (holder, index, seq) => replicator.confirm(holder, index, seq),
     });
-    if (peer.remembered) repairer.known.restore(peer.remembered as Parameters<typeof repairer.known.restore>[0]);
+    if (peer.remembered)
+      repairer.known.restore(peer.remembered as Parameters<typeof repairer.known.restore>[0]);
     const reader = peer.disk.reader();
     const compile = (query: string) => compileQuery(query, () => clock.nowMs());
     const holder = new Holder({
@@ -243,7 +260,12 @@ export class StoreMesh {
     this.clock.after(GOSSIP_MS, () => {
       for (const peer of this.up) {
         const { store, replicator, repairer } = peer.running;
-        const mark = { origin: peer.id, epoch: store.epoch, sealed: store.sealedSeq, durable: replicator.durableSeq };
+        const mark = {
+          origin: peer.id,
+          epoch: store.epoch,
+          sealed: store.sealedSeq,
+          durable: replicator.durableSeq,
+        };
         peer.watermarks.raise(mark, this.clock.nowMs());
         peer.remembered = JSON.parse(JSON.stringify(repairer.known.toJson()));
       }

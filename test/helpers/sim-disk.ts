@@ -32,7 +32,10 @@ function applied(content: Buffer, change: Change): Buffer {
     return cut;
   }
   const end = change.at + change.bytes.length;
-  const grown = end > content.length ? Buffer.concat([content, Buffer.alloc(end - content.length)]) : Buffer.from(content);
+  const grown =
+    end > content.length
+      ? Buffer.concat([content, Buffer.alloc(end - content.length)])
+      : Buffer.from(content);
   change.bytes.copy(grown, change.at);
   return grown;
 }
@@ -85,7 +88,8 @@ export class SimDisk {
 
   reader(): DiskReader {
     return {
-      readAt: (path, position, length) => Buffer.from(this.file(path).content.subarray(position, position + length)),
+      readAt: (path, position, length) =>
+        Buffer.from(this.file(path).content.subarray(position, position + length)),
       close: () => undefined,
     };
   }
@@ -144,7 +148,8 @@ export class SimDisk {
       for (let from = 0; from < change.bytes.length;) {
         const sectorEnd = (Math.floor((change.at + from) / SECTOR_BYTES) + 1) * SECTOR_BYTES - change.at;
         const bytes = change.bytes.subarray(from, sectorEnd);
-        if (this.#random.unit() < 0.6) content = applied(content, { kind: 'write', at: change.at + from, bytes });
+        if (this.#random.unit() < 0.6)
+          content = applied(content, { kind: 'write', at: change.at + from, bytes });
         from += bytes.length;
       }
     }
@@ -171,7 +176,10 @@ export class SimDisk {
 
   /** Paths of all files, sorted. */
   files(): string[] {
-    return [...this.#names].filter(([, node]) => node !== 'directory').map(([path]) => path).sort();
+    return [...this.#names]
+      .filter(([, node]) => node !== 'directory')
+      .map(([path]) => path)
+      .sort();
   }
 
   file(path: string): Inode {
@@ -210,7 +218,8 @@ export class SimDisk {
   }
 
   remove(path: string): void {
-    for (const name of this.#names.keys()) if (name === path || name.startsWith(`${path}/`)) this.#names.delete(name);
+    for (const name of this.#names.keys())
+      if (name === path || name.startsWith(`${path}/`)) this.#names.delete(name);
   }
 
   syncDirectory(path: string): void {
@@ -276,7 +285,9 @@ class SimDiskView implements Disk {
 
   async open(path: string, mode: 'read' | 'write'): Promise<DiskFile> {
     const inode = await this.act(mode === 'write' && this.#disk.node(path) === undefined, () =>
-      mode === 'write' && this.#disk.node(path) === undefined ? this.#disk.create(path) : this.#disk.file(path),
+      mode === 'write' && this.#disk.node(path) === undefined
+        ? this.#disk.create(path)
+        : this.#disk.file(path),
     );
     return this.#fileOf(path, inode);
   }

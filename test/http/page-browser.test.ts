@@ -115,17 +115,24 @@ describe('page in a browser', suite, () => {
     await using peer = await PagePeer.start();
     await visit(peer, async (page) => {
       await banner(page, 'All well');
-      await page.locator('#members a').first().focus();
-      peer.status = troubled();
+      // Its row moves to the top when the peer dies.
+      await page.locator('#members a[href*="7424"]').focus();
+      const [alice, bob, charlie] = healthy().members;
+      peer.status = { ...healthy(), members: [alice, bob, { ...charlie, state: 'dead' }] };
       await page.clock.fastForward(POLL_MS);
-      await banner(page, '3 things to look at');
+      await page.locator('#members tbody tr').first().getByText('CHARL3').waitFor();
+      assert.equal(await focused(page), 'http://127.0.0.1:7424/');
       peer.status = { ...healthy(), ingest: { bytesTaken: 1, bytesPerSecond: 77 } };
       await page.clock.fastForward(POLL_MS);
       await banner(page, 'All well');
       await page.locator('#ingest .figure', { hasText: '77' }).waitFor();
-      assert.equal(await page.evaluate('document.activeElement?.tagName'), 'A');
+      assert.equal(await focused(page), 'http://127.0.0.1:7424/');
     });
   });
+
+  function focused(page: Page): Promise<string> {
+    return page.evaluate<string>('document.activeElement?.href');
+  }
 
   test('a peer that does not answer is said to; it is asked less often, and found again', async () => {
     await using peer = await PagePeer.start();

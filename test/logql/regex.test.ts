@@ -187,7 +187,7 @@ test('the translation agrees with re2js on any pattern and text', () => {
         }
       }
     }),
-    { numRuns: 3000 },
+    { numRuns: 1000 },
   );
 });
 
@@ -223,7 +223,7 @@ test('a block search misses no line that matches', () => {
         source,
       );
     }),
-    { numRuns: 2000 },
+    { numRuns: 1000 },
   );
 });
 

@@ -3,12 +3,7 @@ import { test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
-import {
-  buildFilter,
-  filterMayContain,
-  gramsOf,
-  readFilter,
-} from '../../src/store/batch/filter.ts';
+import { buildFilter, filterMayContain, gramsOf, readFilter } from '../../src/store/batch/filter.ts';
 import { decodeHeader } from '../../src/store/batch/header.ts';
 import {
   concatColumns,
@@ -27,7 +22,15 @@ import {
   type BatchHeader,
   type StreamContent,
 } from '../../src/store/index.ts';
-import { columnsFrom, contentsOf, entriesOf, forEachSeed, PROPERTY, randomEntries, type Entry } from './material.ts';
+import {
+  columnsFrom,
+  contentsOf,
+  entriesOf,
+  forEachSeed,
+  PROPERTY,
+  randomEntries,
+  type Entry,
+} from './material.ts';
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((value) => Buffer.from(value));
 
@@ -35,14 +38,30 @@ const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((value) =>
 const ms = fc.oneof(
   fc.integer({ min: -(2 ** 50), max: 2 ** 50 }),
   fc.integer({ min: 1_700_000_000_000, max: 1_700_000_000_100 }),
-  fc.constantFrom(0, -1, 1000, -1000, 2 ** 50, -(2 ** 50), Math.ceil(2 ** 53 / 1000), -Math.ceil(2 ** 53 / 1000)),
+  fc.constantFrom(
+    0,
+    -1,
+    1000,
+    -1000,
+    2 ** 50,
+    -(2 ** 50),
+    Math.ceil(2 ** 53 / 1000),
+    -Math.ceil(2 ** 53 / 1000),
+  ),
 );
-const sub = fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 999 }).map((us) => us * 1000), fc.integer({ min: 0, max: 999_999 }));
+const sub = fc.oneof(
+  fc.constant(0),
+  fc.integer({ min: 0, max: 999 }).map((us) => us * 1000),
+  fc.integer({ min: 0, max: 999_999 }),
+);
 const metadata = fc.dictionary(fc.string({ maxLength: 6 }), fc.string({ unit: 'grapheme', maxLength: 6 }), {
   maxKeys: 3,
   noNullPrototype: true,
 });
-const line = fc.oneof(bytes(30), fc.constantFrom(Buffer.from('\n'), Buffer.from('a\nb'), Buffer.alloc(0), Buffer.alloc(300, 'x')));
+const line = fc.oneof(
+  bytes(30),
+  fc.constantFrom(Buffer.from('\n'), Buffer.from('a\nb'), Buffer.alloc(0), Buffer.alloc(300, 'x')),
+);
 const entry: fc.Arbitrary<Entry> = fc.record({ ms, sub, line, metadata }, { noNullPrototype: true });
 const entries = fc.array(entry, { maxLength: 40 });
 
@@ -85,9 +104,13 @@ function onlyThrows(work: () => unknown): void {
 }
 
 const labels = fc
-  .dictionary(fc.oneof(fc.constantFrom('app', 'host', '__proto__'), fc.string({ maxLength: 8 })), fc.string({ maxLength: 8 }), {
-    maxKeys: 4,
-  })
+  .dictionary(
+    fc.oneof(fc.constantFrom('app', 'host', '__proto__'), fc.string({ maxLength: 8 })),
+    fc.string({ maxLength: 8 }),
+    {
+      maxKeys: 4,
+    },
+  )
   .map((value) => Object.assign(Object.create(null) as Record<string, string>, value));
 
 const count = fc.nat({ max: 2 ** 31 });
@@ -103,9 +126,12 @@ const header: fc.Arbitrary<BatchHeader> = fc.integer({ min: 1, max: 4 }).chain((
       seq: fc.integer({ min: 1, max: 2 ** 50 }),
       segment: fc.integer({ min: 1, max: 2 ** 40 }),
       previousHash: hash,
-      previousEpoch: fc.option(fc.record({ epoch: whole, lastSeq: whole, headerHash: hash }, { noNullPrototype: true }), {
-        nil: undefined,
-      }),
+      previousEpoch: fc.option(
+        fc.record({ epoch: whole, lastSeq: whole, headerHash: hash }, { noNullPrototype: true }),
+        {
+          nil: undefined,
+        },
+      ),
       payloadHash: hash,
       contentHash: hash,
       sealedAtMs: whole,
@@ -141,7 +167,10 @@ const header: fc.Arbitrary<BatchHeader> = fc.integer({ min: 1, max: 4 }).chain((
         { maxLength: 5 },
       ),
       sources: fc.array(
-        fc.record({ source: fc.string({ maxLength: 20 }), position: fc.string({ maxLength: 20 }) }, { noNullPrototype: true }),
+        fc.record(
+          { source: fc.string({ maxLength: 20 }), position: fc.string({ maxLength: 20 }) },
+          { noNullPrototype: true },
+        ),
         { maxLength: 3 },
       ),
     },
@@ -171,7 +200,10 @@ test('header: cut or garbled bytes are a RangeError', () => {
 const keys = await keysFromSeed(Buffer.alloc(32, 7));
 
 /** A signed frame over `contents`, with the header as `change` makes it. */
-function frameWith(contents: StreamContent[], change: (header: BatchHeader) => BatchHeader = (same) => same): Buffer {
+function frameWith(
+  contents: StreamContent[],
+  change: (header: BatchHeader) => BatchHeader = (same) => same,
+): Buffer {
   const packed = packBatch(contents, 1);
   const encoded = encodeHeader(
     change({
@@ -190,7 +222,10 @@ function frameWith(contents: StreamContent[], change: (header: BatchHeader) => B
       sources: [],
     }),
   );
-  return Buffer.concat([frameHead(encoded, packed.payload, packed.payloadCrc, keys.sign(encoded)), packed.payload]);
+  return Buffer.concat([
+    frameHead(encoded, packed.payload, packed.payloadCrc, keys.sign(encoded)),
+    packed.payload,
+  ]);
 }
 
 test('a packed and framed batch gives back every stream', async () => {
@@ -203,10 +238,7 @@ test('a packed and framed batch gives back every stream', async () => {
       return { labels: { app }, columns: columnsFrom(given) };
     });
     const opened = contentsOf(frameWith(contents));
-    assert.deepEqual(
-      new Map(opened.map(({ labels, entries }) => [labels!.app, entries])),
-      streams,
-    );
+    assert.deepEqual(new Map(opened.map(({ labels, entries }) => [labels!.app, entries])), streams);
   });
 });
 
@@ -217,9 +249,15 @@ test('a batch says the span of its times and counts its levels', async () => {
     const sorted = given.slice().sort((a, b) => a.ms - b.ms || a.sub - b.sub);
     assert.deepEqual(stream.min, { ms: sorted[0].ms, sub: sorted[0].sub });
     assert.deepEqual(stream.max, { ms: sorted.at(-1)!.ms, sub: sorted.at(-1)!.sub });
-    assert.equal(stream.levels.reduce((a, b) => a + b), given.length);
+    assert.equal(
+      stream.levels.reduce((a, b) => a + b),
+      given.length,
+    );
     assert.equal(stream.levels[2], given.filter(({ metadata }) => metadata.detected_level === 'info').length);
-    assert.equal(stream.levels.at(-1), given.filter(({ metadata }) => !['info', 'error'].includes(metadata.detected_level)).length);
+    assert.equal(
+      stream.levels.at(-1),
+      given.filter(({ metadata }) => !['info', 'error'].includes(metadata.detected_level)).length,
+    );
   });
 });
 
@@ -238,14 +276,23 @@ test('every flipped bit of a frame is found', () => {
 test('a frame whose checksums were made to fit still needs its hash and its signature', () => {
   const columns = columnsFrom([{ ms: 1, sub: 0, line: Buffer.from('x'), metadata: {} }]);
   const refused = (frame: Buffer, message: RegExp) =>
-    assert.throws(() => verifyFrame(frame), (error: Error) => message.test(error.message));
+    assert.throws(
+      () => verifyFrame(frame),
+      (error: Error) => message.test(error.message),
+    );
   const honest = frameWith([{ labels: {}, columns }]);
   const { header, payload } = readFrame(honest)!;
   const reframed = (head: Buffer, signature: Buffer) =>
     Buffer.concat([frameHead(head, payload, honest.readUInt32LE(12), signature), payload]);
   refused(reframed(header, Buffer.alloc(64)), /signature/);
-  refused(frameWith([{ labels: {}, columns }], (same) => ({ ...same, payloadHash: Buffer.alloc(32) })), /payload does not match/);
-  refused(frameWith([{ labels: {}, columns }], (same) => ({ ...same, origin: '12D3KooWNobody' })), /signature/);
+  refused(
+    frameWith([{ labels: {}, columns }], (same) => ({ ...same, payloadHash: Buffer.alloc(32) })),
+    /payload does not match/,
+  );
+  refused(
+    frameWith([{ labels: {}, columns }], (same) => ({ ...same, origin: '12D3KooWNobody' })),
+    /signature/,
+  );
 });
 
 test('cut and garbled frames throw nothing but LogvineError and RangeError', () => {
@@ -264,7 +311,12 @@ test('cut and garbled frames throw nothing but LogvineError and RangeError', () 
 });
 
 function randomEntriesOf(count: number): Entry[] {
-  return Array.from({ length: count }, (_, row) => ({ ms: row, sub: 0, line: Buffer.from(`line ${row}`), metadata: {} }));
+  return Array.from({ length: count }, (_, row) => ({
+    ms: row,
+    sub: 0,
+    line: Buffer.from(`line ${row}`),
+    metadata: {},
+  }));
 }
 
 test('a signed header that lies about its payload opens nothing else', () => {
@@ -342,7 +394,9 @@ test('a header over the bounds is refused before anything is decompressed', () =
 
 test('the filter rules out no literal that a line contains, in any case', async () => {
   await forEachSeed(40, (random, seed) => {
-    const blocks = Array.from({ length: 1 + (seed % 3) }, () => columnsFrom(randomEntries(random, seed % 4 === 0 ? 4_000 : 60)));
+    const blocks = Array.from({ length: 1 + (seed % 3) }, () =>
+      columnsFrom(randomEntries(random, seed % 4 === 0 ? 4_000 : 60)),
+    );
     const filter = readFilter(buildFilter(blocks.map(({ lines }) => lines)))!;
     for (let round = 0; round < 200; round++) {
       const { lines, ends, count } = blocks[round % blocks.length];
@@ -377,5 +431,6 @@ test('a rotten filter is known as one', () => {
     assert.equal(readFilter(stored), undefined, `bit ${bit}`);
     stored[bit >>> 3] ^= 1 << (bit & 7);
   }
-  for (let length = 0; length < stored.length; length++) assert.equal(readFilter(stored.subarray(0, length)), undefined);
+  for (let length = 0; length < stored.length; length++)
+    assert.equal(readFilter(stored.subarray(0, length)), undefined);
 });

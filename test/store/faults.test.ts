@@ -33,16 +33,35 @@ const alice = await keysFromSeed(Buffer.alloc(32, 1));
 const bob = await keysFromSeed(Buffer.alloc(32, 2));
 
 function newWorld(random = seededRandom(1)) {
-  return { disk: new SimDisk(random), clock: new SimClock(), catalog: new MemoryKeyValue(), said: [] as string[] };
+  return {
+    disk: new SimDisk(random),
+    clock: new SimClock(),
+    catalog: new MemoryKeyValue(),
+    said: [] as string[],
+  };
 }
 
 type World = ReturnType<typeof newWorld>;
 
-const start = (world: World, more = {}) => openStore({ ...world, disk: world.disk.boot(), keys: alice, more });
+const start = (world: World, more = {}) =>
+  openStore({ ...world, disk: world.disk.boot(), keys: alice, more });
 
 /** A signed frame of Bob's that need not be an honest one. */
-function bobsFrame(seq: number, previousHash: Buffer, change: Partial<BatchHeader> = {}, line = `bob ${seq}`): Buffer {
-  const packed = packBatch([{ labels: { app: 'b' }, columns: columnsFrom([{ ms: seq, sub: 0, line: Buffer.from(line), metadata: {} }]) }], 1);
+function bobsFrame(
+  seq: number,
+  previousHash: Buffer,
+  change: Partial<BatchHeader> = {},
+  line = `bob ${seq}`,
+): Buffer {
+  const packed = packBatch(
+    [
+      {
+        labels: { app: 'b' },
+        columns: columnsFrom([{ ms: seq, sub: 0, line: Buffer.from(line), metadata: {} }]),
+      },
+    ],
+    1,
+  );
   const header = encodeHeader({
     origin: bob.peer,
     epoch: 5,
@@ -55,11 +74,18 @@ function bobsFrame(seq: number, previousHash: Buffer, change: Partial<BatchHeade
     owners: seq === 1 ? [bob.peer] : [],
     filterBytes: packed.filterBytes,
     blocks: packed.blocks,
-    streams: packed.streams.map(({ labels, ...stream }) => ({ ...stream, stream: 0, labels: seq === 1 ? labels : undefined })),
+    streams: packed.streams.map(({ labels, ...stream }) => ({
+      ...stream,
+      stream: 0,
+      labels: seq === 1 ? labels : undefined,
+    })),
     sources: [],
     ...change,
   });
-  return Buffer.concat([frameHead(header, packed.payload, packed.payloadCrc, bob.sign(header)), packed.payload]);
+  return Buffer.concat([
+    frameHead(header, packed.payload, packed.payloadCrc, bob.sign(header)),
+    packed.payload,
+  ]);
 }
 
 /** An honest chain of Bob's. */
@@ -145,12 +171,16 @@ test('a full disk is waited out, in order, and what was sealed stays as it is', 
       world.disk.spaceBytes = Infinity;
       world.disk.crash('prefix');
       const held = await framesOf(await start(world));
-      for (const seq of done) assert.deepEqual(held.get(`${alice.peer}/${store.epoch}/${seq}`), frameOf(sealed[seq - 1]));
+      for (const seq of done)
+        assert.deepEqual(held.get(`${alice.peer}/${store.epoch}/${seq}`), frameOf(sealed[seq - 1]));
       return;
     }
     world.disk.spaceBytes = Infinity;
     await world.clock.advance(2_000);
-    assert.deepEqual(done, sealed.map(({ seq }) => seq));
+    assert.deepEqual(
+      done,
+      sealed.map(({ seq }) => seq),
+    );
     assert.equal(store.diskFull, undefined);
     assert.equal(store.health.failure, undefined);
     assert.deepEqual([...(await framesOf(store)).values()], sealed.map(frameOf));
@@ -169,7 +199,10 @@ test('a replica that finds no room is refused, and taken once there is some', as
   world.disk.spaceBytes = used + frames[1].length + 20;
   const tries = frames.slice(1).map((frame) => watch(store.appendReplica(frame)));
   await quiet();
-  assert.deepEqual(tries.map(({ state }) => state), ['LV_DISK_FULL', 'LV_DISK_FULL', 'LV_DISK_FULL']);
+  assert.deepEqual(
+    tries.map(({ state }) => state),
+    ['LV_DISK_FULL', 'LV_DISK_FULL', 'LV_DISK_FULL'],
+  );
   assert.deepEqual(world.disk.contentOf(path), frames[0], 'nothing half is left');
   world.disk.spaceBytes = Infinity;
   for (const frame of frames.slice(1)) await store.appendReplica(frame);
@@ -286,7 +319,12 @@ test('one id with two contents is an alarm and changes nothing', async () => {
   const before = await snapshot(world, store);
   const other = bobsFrame(2, verifyFrame(frames[0]).headerHash, {}, 'another line');
   const followsOther = bobsFrame(4, verifyFrame(other).headerHash);
-  for (const frame of [other, followsOther, bobsFrame(3, Buffer.alloc(32)), bobsFrame(1, Buffer.alloc(32), {}, '?')]) {
+  for (const frame of [
+    other,
+    followsOther,
+    bobsFrame(3, Buffer.alloc(32)),
+    bobsFrame(1, Buffer.alloc(32), {}, '?'),
+  ]) {
     await assert.rejects(store.appendReplica(frame), { code: 'LV_BATCH_CONFLICT' });
   }
   assert.deepEqual(await snapshot(world, store), before);
@@ -366,7 +404,10 @@ test('replicas sent at once are written in their order', async () => {
   const store = await start(world);
   const frames = bobsChain(20);
   const results = await Promise.all(frames.map((frame) => store.appendReplica(frame)));
-  assert.deepEqual(results.map(({ seq }) => seq), frames.map((_, at) => at + 1));
+  assert.deepEqual(
+    results.map(({ seq }) => seq),
+    frames.map((_, at) => at + 1),
+  );
   const path = world.disk.files().find((name) => name.endsWith('.seg'))!;
   assert.deepEqual(world.disk.contentOf(path), Buffer.concat(frames));
 });

@@ -1,5 +1,11 @@
 /** What the store's tests are made of: random lines, batches, and a store on a simulated disk. */
-import { packBatch, type Columns, type Labels, type Metadata, type PackedBatch } from '../../src/store/batch/index.ts';
+import {
+  packBatch,
+  type Columns,
+  type Labels,
+  type Metadata,
+  type PackedBatch,
+} from '../../src/store/batch/index.ts';
 import { catalogOver, type KeyValueStore } from '../../src/store/catalog/index.ts';
 import type { Clock, Disk, Random } from '../../src/store/host/index.ts';
 import { lineStart, openStreams, readFrame, verifyFrame } from '../../src/store/index.ts';
@@ -88,7 +94,19 @@ export function entriesOf(columns: Columns): Entry[] {
 }
 
 const NOTHING: Metadata = {};
-const WORDS = ['error', 'Warn', 'GET /index', 'user=17', 'Größe', '日本', 'a', ' ', 'timeout', 'ERROR', '0x7f'];
+const WORDS = [
+  'error',
+  'Warn',
+  'GET /index',
+  'user=17',
+  'Größe',
+  '日本',
+  'a',
+  ' ',
+  'timeout',
+  'ERROR',
+  '0x7f',
+];
 
 export function randomLine(random: Random): Buffer {
   const kind = random.unit();
@@ -118,7 +136,11 @@ export const linePack = (text: string, ms = 1_700_000_000_000, labels?: Labels):
 /** All streams of a whole frame; `labels` of streams that it names itself. */
 export function contentsOf(frame: Buffer): { labels: Labels | undefined; entries: Entry[] }[] {
   const { header } = verifyFrame(frame);
-  const opened = openStreams(header, readFrame(frame)!.payload, header.streams.map((_, part) => part));
+  const opened = openStreams(
+    header,
+    readFrame(frame)!.payload,
+    header.streams.map((_, part) => part),
+  );
   return opened
     .sort((a, b) => a.part - b.part)
     .map(({ part, columns }) => ({ labels: header.streams[part].labels, entries: entriesOf(columns) }));

@@ -26,12 +26,18 @@ const alice = await keysFromSeed(Buffer.alloc(32, 1));
 const bob = await keysFromSeed(Buffer.alloc(32, 2));
 
 function newWorld(random: Random = seededRandom(1)) {
-  return { disk: new SimDisk(random), clock: new SimClock(), catalog: new MemoryKeyValue(), said: [] as string[] };
+  return {
+    disk: new SimDisk(random),
+    clock: new SimClock(),
+    catalog: new MemoryKeyValue(),
+    said: [] as string[],
+  };
 }
 
 type World = ReturnType<typeof newWorld>;
 
-const start = (world: World, more = {}) => openStore({ ...world, disk: world.disk.boot(), keys: alice, more });
+const start = (world: World, more = {}) =>
+  openStore({ ...world, disk: world.disk.boot(), keys: alice, more });
 
 /** Bob's batches, sealed on a disk of their own; the first frames of one segment unless `segmentBytesMax` says otherwise. */
 async function bobsFrames(count: number, more = {}): Promise<Buffer[]> {
@@ -64,7 +70,8 @@ test('what was written is there after any crash, byte for byte, and nothing half
       lastEpoch = store.epoch;
       const held = await framesOf(store);
       for (const [name, frame] of written) assert.deepEqual(held.get(name), frame, `${name} was written`);
-      for (const [name, frame] of held) assert.deepEqual(sealedEver.get(name), frame, `${name} was sealed so`);
+      for (const [name, frame] of held)
+        assert.deepEqual(sealedEver.get(name), frame, `${name} was sealed so`);
       // A source goes on where the last batch on disk ended: no earlier than acknowledged, and no later than sealed.
       for (const [source, position] of positions) {
         assert.ok(Number(store.position(source) ?? -1) >= position, `${source} went back`);
@@ -125,8 +132,8 @@ test('the chain of headers runs through segments and epochs', async () => {
     world.disk.crash('lose');
   }
   for (const [at, { header }] of headers.entries()) {
-    const before = headers[at - 1];
-    if (header.seq > 1) assert.deepEqual(header.previousHash, before.hash);
+    const before: (typeof headers)[number] | undefined = headers[at - 1];
+    if (header.seq > 1) assert.deepEqual(header.previousHash, before?.hash);
     else {
       assert.deepEqual(header.previousHash, Buffer.alloc(32));
       assert.deepEqual(
@@ -222,7 +229,8 @@ test('bad middles are quarantined, never served, and healed by the same frames',
     // Any of them but the last, which could as well be a torn tail.
     const rotten = new Set(Array.from({ length: 1 + below(random, 3) }, () => below(random, 7)));
     const starts = frames.map((_, at) => frames.slice(0, at).reduce((sum, { length }) => sum + length, 0));
-    for (const at of rotten) world.disk.flipBit(path, (starts[at] + below(random, frames[at].length)) * 8 + below(random, 8));
+    for (const at of rotten)
+      world.disk.flipBit(path, (starts[at] + below(random, frames[at].length)) * 8 + below(random, 8));
     world.disk.kill();
     // With the catalog the rot shows when it is read, without it at once.
     if (seed % 2 === 1) world.catalog.values.clear();
@@ -280,7 +288,10 @@ test('one batch healed from two peers at once is there once', async () => {
   for (const seq of [2, 1]) store.quarantine(segment, segment.entry(seq)!);
   const copies = [0, 1, 0, 1].map((at) => store.appendReplica(frames[at]));
   await Promise.all(copies);
-  assert.deepEqual(segment.record.batches.map(({ seq }) => seq), [1, 2, 3]);
+  assert.deepEqual(
+    segment.record.batches.map(({ seq }) => seq),
+    [1, 2, 3],
+  );
   assert.deepEqual(store.totals, totals);
   assert.deepEqual([...(await framesOf(store)).values()], frames);
 });
@@ -316,13 +327,20 @@ test('batches of streams that a lost batch named are not answered for until it i
   world.catalog.values.clear();
   store = await start(world);
   const [segment] = store.segments();
-  assert.deepEqual(segment.intervals(), [[2, 2], [4, 4], [6, 6]]);
+  assert.deepEqual(segment.intervals(), [
+    [2, 2],
+    [4, 4],
+    [6, 6],
+  ]);
   for (const { streams } of segment.record.batches) {
     for (const stream of streams) assert.ok(segment.record.labels[stream]);
   }
   for (const frame of frames) await store.appendReplica(frame);
   assert.deepEqual(segment.intervals(), [[1, 6]]);
-  assert.deepEqual(segment.record.labels, [{ app: 'app0' }, { app: 'app1' }].map((labels) => Object.assign(Object.create(null), labels)));
+  assert.deepEqual(
+    segment.record.labels,
+    [{ app: 'app0' }, { app: 'app1' }].map((labels) => Object.assign(Object.create(null), labels)),
+  );
 });
 
 test('a crash that leaves any sectors of a group of writes leaves a store that goes on and can be caught up', async () => {
@@ -352,7 +370,10 @@ test('a crash that leaves any sectors of a group of writes leaves a store that g
 test('every torn tail is cut', async () => {
   const frames = await bobsFrames(3);
   const all = Buffer.concat(frames);
-  const ends = [0, ...frames.map((_, at) => frames.slice(0, at + 1).reduce((sum, { length }) => sum + length, 0))];
+  const ends = [
+    0,
+    ...frames.map((_, at) => frames.slice(0, at + 1).reduce((sum, { length }) => sum + length, 0)),
+  ];
   for (let length = 0; length < all.length; length += 13) {
     for (const tail of [Buffer.alloc(0), Buffer.alloc(600), Buffer.from('LVB1 and so on'.repeat(20))]) {
       const world = newWorld();

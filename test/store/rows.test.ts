@@ -48,14 +48,21 @@ function randomTest(random: Random): LineTest {
 }
 
 const holds = (line: Buffer, test: LineTest): boolean =>
-  test.kind === 'literal' ? line.includes(test.bytes) : test.kind === 'regex' ? test.testLine(line) : test.test(line);
+  test.kind === 'literal'
+    ? line.includes(test.bytes)
+    : test.kind === 'regex'
+      ? test.testLine(line)
+      : test.test(line);
 
 test('rows selected in blocks are the rows selected line by line', async () => {
   await forEachSeed(400, (random, seed) => {
     let given = randomEntries(random, below(random, seed % 20 === 0 ? 3_000 : 60));
     // Whole blocks of valid text without inner newlines take the fast way.
     if (seed % 2 === 0) {
-      given = given.map((entry) => ({ ...entry, line: Buffer.from(entry.line.toString().replaceAll('\n', ' ')) }));
+      given = given.map((entry) => ({
+        ...entry,
+        line: Buffer.from(entry.line.toString().replaceAll('\n', ' ')),
+      }));
     }
     const columns = columnsFrom(given);
     const filters: LineFilter[] = Array.from({ length: below(random, 4) }, () => ({
@@ -85,12 +92,15 @@ test('any literal, in any lines: found where it is, and nowhere else', () => {
 
 test('any short expression, in any lines', () => {
   const atom = fc.constantFrom('a', 'b', '.', '[^a]', '^', '$', '\\s', '\\b', '(?:ab|b)', 'é');
-  const part = fc.tuple(atom, fc.constantFrom('', '*', '?', '+', '{2}')).map(([one, repeat]) =>
-    /^[\^$]|\\b/.test(one) ? one : `${one}${repeat}`,
-  );
+  const part = fc
+    .tuple(atom, fc.constantFrom('', '*', '?', '+', '{2}'))
+    .map(([one, repeat]) => (/^[\^$]|\\b/.test(one) ? one : `${one}${repeat}`));
   const pattern = fc.array(part, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
   const piece = fc.constantFrom('a', 'b', ' ', 'é', 'c');
-  const lines = fc.array(fc.array(piece, { maxLength: 5 }).map((pieces) => Buffer.from(pieces.join(''))), { maxLength: 12 });
+  const lines = fc.array(
+    fc.array(piece, { maxLength: 5 }).map((pieces) => Buffer.from(pieces.join(''))),
+    { maxLength: 12 },
+  );
   fc.assert(
     fc.property(lines, pattern, (given, text) => {
       const { lineFilters } = compileQuery(`{app="a"} |~ ${JSON.stringify(text)}`, () => 0);
@@ -115,10 +125,17 @@ test('a line that a filter passes holds a literal of every needed group', async 
     ];
     const query = compileQuery(`{app="a"} ${pick(random, filters)}`, () => 0);
     const columns = columnsFrom(randomEntries(random, 100));
-    const fold = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1').replace(/[A-Z]/g, (c) => c.toLowerCase());
+    const fold = (bytes: Uint8Array): string =>
+      Buffer.from(bytes)
+        .toString('latin1')
+        .replace(/[A-Z]/g, (c) => c.toLowerCase());
     for (const row of selectRows(columns, query.lineFilters)) {
       const line = fold(columns.lines.subarray(lineStart(columns, row), columns.ends[row]));
-      for (const group of query.neededLiterals) assert.ok(group.some((bytes) => line.includes(fold(bytes))), line);
+      for (const group of query.neededLiterals)
+        assert.ok(
+          group.some((bytes) => line.includes(fold(bytes))),
+          line,
+        );
     }
   });
 });

@@ -24,7 +24,18 @@ import {
 import type { Random } from '../../src/store/host/index.ts';
 import { SimClock, seededRandom } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
-import { below, columnsFrom, forEachSeed, frameOf, openStore, pick, quiet, randomEntries, shuffle, type Entry } from './material.ts';
+import {
+  below,
+  columnsFrom,
+  forEachSeed,
+  frameOf,
+  openStore,
+  pick,
+  quiet,
+  randomEntries,
+  shuffle,
+  type Entry,
+} from './material.ts';
 
 const alice = await keysFromSeed(Buffer.alloc(32, 1));
 const bob = await keysFromSeed(Buffer.alloc(32, 2));
@@ -78,7 +89,16 @@ const rowsOf = (run: EntryRun): string[] =>
 function runOf(rows: readonly Row[]): EntryRun {
   const builder = new RunBuilder();
   for (const { ms, sub, labels, rank, metadata, line } of rows) {
-    builder.add(ms, sub, builder.stream(labels), builder.rank(rank), builder.metadata(metadata), line, 0, line.length);
+    builder.add(
+      ms,
+      sub,
+      builder.stream(labels),
+      builder.rank(rank),
+      builder.metadata(metadata),
+      line,
+      0,
+      line.length,
+    );
   }
   return builder.finish();
 }
@@ -95,7 +115,12 @@ interface World {
 /** A store with batches of its own and of Bob's, whose times overlap and tie; and their rows. */
 async function newWorld(random: Random, batches: number, lineBytes: number): Promise<World> {
   const disk = new SimDisk(random);
-  const store = await openStore({ disk: disk.boot(), clock: new SimClock(), keys: alice, more: { segmentBytesMax: 4_000 } });
+  const store = await openStore({
+    disk: disk.boot(),
+    clock: new SimClock(),
+    keys: alice,
+    more: { segmentBytesMax: 4_000 },
+  });
   const bobs = await openStore({
     disk: new SimDisk(random).boot(),
     clock: new SimClock(),
@@ -110,10 +135,19 @@ async function newWorld(random: Random, batches: number, lineBytes: number): Pro
       .slice(0, 1 + below(random, 3))
       .map((labels) => {
         const entries = randomEntries(random, 1 + below(random, 20), startMs, pick(random, [1, 30, 300]));
-        const long = entries.map((entry) => ({ ...entry, line: Buffer.concat([entry.line, Buffer.alloc(lineBytes, 46)]) }));
+        const long = entries.map((entry) => ({
+          ...entry,
+          line: Buffer.concat([entry.line, Buffer.alloc(lineBytes, 46)]),
+        }));
         return { labels, entries: long };
       });
-    const sealed = owner.seal(packBatch(contents.map(({ labels, entries }) => ({ labels, columns: columnsFrom(entries) })), 1), []);
+    const sealed = owner.seal(
+      packBatch(
+        contents.map(({ labels, entries }) => ({ labels, columns: columnsFrom(entries) })),
+        1,
+      ),
+      [],
+    );
     const rank = batchRank(owner.origin, owner.epoch, sealed.seq);
     let place = 0;
     // In the order in which the batch holds them: small streams share a block behind those with blocks of their own.
@@ -130,7 +164,8 @@ async function newWorld(random: Random, batches: number, lineBytes: number): Pro
 const OWN_BLOCK_BYTES = 64 * 1024;
 
 function order(_: unknown, contents: readonly { entries: Entry[] }[], content: { entries: Entry[] }): number {
-  const bytesOf = ({ entries }: { entries: Entry[] }): number => entries.reduce((sum, { line }) => sum + line.length + 1, 0);
+  const bytesOf = ({ entries }: { entries: Entry[] }): number =>
+    entries.reduce((sum, { line }) => sum + line.length + 1, 0);
   let shared = 0;
   let blocks = 0;
   const places = new Map<unknown, number>();
@@ -155,9 +190,18 @@ function order(_: unknown, contents: readonly { entries: Entry[] }[], content: {
 const QUERIES: { text: string; matches(row: Row): boolean }[] = [
   { text: '{app=~".+"}', matches: () => true },
   { text: '{app="a"}', matches: ({ labels }) => labels.app === 'a' },
-  { text: '{app="b"} |= "error"', matches: ({ labels, line }) => labels.app === 'b' && line.includes('error') },
-  { text: '{host="x"} != "GET"', matches: ({ labels, line }) => labels.host === 'x' && !line.includes('GET') },
-  { text: '{app="a"} |~ "(?i)warn" ', matches: ({ labels, line }) => labels.app === 'a' && /warn/i.test(line.toString()) },
+  {
+    text: '{app="b"} |= "error"',
+    matches: ({ labels, line }) => labels.app === 'b' && line.includes('error'),
+  },
+  {
+    text: '{host="x"} != "GET"',
+    matches: ({ labels, line }) => labels.host === 'x' && !line.includes('GET'),
+  },
+  {
+    text: '{app="a"} |~ "(?i)warn" ',
+    matches: ({ labels, line }) => labels.app === 'a' && /warn/i.test(line.toString()),
+  },
   { text: '{app="a"} |= "nowhere in it"', matches: () => false },
   { text: '{app="none"}', matches: () => false },
 ];
@@ -197,12 +241,21 @@ async function stepsOf(
   return steps;
 }
 
-const rowsIn = (steps: readonly ScanStep[]): string[] => steps.flatMap((step) => (step.kind === 'run' ? rowsOf(step.run) : []));
+const rowsIn = (steps: readonly ScanStep[]): string[] =>
+  steps.flatMap((step) => (step.kind === 'run' ? rowsOf(step.run) : []));
 
 function randomAsk(random: Random): Omit<Asked, 'matches'> {
-  const at = (): Instant => ({ ms: START_MS - 50 + below(random, 800), sub: pick(random, [0, 0, 1000, 999_999]) });
+  const at = (): Instant => ({
+    ms: START_MS - 50 + below(random, 800),
+    sub: pick(random, [0, 0, 1000, 999_999]),
+  });
   const whole = random.unit() < 0.4;
-  const [from, to] = whole ? [{ ms: -(2 ** 52), sub: 0 }, { ms: 2 ** 52, sub: 0 }] : [at(), at()].sort(instantOrder);
+  const [from, to] = whole
+    ? [
+        { ms: -(2 ** 52), sub: 0 },
+        { ms: 2 ** 52, sub: 0 },
+      ]
+    : [at(), at()].sort(instantOrder);
   return { from, to, descending: random.unit() < 0.5, limit: pick(random, [1, 3, 20, 100, 1_000_000]) };
 }
 
@@ -213,12 +266,14 @@ test('a scan in windows gives what sorting and filtering all lines gives', async
       const { text, matches } = pick(random, QUERIES);
       const asked = randomAsk(random);
       // A few lines that are in no batch yet.
-      const fresh = randomEntries(random, below(random, 15), START_MS + below(random, 400), 100).map((entry, place): Row => ({
-        ...entry,
-        labels: LABELS[0],
-        rank: batchRank(alice.peer, world.store.epoch, Number.MAX_SAFE_INTEGER),
-        place,
-      }));
+      const fresh = randomEntries(random, below(random, 15), START_MS + below(random, 400), 100).map(
+        (entry, place): Row => ({
+          ...entry,
+          labels: LABELS[0],
+          rank: batchRank(alice.peer, world.store.epoch, Number.MAX_SAFE_INTEGER),
+          place,
+        }),
+      );
       const matching = naive(fresh, { ...asked, limit: Infinity, matches });
       const unsealed = matching.length > 0 ? runOf(matching) : undefined;
       const steps = await stepsOf(world, text, asked, { unsealed, parallel: 1 + below(random, 3), random });
@@ -241,12 +296,18 @@ test('over many windows no row is repeated or left out, and memory is given row 
     const requests: string[] = [];
     for (const descending of [false, true]) {
       for (const limit of [7, 400, 1_000_000]) {
-        const asked = { from: { ms: START_MS + 20, sub: 0 }, to: { ms: START_MS + 500, sub: 0 }, descending, limit };
+        const asked = {
+          from: { ms: START_MS + 20, sub: 0 },
+          to: { ms: START_MS + 500, sub: 0 },
+          descending,
+          limit,
+        };
         const { text, matches } = pick(random, QUERIES.slice(0, 2));
         const steps = await stepsOf(world, text, asked, { random });
         assert.deepEqual(rowsIn(steps), naive(world.rows, { ...asked, matches }).map(textOf));
         for (const step of steps) {
-          if (step.kind === 'run') assert.ok(step.run.lines.length < 4 * 1024 * 1024, `${step.run.lines.length} bytes in a run`);
+          if (step.kind === 'run')
+            assert.ok(step.run.lines.length < 4 * 1024 * 1024, `${step.run.lines.length} bytes in a run`);
         }
         const done = steps.at(-1)!;
         assert.ok(done.kind === 'done');
@@ -265,7 +326,12 @@ test('a rotten batch is named, and none of its lines is served', async () => {
     const batch = pick(random, segment.record.batches);
     world.disk.flipBit(segment.path, (batch.offset + below(random, batch.frameBytes)) * 8);
     const rank = batchRank(segment.id.origin, segment.id.epoch, batch.seq);
-    const asked = { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 52, sub: 0 }, descending: random.unit() < 0.5, limit: 1_000_000 };
+    const asked = {
+      from: { ms: 0, sub: 0 },
+      to: { ms: 2 ** 52, sub: 0 },
+      descending: random.unit() < 0.5,
+      limit: 1_000_000,
+    };
     const steps = await stepsOf(world, '{app=~".+"}', asked);
     assert.deepEqual(
       steps.filter(({ kind }) => kind === 'failed'),
@@ -297,9 +363,12 @@ test('an aborted scan stops', async () => {
     parallel: 1,
   });
   controller.abort(new LogvineError('LV_QUERY_TIMEOUT', 'late'));
-  await assert.rejects(async () => {
-    for await (const step of steps) assert.notEqual(step.kind, 'done');
-  }, { code: 'LV_QUERY_TIMEOUT' });
+  await assert.rejects(
+    async () => {
+      for await (const step of steps) assert.notEqual(step.kind, 'done');
+    },
+    { code: 'LV_QUERY_TIMEOUT' },
+  );
 });
 
 /** Rows of several batches, some of them at one instant. */
@@ -318,7 +387,13 @@ test('merged sources are one sorted sequence, however they are cut, and who join
     const rows = randomRows(random, below(random, 150));
     const descending = random.unit() < 0.5;
     const limit = pick(random, [1, 10, 1_000_000]);
-    const expected = naive(rows, { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 52, sub: 0 }, descending, limit, matches: () => true });
+    const expected = naive(rows, {
+      from: { ms: 0, sub: 0 },
+      to: { ms: 2 ** 52, sub: 0 },
+      descending,
+      limit,
+      matches: () => true,
+    });
     // Each batch comes from one source, as from one holder.
     const ranks = [...new Set(rows.map(({ rank }) => rank))];
     const sourceCount = 1 + below(random, 5);

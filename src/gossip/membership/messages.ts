@@ -75,7 +75,6 @@ const savedSchema = z.object({
 
 export type Request = z.infer<typeof requestSchema>;
 export type Answer = z.infer<typeof answerSchema>;
-export type SyncMessage = z.infer<typeof syncAnswerSchema>;
 export type TopicMessage = z.infer<typeof topicSchema>;
 /** What members.json holds: `sinceMs` is wall-clock time. */
 export type SavedMembers = z.infer<typeof savedSchema>;

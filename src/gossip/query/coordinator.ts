@@ -36,6 +36,7 @@ import {
   countMissing,
   findMissing,
   timeText,
+  type Expectation,
   type MissingBatches,
   type Receipt,
   type SilentOrigin,
@@ -86,7 +87,11 @@ export class Coordinator {
   /** Runs of entries in the order of the query; returns the receipt. */
   async *entries(query: EntryQuery): AsyncGenerator<EntryRun, Receipt> {
     const startedMs = this.#options.clock.monotonicMs();
+    // Noted before anybody is asked: what comes into being while they answer is not missing from their answers.
+    const existing = this.#existing();
     const answers = await this.#coverage(query.range);
+    const missing = findMissing({ ...existing, ...query.range, answers: [...answers.values()] });
+    const silent = this.#silent(query.range.to, answers);
     const scatter = new Scatter(this.#options, query, answers);
     let entries = 0;
     try {
@@ -98,7 +103,7 @@ export class Coordinator {
     } finally {
       await scatter.stop();
     }
-    const receipt = this.#receipt(query.range, answers, scatter.corrupt);
+    const receipt = this.#receipt([...missing, ...scatter.corrupt], silent, answers.size);
     const total = scatter.total;
     const bounded = entries >= query.limit;
     receipt.read = total.read;
@@ -151,23 +156,17 @@ export class Coordinator {
     return answers;
   }
 
-  #receipt(
-    { from, to }: TimeRange,
-    answers: ReadonlyMap<PeerId, CoverageAnswer>,
-    corrupt: readonly MissingBatches[],
-  ): Receipt {
-    const { view, known, watermarks } = this.#options;
-    const missing = [
-      ...findMissing({
-        answers: [...answers.values()],
-        watermarks: watermarks.all(),
-        remembered: [...known.all()].map(([, holding]) => holding),
-        from,
-        to,
-      }),
-      ...corrupt,
-    ];
-    const silent = this.#silent(to, answers);
+  /** What this peer knows to exist anywhere. */
+  #existing(): Pick<Expectation, 'watermarks' | 'remembered'> {
+    const { known, watermarks } = this.#options;
+    return {
+      watermarks: watermarks.all().map((mark) => ({ ...mark })),
+      remembered: [...known.all()].map(([, holding]) => holding),
+    };
+  }
+
+  #receipt(missing: MissingBatches[], silent: SilentOrigin[], answered: number): Receipt {
+    const { view } = this.#options;
     const members = view.members().filter(({ state }) => state !== 'left');
     return {
       complete: missing.length === 0 && silent.length === 0,
@@ -178,7 +177,7 @@ export class Coordinator {
       expired: 0,
       missing,
       silent,
-      members: { asked: members.length, answered: answers.size },
+      members: { asked: members.length, answered },
       entries: 0,
       bytesScanned: 0,
       durationMs: 0,
@@ -235,10 +234,12 @@ class Scatter {
     this.#answers = answers;
     for (const [peer, { overlapping }] of answers) {
       for (const segment of overlapping) {
+        const runs = withoutFresh(segment, answers);
+        if (runs.length === 0) continue;
         const name = segmentName(segment);
         let located = this.#located.get(name);
         if (!located) this.#located.set(name, (located = { segment, holders: new Map() }));
-        located.holders.set(peer, segment.runs);
+        located.holders.set(peer, runs);
       }
     }
   }
@@ -369,6 +370,18 @@ class Scatter {
     }
     for (const [peer, parts] of work) this.#joining.push(this.#open(peer, parts, undefined, source));
   }
+}
+
+/**
+ * The batches of a segment, less those sealed since their origin gave its answer: it is asked itself for all that it has
+ * read since, and from another holder, which may have answered later, they would come twice.
+ */
+function withoutFresh(
+  { origin, epoch, runs }: CoveredSegment,
+  answers: ReadonlyMap<PeerId, CoverageAnswer>,
+): [number, number][] {
+  const own = answers.get(origin as PeerId);
+  return own?.epoch === epoch ? intersectRuns(runs, [[1, own.writtenSeq]]) : runs;
 }
 
 function isQueryError(error: Error): boolean {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import {
+  LogvineError,
   messageOf,
   segmentName,
   type Clock,
@@ -8,7 +9,7 @@ import {
   type Timer,
 } from '../../store/index.ts';
 import { placeOn } from '../placement/index.ts';
-import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { request, withDeadline, type Channel, type PeerId, type Transport } from '../transport/index.ts';
 import { placeable, type MeshMember, type MeshView } from '../view.ts';
 import {
   encodeInventoryRequest,
@@ -204,13 +205,15 @@ export class Repairer {
   }
 
   async #fetch(peer: PeerId, id: SegmentId, runs: readonly Run[]): Promise<void> {
-    const { transport, store, timeoutMs } = this.#options;
+    const { transport, clock, store, timeoutMs } = this.#options;
     const channel = await transport.open(peer, FETCH_PROTOCOL, { timeoutMs });
+    const late = () => new LogvineError('LV_PEER_TIMEOUT', `${peer} sent nothing for ${timeoutMs} ms`);
     try {
       const { origin, epoch, index } = id;
       await channel.send(encodeMessage({ origin, epoch, index, runs }));
       for (;;) {
-        const frame = await channel.receive();
+        // One that falls silent must not stop the rounds with all the others.
+        const frame = await withDeadline(clock, timeoutMs, late, () => channel.receive());
         if (!frame) break;
         await store.appendReplica(frame);
         this.#fetchedBytes += frame.length;

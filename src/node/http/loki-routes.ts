@@ -3,7 +3,7 @@ import { LIMITS, type Labels, type TimeRange } from '../../store/index.ts';
 import { compileMatchers, parseMatchers } from '../../store/logql/index.ts';
 import { VERSION } from '../report.ts';
 import { LokiStreams } from './loki.ts';
-import { signalOf } from './native-routes.ts';
+import { deadlineOf } from './native-routes.ts';
 import { Parameters } from './parameters.ts';
 import type { ServerOptions } from './server.ts';
 import { parseInstant, parseRange } from './time-range.ts';
@@ -19,7 +19,12 @@ export function addLokiRoutes(app: FastifyInstance, { clock, coordinator }: Serv
     app.route({ method: ['GET', 'POST'], url: `/loki/api/v1/${path}`, handler: answer });
   };
 
-  async function entries(request: FastifyRequest, parameters: Parameters, range: TimeRange): Promise<object> {
+  async function entries(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    parameters: Parameters,
+    range: TimeRange,
+  ): Promise<object> {
     const flags = String(request.headers['x-loki-response-encoding-flags'] ?? '');
     const streams = new LokiStreams(flags.includes('categorize-labels'));
     const runs = coordinator.entries({
@@ -27,7 +32,7 @@ export function addLokiRoutes(app: FastifyInstance, { clock, coordinator }: Serv
       range,
       descending: parameters.descending(),
       limit: Math.max(1, parameters.limit(LIMIT_DEFAULT, LIMITS.queryLimitMax)),
-      signal: signalOf(request),
+      signal: deadlineOf(reply, clock),
     });
     for (;;) {
       const step = await runs.next();
@@ -36,16 +41,16 @@ export function addLokiRoutes(app: FastifyInstance, { clock, coordinator }: Serv
     }
   }
 
-  route('query_range', (request) => {
+  route('query_range', (request, reply) => {
     const parameters = new Parameters(request);
-    return entries(request, parameters, parseRange(parameters.range(), clock.nowMs()));
+    return entries(request, reply, parameters, parseRange(parameters.range(), clock.nowMs()));
   });
 
-  route('query', (request) => {
+  route('query', (request, reply) => {
     const parameters = new Parameters(request);
     const time = parameters.get('time');
     const to = time ? parseInstant(time, 'time') : { ms: clock.nowMs(), sub: 0 };
-    return entries(request, parameters, { from: { ms: to.ms - 3_600_000, sub: to.sub }, to });
+    return entries(request, reply, parameters, { from: { ms: to.ms - 3_600_000, sub: to.sub }, to });
   });
 
   /** Streams with entries in the range that one of the selectors matches. */

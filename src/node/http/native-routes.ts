@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Receipt } from '../../gossip/index.ts';
-import { LogvineError, type Clock, type EntryRun } from '../../store/index.ts';
+import { LIMITS, LogvineError, type Clock, type EntryRun } from '../../store/index.ts';
 import { ENTRIES_CONTENT_TYPE, entriesStream } from './native.ts';
 import { metricsText } from './metrics.ts';
 import { Parameters } from './parameters.ts';
@@ -29,14 +29,15 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
       range: parseRange(parameters.range(), clock.nowMs()),
       descending: parameters.descending(),
       limit: limit === 0 ? Number.MAX_SAFE_INTEGER : limit,
-      signal: signalOf(request),
+      // All there is takes as long as its reader takes.
+      signal: limit === 0 ? signalOf(reply) : deadlineOf(reply, clock),
     });
     return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(await started(runs, clock)));
   });
 
   app.get('/api/v1/tail', async (request, reply) => {
     const parameters = new Parameters(request);
-    const signal = signalOf(request);
+    const signal = signalOf(reply);
     const live = follow.everywhere(parameters.query(), signal);
     return reply
       .type(ENTRIES_CONTENT_TYPE)
@@ -45,12 +46,16 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
 
   /** What was written since `start`, then what is being written. */
   async function* withHistory(
-    live: AsyncGenerator<EntryRun>,
+    live: AsyncGenerator<EntryRun, undefined>,
     parameters: Parameters,
     signal: AbortSignal,
-  ): AsyncGenerator<EntryRun, undefined> {
+  ): AsyncGenerator<EntryRun, Receipt | undefined> {
     const nowMs = clock.nowMs();
     const { start } = parameters.range();
+    // Followed from now on: what is written while the past is searched comes after it.
+    const first = live.next();
+    // Seen to once its turn comes; until then nobody waits for it.
+    first.catch(() => undefined);
     if (start !== undefined) {
       const range = { ...parseRange({ start }, nowMs), to: { ms: nowMs, sub: 0 } };
       if (range.from.ms < nowMs - LEAVE_CHECK_MS) {
@@ -64,8 +69,7 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
         });
       }
     }
-    yield* live;
-    return undefined;
+    return yield* resume(first, live);
   }
 
   app.post('/api/v1/leave', async (_request, reply) => {
@@ -84,12 +88,22 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
 }
 
 /** Fires when the client has gone. */
-export function signalOf(request: FastifyRequest): AbortSignal {
+export function signalOf(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  request.raw.socket.once('close', () =>
-    controller.abort(new LogvineError('LV_CLOSED', 'the client has gone')),
-  );
+  // The response's end, not the connection's: that one may carry many requests.
+  reply.raw.once('close', () => controller.abort(new LogvineError('LV_CLOSED', 'the client has gone')));
   return controller.signal;
+}
+
+/** Fires also with LV_QUERY_TIMEOUT, once the query has taken longer than any may. */
+export function deadlineOf(reply: FastifyReply, clock: Clock): AbortSignal {
+  const controller = new AbortController();
+  const timer = clock.after(LIMITS.queryTimeoutMs, () => {
+    const message = `the query took longer than ${LIMITS.queryTimeoutMs / 1000} s: ask for less, or a shorter range`;
+    controller.abort(new LogvineError('LV_QUERY_TIMEOUT', message));
+  });
+  reply.raw.once('close', () => timer.cancel());
+  return AbortSignal.any([signalOf(reply), controller.signal]);
 }
 
 /** Runs a query up to its first result, so that what is wrong with it becomes a status and not a broken body. */

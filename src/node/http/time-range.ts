@@ -3,7 +3,6 @@ import { parseDuration } from '../config/index.ts';
 
 /** Loki's default of `since`, when neither `start` nor `since` is given. */
 const SINCE_DEFAULT_MS = 3_600_000;
-export const RANGE_ALL: TimeRange = { from: { ms: -8.64e15, sub: 0 }, to: { ms: 8.64e15, sub: 0 } };
 
 /** `start`, `end`, `since` as Loki reads them: nanoseconds, seconds with a fraction, or RFC 3339. Throws LV_QUERY_INVALID. */
 export function parseRange(parameters: Record<string, string | undefined>, nowMs: number): TimeRange {

@@ -144,7 +144,8 @@ export class Lexer {
 
   #duration(start: string): { text: string; ns: number } | undefined {
     const rest = this.#match(DURATION_REST, this.#offset + start.length);
-    if (rest === '') return undefined;
+    // A number alone is none, though Go reads `-0` as one.
+    if (!/[a-zµ]/.test(rest)) return undefined;
     try {
       return { text: start + rest, ns: parseDurationNs(start + rest) };
     } catch {

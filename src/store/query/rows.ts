@@ -134,19 +134,43 @@ function markRegex(columns: Columns, lines: Buffer, test: RegexTest, marks: Uint
     }
     return;
   }
-  const text = lines.toString('latin1');
-  const { block } = test;
+  for (let first = 0; first < columns.count;) {
+    const start = lineStart(columns, first);
+    const after = Math.min(columns.count, rowAt(ends, start + REGEX_PIECE_BYTES, first) + 1);
+    markPiece(columns, lines, test, test.block, marks, first, after);
+    first = after;
+  }
+}
+
+/** V8 counts backtracks by search and leaves its fast engine after too many: pieces keep a long block in it. */
+const REGEX_PIECE_BYTES = 64 * 1024;
+
+/** Rows `first` to `after`, as one text. */
+function markPiece(
+  columns: Columns,
+  lines: Buffer,
+  test: RegexTest,
+  block: RegExp,
+  marks: Uint8Array,
+  first: number,
+  after: number,
+): void {
+  const { ends } = columns;
+  const start = lineStart(columns, first);
+  const text = lines.toString('latin1', start, ends[after - 1] + 1);
   block.lastIndex = 0;
-  let row = 0;
+  let row = first;
   for (let hit = block.exec(text); hit; hit = block.exec(text)) {
-    const end = hit.index + hit[0].length;
+    const hitStart = start + hit.index;
+    const hitEnd = hitStart + hit[0].length;
     // A match may run over line ends: every line it touches is a candidate.
-    for (row = rowAt(ends, hit.index, row); ; row++) {
-      if (marks[row] === 0 && test.testLine(line(row))) marks[row] = 1;
-      if (row + 1 >= columns.count || ends[row] >= end) break;
+    for (row = rowAt(ends, hitStart, row); ; row++) {
+      const line = lines.subarray(lineStart(columns, row), ends[row]);
+      if (marks[row] === 0 && test.testLine(line)) marks[row] = 1;
+      if (row + 1 >= after || ends[row] >= hitEnd) break;
     }
-    if (row + 1 >= columns.count) break;
-    block.lastIndex = Math.max(ends[row], hit.index + 1);
+    if (row + 1 >= after) break;
+    block.lastIndex = Math.max(ends[row] - start, hit.index + 1);
   }
 }
 

@@ -6,7 +6,6 @@ import {
   labelsText,
   lineStart,
   type Columns,
-  type Instant,
   type Labels,
 } from '../batch/index.ts';
 import { LogvineError } from '../errors.ts';
@@ -96,10 +95,6 @@ function readIds(reader: ByteReader, count: number, below: number): Uint32Array 
 
 export function lineOf(run: Columns, row: number): Uint8Array {
   return run.lines.subarray(lineStart(run, row), run.ends[row]);
-}
-
-export function instantOf(run: Columns, row: number): Instant {
-  return { ms: run.ms[row], sub: run.sub[row] };
 }
 
 /** Nanoseconds since 1970, exact. */

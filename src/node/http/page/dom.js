@@ -67,6 +67,7 @@ export function update(target, ...children) {
     let have = target.childNodes[index];
     if (key !== keyOf(have)) {
       const moved = key === undefined ? undefined : keyed.get(key);
+      keyed.delete(key);
       if (moved) move(target, moved, have);
       have = moved;
     }
@@ -88,7 +89,7 @@ function keyOf(node) {
  */
 function move(target, child, before) {
   // Where a browser can, without taking it out for a moment, which would take the focus from it.
-  if ('moveBefore' in target) target.moveBefore(child, before ?? null);
+  if (typeof target.moveBefore === 'function') target.moveBefore(child, before ?? null);
   else target.insertBefore(child, before ?? null);
 }
 

@@ -142,7 +142,7 @@ function legend(status, present) {
     .map((member) =>
       html(
         'li',
-        { title: member.peer },
+        { title: member.peer, 'data-key': member.peer },
         html('span', { class: `swatch ${tintOf(member.peer)} ${member.state}`, 'aria-hidden': 'true' }),
         html('bdi', { class: 'mono' }, shortPeer(member.peer)),
         member.peer === status.peer && html('span', { class: 'tag' }, 'this peer'),

@@ -1,6 +1,6 @@
 /** The tables: members, inputs, watermarks. Each shows a bounded number of rows, those that need a look first. */
 import { html, peerLink, svg } from './dom.js';
-import { count, percent, plural, shortPeer, size, stateWord } from './format.js';
+import { batches, count, percent, plural, shortPeer, size, stateWord } from './format.js';
 import { tintOf } from './tints.js';
 import { isUp } from './verdict.js';
 
@@ -63,6 +63,21 @@ function more(rest, words) {
 }
 
 /**
+ * @param {string} peer
+ * @param {Status} status
+ * @param {string} [state]
+ * @param {string} [title]
+ * @returns {Child[]}
+ */
+function peerCell(peer, status, state = '', title = peer) {
+  return [
+    html('span', { class: `swatch ${tintOf(peer)} ${state}`, 'aria-hidden': 'true' }),
+    html('bdi', { class: 'mono', title }, shortPeer(peer)),
+    peer === status.peer && html('span', { class: 'tag' }, 'this peer'),
+  ];
+}
+
+/**
  * @param {Status} status
  * @returns {Child[]}
  */
@@ -71,37 +86,41 @@ export function membersView(status) {
   const ordered = status.members.toSorted(
     (a, b) => Number(isUp(a)) - Number(isUp(b)) || own(b) - own(a) || (a.peer < b.peer ? -1 : 1),
   );
-  const largest = Math.max(0.0001, ...ordered.map(({ share }) => share));
-  const rows = ordered
-    .slice(0, ROWS_MAX)
-    .map((member) => [
-      [
-        html('span', { class: `swatch ${tintOf(member.peer)} ${member.state}`, 'aria-hidden': 'true' }),
-        html(
-          'bdi',
-          { class: 'mono', title: [member.peer, ...member.mesh].join('\n') },
-          shortPeer(member.peer),
-        ),
-        member.peer === status.peer && html('span', { class: 'tag' }, 'this peer'),
-      ],
-      [html('span', { class: `state ${member.state}` }, stateWord(member.state))],
-      [html('bdi', {}, member.zone || '–')],
-      [
-        bar([[member.share / largest, `fill ${tintOf(member.peer)}`]]),
-        html('span', { class: 'number' }, percent(member.share)),
-      ],
-      [html('span', { class: 'number' }, size(member.heldBytes))],
-      [html('bdi', {}, member.version)],
-      [
-        member.peer === status.peer
-          ? html('span', { class: 'faint' }, 'you are here')
-          : (peerLink(member.http, 'open ↗', `Open the page of peer ${shortPeer(member.peer)}`) ?? '–'),
-      ],
-    ]);
+  const largestShare = ordered.reduce((most, { share }) => Math.max(most, share), 0) || 1;
+  const rows = ordered.slice(0, ROWS_MAX).map((member) => memberRow(member, status, largestShare));
   return [
     table('Members of the mesh', ['Peer', 'State', 'Zone', 'Share', 'Holds', 'Version', 'Page'], rows),
-    more(ordered.length - ROWS_MAX, 'members, all of them up'),
+    more(ordered.length - ROWS_MAX, 'members'),
   ];
+}
+
+/**
+ * @param {MemberStatus} member
+ * @param {Status} status
+ * @param {number} largestShare
+ * @returns {Row}
+ */
+function memberRow(member, status, largestShare) {
+  const { peer, state, zone, share, heldBytes, version, http, mesh } = member;
+  const page =
+    peer === status.peer
+      ? html('span', { class: 'faint' }, 'you are here')
+      : (peerLink(http, 'open ↗', `Open the page of peer ${shortPeer(peer)}`) ?? '–');
+  return {
+    key: peer,
+    cells: [
+      peerCell(peer, status, state, [peer, ...mesh].join('\n')),
+      [html('span', { class: `state ${state}` }, stateWord(state))],
+      [html('bdi', {}, zone || '–')],
+      [
+        bar([[share / largestShare, `fill ${tintOf(peer)}`]]),
+        html('span', { class: 'number' }, percent(share)),
+      ],
+      [html('span', { class: 'number' }, size(heldBytes))],
+      [html('bdi', {}, version)],
+      [page],
+    ],
+  };
 }
 
 /** @param {InputStatus} input */
@@ -120,17 +139,7 @@ export function inputsView(status) {
       behindBytes(b) - behindBytes(a) ||
       (a.path < b.path ? -1 : 1),
   );
-  const rows = ordered.slice(0, ROWS_MAX).map((input) => [
-    [html('bdi', { class: 'path mono' }, input.path)],
-    [
-      bar([
-        [input.readBytes / (input.sizeBytes || 1), 'read'],
-        [input.durableBytes / (input.sizeBytes || 1), 'durable'],
-      ]),
-      html('span', { class: 'number' }, size(input.sizeBytes)),
-    ],
-    [progressWords(input)],
-  ]);
+  const rows = ordered.slice(0, ROWS_MAX).map(inputRow);
   return [
     ordered.length === 0
       ? html('p', { class: 'empty' }, 'This peer tails nothing. It still keeps copies and answers queries.')
@@ -138,6 +147,26 @@ export function inputsView(status) {
     more(ordered.length - ROWS_MAX, 'inputs; those with problems and those furthest behind are shown'),
     elsewhere(status),
   ];
+}
+
+/**
+ * @param {InputStatus} input
+ * @returns {Row}
+ */
+function inputRow(input) {
+  const { source, path, sizeBytes, readBytes, durableBytes } = input;
+  const progress = bar([
+    [readBytes / (sizeBytes || 1), 'read'],
+    [durableBytes / (sizeBytes || 1), 'durable'],
+  ]);
+  return {
+    key: source,
+    cells: [
+      [html('bdi', { class: 'path mono' }, path)],
+      [progress, html('span', { class: 'number' }, size(sizeBytes))],
+      [progressWords(input)],
+    ],
+  };
 }
 
 /** @param {InputStatus} input */
@@ -182,25 +211,34 @@ export function originsView(status) {
     (a, b) => b.sealedSeq - b.durableSeq - (a.sealedSeq - a.durableSeq) || (a.peer < b.peer ? -1 : 1),
   );
   if (ordered.length === 0) return [html('p', { class: 'empty' }, 'No batch was sealed yet.')];
-  const rows = ordered
-    .slice(0, ROWS_MAX)
-    .map(({ peer, epoch, sealedSeq, durableSeq }) => [
-      [
-        html('span', { class: `swatch ${tintOf(peer)}`, 'aria-hidden': 'true' }),
-        html('bdi', { class: 'mono', title: peer }, shortPeer(peer)),
-        peer === status.peer && html('span', { class: 'tag' }, 'this peer'),
-      ],
-      [html('span', { class: 'number' }, String(epoch))],
-      [html('span', { class: 'number' }, count(sealedSeq))],
-      [html('span', { class: 'number' }, count(durableSeq))],
-      [
-        sealedSeq > durableSeq
-          ? `${plural(sealedSeq - durableSeq, 'batch', 'batches')} on the way`
-          : 'all acknowledged',
-      ],
-    ]);
+  const rows = ordered.slice(0, ROWS_MAX).map((origin) => originRow(origin, status));
   return [
     table('Watermarks of the origins', ['Origin', 'Epoch', 'Sealed', 'Durable', 'In words'], rows),
     more(ordered.length - ROWS_MAX, 'origins'),
   ];
+}
+
+/**
+ * @param {Status['origins'][number]} origin
+ * @param {Status} status
+ * @returns {Row}
+ */
+function originRow({ peer, epoch, sealedSeq, durableSeq }, status) {
+  const waiting = sealedSeq - durableSeq;
+  return {
+    key: peer,
+    cells: [
+      peerCell(peer, status),
+      [html('span', { class: 'number' }, String(epoch))],
+      [html('span', { class: 'number' }, count(sealedSeq))],
+      [html('span', { class: 'number' }, count(durableSeq))],
+      [
+        sealedSeq === 0
+          ? 'nothing sealed yet'
+          : waiting > 0
+            ? `${batches(waiting)} on the way`
+            : 'all acknowledged',
+      ],
+    ],
+  };
 }

@@ -1,0 +1,387 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Receipt } from '../../src/gossip/query/index.ts';
+import type { Random } from '../../src/store/host/index.ts';
+import { batchRank } from '../../src/store/index.ts';
+import { below, forEachSeed, packOf, pick, shuffle } from '../store/material.ts';
+import { seededRandom } from '../helpers/sim-clock.ts';
+import { StoreMesh, type Peer, type Sealed } from './store-mesh.ts';
+
+const NAMES = ['alice', 'bob', 'charlie', 'dave', 'eve'];
+const START_MS = 1_700_000_000_000;
+
+interface Line {
+  readonly text: string;
+  readonly ms: number;
+  readonly rank: string;
+  readonly place: number;
+}
+
+const linesBySealed = new WeakMap<Sealed, Line[]>();
+
+/** Seals a batch of lines whose times overlap and tie with those of the others. */
+function seal(mesh: StoreMesh, name: string, random: Random, lineBytes = 0): Sealed {
+  const at = mesh.sealed.length;
+  const startMs = START_MS + below(random, 500);
+  const count = 1 + below(random, 12);
+  const spreadMs = pick(random, [1, 2, 100]);
+  const entries = Array.from({ length: count }, (_, place) => ({
+    ms: startMs + below(random, spreadMs),
+    sub: 0,
+    line: Buffer.from(
+      `${name} batch ${at} line ${place} ${random.unit() < 0.3 ? 'error' : 'fine'}${'.'.repeat(lineBytes)}`,
+    ),
+    metadata: {},
+  }));
+  const sealed = mesh.seal(name, packOf(entries, { app: 'a', host: name }));
+  const { origin, epoch } = sealed.batch.segment.id;
+  const rank = batchRank(origin, epoch, sealed.batch.seq);
+  linesBySealed.set(
+    sealed,
+    entries.map(({ line, ms }, place) => ({ text: line.toString(), ms, rank, place })),
+  );
+  return sealed;
+}
+
+const linesOf = (sealed: readonly Sealed[]): Line[] => sealed.flatMap((one) => linesBySealed.get(one)!);
+
+interface Asked {
+  readonly from?: number;
+  readonly to?: number;
+  readonly descending?: boolean;
+  readonly limit?: number;
+}
+
+function expectedRows(
+  lines: readonly Line[],
+  { from = -Infinity, to = Infinity, descending, limit = Infinity }: Asked,
+): string[] {
+  const sorted = lines
+    .filter(({ ms }) => ms >= from && ms < to)
+    .sort((a, b) => a.ms - b.ms || (a.rank < b.rank ? -1 : a.rank > b.rank ? 1 : 0) || a.place - b.place);
+  return (descending ? sorted.reverse() : sorted).slice(0, limit).map(({ text }) => text);
+}
+
+const isWithin = (mesh: StoreMesh, asker: Peer, peer: Peer): boolean =>
+  peer.process !== undefined && (peer === asker || mesh.network.reachable(asker.id, peer.id));
+
+/** The sums of a receipt, and that it says whole only if nothing is named. */
+function checkSums(receipt: Receipt, asked: Asked): void {
+  const missing = receipt.missing.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq + 1, 0);
+  assert.equal(receipt.expected, receipt.read + receipt.pruned + receipt.unneeded + missing);
+  assert.equal(receipt.complete, receipt.missing.length === 0 && receipt.silent.length === 0);
+  if (asked.limit === undefined) assert.equal(receipt.unneeded, 0);
+}
+
+const names = (receipt: Receipt, sealed: Sealed, asked: Asked): boolean => {
+  const { origin, epoch } = sealed.batch.segment.id;
+  const { seq } = sealed.batch;
+  if (receipt.silent.some(({ peer }) => peer === origin)) return true;
+  if (
+    receipt.missing.some(
+      (part) => part.origin === origin && part.epoch === epoch && part.fromSeq <= seq && seq <= part.toSeq,
+    )
+  ) {
+    return true;
+  }
+  // What lies outside of the range is not missed.
+  const { from = -Infinity, to = Infinity } = asked;
+  return !linesOf([sealed]).some(({ ms }) => ms >= from && ms < to);
+};
+
+test('any peer answers with the lines within reach, and says whole exactly if nothing acknowledged is out of it', async () => {
+  let incomplete = 0;
+  await forEachSeed(40, async (random, seed) => {
+    const peers = NAMES.slice(0, 3 + (seed % 3));
+    const mesh = await StoreMesh.of(peers, random, {
+      segmentBytesMax: pick(random, [900, 5_000, 1_000_000]),
+      replicas: pick(random, [2, 3]),
+    });
+    for (let at = 10 + below(random, 25); at > 0; at--) {
+      seal(mesh, pick(random, peers), random);
+      await mesh.clock.advance(below(random, 400));
+    }
+    // Sometimes the outage comes before everything is where it belongs.
+    const isSettled = random.unit() < 0.6;
+    if (isSettled) {
+      await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000);
+      await mesh.clock.advance(10_000);
+    }
+    const victims = shuffle(random, peers).slice(0, below(random, peers.length));
+    if (random.unit() < 0.7) for (const name of victims) mesh.kill(name, pick(random, ['lose', undefined]));
+    else
+      mesh.partition(
+        victims,
+        peers.filter((name) => !victims.includes(name)),
+      );
+    // Before everybody knows of it, and after.
+    for (const waitMs of [0, 10_000]) {
+      await mesh.clock.advance(waitMs);
+      const asker = pick(random, mesh.up);
+      const within = [...mesh.peers.values()].filter((peer) => isWithin(mesh, asker, peer));
+      const held = mesh.sealed.filter((sealed) => within.some((peer) => mesh.holds(peer, sealed)));
+      const asked: Asked = pick(random, [
+        {},
+        { descending: true },
+        { from: START_MS + below(random, 300), to: START_MS + 300 + below(random, 300) },
+        { limit: 1 + below(random, 30), descending: random.unit() < 0.5 },
+      ]);
+      const { rows, receipt } = await mesh.ask(asker.name, '{app="a"}', asked);
+      assert.deepEqual(rows, expectedRows(linesOf(held), asked));
+      checkSums(receipt, asked);
+      assert.equal(receipt.entries, rows.length);
+      assert.equal(receipt.members.answered, within.length);
+      const lost = mesh.sealed.filter((sealed) => sealed.acknowledged && !held.includes(sealed));
+      for (const sealed of lost)
+        assert.ok(names(receipt, sealed, asked), `${sealed.name} is lost and not named`);
+      const away = peers.length - within.length;
+      if (isSettled && away < Math.min(mesh.options.ackQuorum, peers.length)) {
+        assert.ok(receipt.complete, JSON.stringify(receipt));
+        assert.equal(lost.length, 0);
+      }
+      if (!receipt.complete) incomplete++;
+    }
+  });
+  assert.ok(incomplete > 5 || process.env.LOGVINE_TEST_SEED);
+});
+
+test('what was lost names its batches, their times and their last owners, also after the asker was restarted', async () => {
+  const random = seededRandom(2);
+  const mesh = await StoreMesh.of(NAMES, random, { segmentBytesMax: 700 });
+  for (let at = 0; at < 30; at++) {
+    seal(mesh, pick(random, NAMES), random);
+    await mesh.clock.advance(200);
+  }
+  await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000);
+  await mesh.clock.advance(10_000);
+  const away = ['bob', 'charlie', 'dave'];
+  for (const name of away) mesh.kill(name);
+  const within = [mesh.peer('alice'), mesh.peer('eve')];
+  const lost = mesh.sealed.filter((sealed) => !within.some((peer) => mesh.holds(peer, sealed)));
+  assert.ok(lost.length > 0, 'the seed must make some');
+  for (const restart of [false, true]) {
+    if (restart) {
+      mesh.kill('alice', 'lose');
+      await mesh.start('alice');
+    }
+    await mesh.clock.advance(10_000);
+    const { receipt } = await mesh.ask('alice', '{app="a"}');
+    assert.equal(receipt.complete, false);
+    for (const { batch } of lost) {
+      const { origin, epoch } = batch.segment.id;
+      const named = receipt.missing.find(
+        (part) =>
+          part.origin === origin &&
+          part.epoch === epoch &&
+          part.fromSeq <= batch.seq &&
+          batch.seq <= part.toSeq,
+      );
+      assert.ok(named, `batch ${batch.seq} of ${origin}`);
+      assert.deepEqual(named.lastOwners, batch.segment.record.owners);
+      assert.ok(named.fromTime !== null && named.toTime !== null);
+      assert.equal(named.reason, 'unreachable');
+    }
+    assert.deepEqual(
+      receipt.silent.map(({ peer }) => peer).sort(),
+      away.map((name) => mesh.peer(name).id).sort(),
+    );
+    assert.deepEqual(receipt.members, { asked: 5, answered: 2 });
+  }
+  for (const name of away) await mesh.start(name);
+  await mesh.clock.advance(10_000);
+  const { rows, receipt } = await mesh.ask('alice', '{app="a"}');
+  assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), {}));
+  assert.ok(receipt.complete);
+});
+
+/** A mesh of three with some ten megabytes of lines, so that an answer takes many messages. */
+async function largeMesh(random: Random): Promise<StoreMesh> {
+  const mesh = await StoreMesh.of(NAMES.slice(0, 3), random, { segmentBytesMax: 3_000 });
+  for (let at = 0; at < 36; at++) {
+    seal(mesh, pick(random, NAMES.slice(0, 3)), random, pick(random, [10_000, 60_000]));
+    await mesh.clock.advance(100);
+  }
+  assert.ok(await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000));
+  await mesh.clock.advance(5_000);
+  return mesh;
+}
+
+test('a holder that dies in the middle of its answer loses no row and doubles none', async () => {
+  let inTheMiddle = 0;
+  await forEachSeed(24, async (random) => {
+    const mesh = await largeMesh(random);
+    const [asker, victim] = shuffle(random, NAMES.slice(0, 3));
+    const asked: Asked = { descending: random.unit() < 0.5 };
+    const before = mesh.network.messages;
+    mesh.clock.after(2 + below(random, 40), () => mesh.kill(victim));
+    const { rows, receipt } = await mesh.ask(asker, '{app="a"}', asked);
+    if (mesh.peer(victim).process === undefined && mesh.network.messages > before) inTheMiddle++;
+    assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), asked));
+    assert.ok(receipt.complete, JSON.stringify(receipt.missing));
+    assert.equal(receipt.read, mesh.sealed.length);
+    checkSums(receipt, asked);
+  });
+  assert.ok(inTheMiddle > 10 || process.env.LOGVINE_TEST_SEED, `${inTheMiddle}`);
+});
+
+/** Flips a bit in some batches at a peer. */
+function rot(peer: Peer, random: Random, share: number): number {
+  let count = 0;
+  for (const { record, path } of peer.store.segments()) {
+    for (const batch of record.batches) {
+      if (random.unit() >= share) continue;
+      peer.disk.flipBit(
+        path,
+        (batch.offset + batch.headerBytes + 100 + below(random, batch.frameBytes - batch.headerBytes - 100)) *
+          8,
+      );
+      count++;
+    }
+  }
+  return count;
+}
+
+test('rot at a holder is answered by another one, named, and healed', async () => {
+  await forEachSeed(12, async (random) => {
+    const mesh = await largeMesh(random);
+    const [asker, rotten] = shuffle(random, NAMES.slice(0, 3));
+    const harmed = random.unit() < 0.5 ? asker : rotten;
+    assert.ok(rot(mesh.peer(harmed), random, 0.4) > 0);
+    const asked: Asked = { descending: random.unit() < 0.5 };
+    const { rows, receipt } = await mesh.ask(asker, '{app="a"}', asked);
+    assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), asked));
+    assert.ok(receipt.complete, JSON.stringify(receipt.missing));
+    checkSums(receipt, asked);
+    const healed = () =>
+      [...mesh.peer(harmed).store.segments()].every(({ record }) => record.quarantined.length === 0);
+    assert.ok(await mesh.eventually(healed, 60_000));
+  });
+});
+
+test('rot at every holder is corrupt, and the rest is answered', async () => {
+  await forEachSeed(6, async (random) => {
+    const mesh = await StoreMesh.of(NAMES.slice(0, 3), random);
+    for (let at = 0; at < 9; at++) {
+      seal(mesh, NAMES[at % 3], random);
+      await mesh.clock.advance(100);
+    }
+    assert.ok(await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000));
+    await mesh.clock.advance(5_000);
+    const lost = pick(random, mesh.sealed);
+    for (const { store, disk } of mesh.peers.values()) {
+      const segment = store.segment(lost.batch.segment.id)!;
+      const { offset, frameBytes } = segment.entry(lost.batch.seq)!;
+      disk.flipBit(segment.path, (offset + frameBytes - 1) * 8);
+    }
+    const { rows, receipt } = await mesh.ask(pick(random, NAMES.slice(0, 3)), '{app="a"}');
+    assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed.filter((sealed) => sealed !== lost)), {}));
+    assert.deepEqual(
+      receipt.missing.map(({ origin, fromSeq, toSeq, reason }) => ({ origin, fromSeq, toSeq, reason })),
+      [
+        {
+          origin: lost.batch.segment.id.origin,
+          fromSeq: lost.batch.seq,
+          toSeq: lost.batch.seq,
+          reason: 'corrupt',
+        },
+      ],
+    );
+    checkSums(receipt, {});
+    // Nobody can heal it: asked again, it is still missing.
+    await mesh.clock.advance(30_000);
+    const again = await mesh.ask('alice', '{app="a"}');
+    assert.equal(again.receipt.complete, false);
+  });
+});
+
+test('rot and a death in one query lose no row and double none', async () => {
+  await forEachSeed(24, async (random) => {
+    const mesh = await largeMesh(random);
+    const [asker, victim] = shuffle(random, NAMES.slice(0, 3));
+    rot(mesh.peer(victim), random, 0.3);
+    const asked: Asked = { descending: random.unit() < 0.5 };
+    mesh.clock.after(2 + below(random, 40), () => mesh.kill(victim));
+    const { rows, receipt } = await mesh.ask(asker, '{app="a"}', asked);
+    assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), asked));
+    assert.ok(receipt.complete, JSON.stringify(receipt.missing));
+  });
+});
+
+test('while lines are written and peers die, an answer holds each acknowledged line once', async () => {
+  await forEachSeed(16, async (random) => {
+    const peers = NAMES.slice(0, 4);
+    const mesh = await StoreMesh.of(peers, random, { segmentBytesMax: 1_500 });
+    for (let round = 0; round < 12; round++) {
+      for (let at = below(random, 5); at > 0; at--) seal(mesh, pick(random, peers), random);
+      await mesh.clock.advance(below(random, 30));
+      const before = mesh.sealed.filter(({ acknowledged }) => acknowledged);
+      const [asker, victim] = shuffle(random, peers);
+      const asking = mesh.ask(asker, '{app="a"}');
+      for (let at = below(random, 5); at > 0; at--) seal(mesh, pick(random, peers), random);
+      const dies = random.unit() < 0.4;
+      if (dies) mesh.clock.after(below(random, 25), () => mesh.kill(victim));
+      const { rows } = await asking;
+      assert.equal(new Set(rows).size, rows.length, 'no line twice');
+      const found = new Set(rows);
+      for (const { text } of linesOf(before)) assert.ok(found.has(text), text);
+      if (!dies) continue;
+      await mesh.clock.advance(100);
+      await mesh.start(victim);
+      await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000);
+    }
+  });
+});
+
+test('a query that is ended early leaves nothing running', async () => {
+  const random = seededRandom(8);
+  const mesh = await largeMesh(random);
+  const { rows, receipt } = await mesh.ask('alice', '{app="a"}', { limit: 3 });
+  assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), { limit: 3 }));
+  assert.ok(receipt.unneeded > 0);
+  await mesh.clock.advance(1_000);
+  let scans = 0;
+  for (const peer of mesh.peers.values()) peer.onScan = () => void scans++;
+  await mesh.clock.advance(10_000);
+  assert.equal(scans, 0);
+});
+
+test('line filters and selectors are answered by the holders', async () => {
+  const random = seededRandom(9);
+  const mesh = await StoreMesh.of(NAMES, random, { segmentBytesMax: 900 });
+  for (let at = 0; at < 30; at++) {
+    seal(mesh, pick(random, NAMES), random);
+    await mesh.clock.advance(100);
+  }
+  await mesh.clock.advance(10_000);
+  const all = linesOf(mesh.sealed);
+  const cases: [query: string, keep: (text: string) => boolean][] = [
+    ['{host="bob"}', (text) => text.startsWith('bob')],
+    ['{app="a"} |= "error"', (text) => text.includes('error')],
+    [
+      '{host=~"bob|eve"} != "error" |~ "line [0-3]"',
+      (text) => /^(bob|eve)/.test(text) && !text.includes('error') && /line [0-3]/.test(text),
+    ],
+    ['{app="b"}', () => false],
+  ];
+  for (const [query, keep] of cases) {
+    const { rows, receipt } = await mesh.ask('dave', query);
+    assert.deepEqual(
+      rows,
+      expectedRows(
+        all.filter(({ text }) => keep(text)),
+        {},
+      ),
+      query,
+    );
+    assert.ok(receipt.complete);
+    assert.equal(receipt.read + receipt.pruned, mesh.sealed.length);
+  }
+  const hosts = (
+    await mesh.clock.run(
+      mesh.peer('eve').running.coordinator.series({ from: { ms: 0, sub: 0 }, to: { ms: 2 ** 50, sub: 0 } }),
+    )
+  )
+    .map(({ host }) => host)
+    .sort();
+  assert.deepEqual(hosts, [...NAMES].sort());
+});

@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { CoverageAnswer } from '../../src/gossip/query/messages.ts';
+import { countMissing, findMissing, timeText } from '../../src/gossip/query/receipt.ts';
+import type { Holding } from '../../src/gossip/repair/index.ts';
+import { PROPERTY } from '../store/material.ts';
+
+const SEGMENT_SEQS = 5;
+const SEQS = 20;
+
+/** Segments of five seqs each; the entries of segment n lie in milliseconds 100 n … 100 n + 99. */
+const boundsOf = (index: number) => ({
+  min: { ms: 100 * index, sub: 0 },
+  max: { ms: 100 * index + 99, sub: 0 },
+});
+const indexOf = (seq: number): number => Math.floor((seq - 1) / SEGMENT_SEQS) + 1;
+
+function runsOf(seqs: readonly number[]): [number, number][] {
+  return seqs.toSorted((a, b) => a - b).map((seq) => [seq, seq]);
+}
+
+function merged(seqs: readonly number[]): [number, number][] {
+  const runs: [number, number][] = [];
+  for (const [from] of runsOf(seqs)) {
+    const last = runs.at(-1);
+    if (last && last[1] === from - 1) last[1] = from;
+    else runs.push([from, from]);
+  }
+  return runs;
+}
+
+const seqSet = fc.uniqueArray(fc.integer({ min: 1, max: SEQS }), { maxLength: SEQS });
+
+function holdingsOf(origin: string, seqs: readonly number[]): Holding[] {
+  const bySegment = Map.groupBy(seqs, indexOf);
+  return [...bySegment].map(([index, own]) => ({
+    origin,
+    epoch: 1,
+    index,
+    runs: merged(own),
+    ...boundsOf(index),
+    owners: [`owner ${index}`],
+    bytes: 1,
+    open: false,
+  }));
+}
+
+/** What a peer that holds these answers about a range. */
+function answerOf(origin: string, seqs: readonly number[], from: number, to: number): CoverageAnswer {
+  const overlapping = holdingsOf(origin, seqs).filter(({ min, max }) => max.ms >= from && min.ms < to);
+  const inside = new Set(overlapping.map(({ index }) => index));
+  const rest = seqs.filter((seq) => !inside.has(indexOf(seq)));
+  return {
+    epoch: 1,
+    writtenSeq: 0,
+    overlapping: overlapping.map(({ open: _, ...segment }) => segment),
+    outside: rest.length > 0 ? [{ origin, epoch: 1, runs: merged(rest) }] : [],
+  };
+}
+
+test('missing is what exists by any account, is not held, and may lie in the range', () => {
+  const range = fc
+    .tuple(fc.integer({ min: 0, max: 600 }), fc.integer({ min: 1, max: 600 }))
+    .map(([from, length]) => ({ from, to: from + length }));
+  fc.assert(
+    fc.property(
+      fc.array(seqSet, { maxLength: 3 }),
+      fc.array(seqSet, { maxLength: 3 }),
+      fc.nat({ max: SEQS }),
+      range,
+      (held, remembered, durable, { from, to }) => {
+        const missing = findMissing({
+          answers: held.map((seqs) => answerOf('origin', seqs, from, to)),
+          watermarks: [{ origin: 'origin', epoch: 1, durable }],
+          remembered: remembered.flatMap((seqs) => holdingsOf('origin', seqs)),
+          from: { ms: from, sub: 0 },
+          to: { ms: to, sub: 0 },
+        });
+        const isHeld = new Set(held.flat());
+        const isKnown = new Set(remembered.flat());
+        const expected: number[] = [];
+        for (let seq = 1; seq <= SEQS; seq++) {
+          if (isHeld.has(seq)) continue;
+          if (isKnown.has(seq)) {
+            const { min, max } = boundsOf(indexOf(seq));
+            if (max.ms >= from && min.ms < to) expected.push(seq);
+          } else if (seq <= durable) expected.push(seq);
+        }
+        const named = missing.flatMap(({ fromSeq, toSeq }) =>
+          Array.from({ length: toSeq - fromSeq + 1 }, (_, at) => fromSeq + at),
+        );
+        assert.deepEqual(
+          named.toSorted((a, b) => a - b),
+          expected,
+          'each once',
+        );
+        assert.equal(countMissing(missing), expected.length);
+        for (const { fromSeq, lastOwners, fromTime, toTime } of missing) {
+          if (isKnown.has(fromSeq)) {
+            assert.deepEqual(lastOwners, [`owner ${indexOf(fromSeq)}`]);
+            assert.equal(fromTime, timeText(boundsOf(indexOf(fromSeq)).min.ms));
+          } else assert.deepEqual([lastOwners, fromTime, toTime], [[], null, null]);
+        }
+      },
+    ),
+    { ...PROPERTY, numRuns: 1500 },
+  );
+});
+
+test('origins and epochs are told apart', () => {
+  const missing = findMissing({
+    answers: [
+      { epoch: 1, writtenSeq: 0, overlapping: [], outside: [{ origin: 'a', epoch: 1, runs: [[1, 9]] }] },
+    ],
+    watermarks: [
+      { origin: 'a', epoch: 1, durable: 9 },
+      { origin: 'a', epoch: 2, durable: 2 },
+      { origin: 'b', epoch: 1, durable: 3 },
+      { origin: 'c', epoch: 1, durable: 0 },
+    ],
+    remembered: [],
+    from: { ms: 0, sub: 0 },
+    to: { ms: 1, sub: 0 },
+  });
+  assert.deepEqual(
+    missing.map(({ origin, epoch, fromSeq, toSeq }) => [origin, epoch, fromSeq, toSeq]),
+    [
+      ['a', 2, 1, 2],
+      ['b', 1, 1, 3],
+    ],
+  );
+});
+
+test('a time that no calendar has is none', () => {
+  assert.equal(timeText(0), '1970-01-01T00:00:00.000Z');
+  assert.equal(timeText(2 ** 53), null);
+  assert.equal(timeText(Infinity), null);
+});
