@@ -38,6 +38,7 @@ import { startServer } from './http/server.ts';
 import { loadIdentity } from './identity.ts';
 import { startInputs } from './inputs.ts';
 import { Batcher } from './pipeline/batcher.ts';
+import { hasEarlierRuns, positionsOf } from './positions.ts';
 import { Reporter, VERSION } from './report.ts';
 import type { Tasks } from './tasks.ts';
 import { WatermarkKeeper } from './watermark-keeper.ts';
@@ -55,6 +56,8 @@ const TIMING = {
   peerTimeoutMs: 10_000,
   coverageTimeoutMs: 3_000,
   repairDelayMs: 600_000,
+  ownRecoveryFindMs: 3_000,
+  ownRecoveryMs: 60_000,
   joinWarningMs: 5_000,
 } as const;
 
@@ -264,13 +267,20 @@ export async function startNode(config: Config): Promise<RunningNode> {
       await channel.close();
     });
 
+    // One that was a member before is so at once: others may hold what it lost.
+    const isReturning = hasEarlierRuns(store) && (config.join.length > 0 || membership.members().length > 1);
+    if (isReturning) {
+      membership.start();
+      await repairer.recoverOwn(TIMING.ownRecoveryFindMs, TIMING.ownRecoveryMs);
+    }
+    const resume = positionsOf(store);
     const host = hostname();
     const inputs = startInputs({
       config,
       batcher,
       clock,
       host,
-      resume: (source) => store.position(source),
+      resume,
       log: logger,
     });
     closers.push(() => inputs.close());
@@ -313,7 +323,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
     });
     closers.push(() => server.close());
     membership.update({ http: server.url });
-    membership.start();
+    if (!isReturning) membership.start();
     repairer.start();
     clock.after(TIMING.joinWarningMs, () => {
       const lonely = reporter.seedsUnanswered();

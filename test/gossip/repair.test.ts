@@ -4,12 +4,14 @@ import fc from 'fast-check';
 import {
   countRuns,
   FETCH_PROTOCOL,
+  serveFetch,
   intersectRuns,
   subtractRuns,
   unionRuns,
   type Run,
 } from '../../src/gossip/repair/index.ts';
 import { shortRuns } from '../../src/gossip/repair/repairer.ts';
+import { LogvineError } from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { below, forEachSeed, framesOf, linePack, pick, PROPERTY } from '../store/material.ts';
 import { StoreMesh } from './store-mesh.ts';
@@ -170,16 +172,45 @@ test('a peer that falls silent in the middle of a fetch does not stop the rounds
   await mesh.clock.advance(6_000);
   const late = Array.from({ length: 4 }, (_, at) => mesh.seal('alice', linePack(`late ${at}`)));
   await mesh.clock.advance(20_000);
-  // Charlie takes the question and never answers it.
+  await mesh.start('bob');
+  const bob = mesh.peer('bob');
+  // Bob may ask Alice only after Charlie, who takes the question and never answers it.
+  let asked = 0;
   mesh.peer('charlie').running.transport.handle(FETCH_PROTOCOL, async (channel) => {
     await channel.receive();
+    asked++;
     await new Promise(() => undefined);
   });
-  mesh.peer('alice').running.replicator.close();
-  await mesh.start('bob');
-  assert.ok(
-    await mesh.eventually(() => late.every((sealed) => mesh.holds(mesh.peer('bob'), sealed, true)), 60_000),
-  );
+  const alice = mesh.peer('alice').running;
+  alice.transport.handle(FETCH_PROTOCOL, async (channel) => {
+    if (asked === 0) throw new Error('not yet');
+    await serveFetch(channel, alice.store);
+  });
+  assert.ok(await mesh.eventually(() => late.every((sealed) => mesh.holds(bob, sealed, true)), 120_000));
+  assert.ok(asked > 0);
+});
+
+test('what an owner refused while it watched the segment, it fetches when the segment is closed', async () => {
+  for (const segmentBytesMax of [1, 1_000_000]) {
+    const mesh = await meshWith(['alice', 'bob'], 2, 7, { segmentBytesMax });
+    const bob = mesh.peer('bob');
+    const append = bob.store.appendReplica.bind(bob.store);
+    let refused = 0;
+    bob.store.appendReplica = async (frame) => {
+      if (refused > 0) return append(frame);
+      refused++;
+      // Long enough to hear from Alice that the segment is open.
+      await new Promise<void>((resolve) => void mesh.clock.after(3_000, resolve));
+      throw new LogvineError('LV_DISK_FULL', 'no space left');
+    };
+    const sealed = [mesh.seal('alice', linePack('refused'))];
+    await mesh.clock.advance(2_500);
+    if (segmentBytesMax === 1) sealed.push(mesh.seal('alice', linePack('in the next segment')));
+    // Nothing more is written, so that nothing but the closing itself can tell Bob.
+    const done = () => sealed.every((one) => one.acknowledged && mesh.holds(bob, one, true));
+    assert.ok(await mesh.eventually(done, 60_000), `segments of ${segmentBytesMax}`);
+    assert.equal(refused, 1);
+  }
 });
 
 test('a segment that closed while its owner was away is fetched from its origin', async () => {

@@ -63,6 +63,7 @@ interface Process {
   readonly store: Store;
   readonly replicator: Replicator;
   readonly repairer: Repairer;
+  readonly holder: Holder;
   readonly coordinator: Coordinator;
 }
 
@@ -223,7 +224,7 @@ export class StoreMesh {
       await channel.close();
     });
     repairer.start();
-    peer.process = { transport, store, replicator, repairer, coordinator };
+    peer.process = { transport, store, replicator, repairer, holder, coordinator };
     this.clock.after(NOTICE_MS / 10, () => this.notice());
   }
 

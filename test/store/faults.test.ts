@@ -292,6 +292,8 @@ test('a batch whose fsync ends after another one failed is not acknowledged', as
   await quiet();
   assert.equal(own.state, 'LV_DATA_UNSAFE');
   assert.equal(replica.state, 'LV_DATA_UNSAFE');
+  // Not even one that it has.
+  await assert.rejects(store.appendReplica(frames[0]), { code: 'LV_DATA_UNSAFE' });
 });
 
 test('a directory whose fsync fails is a failed fsync', async () => {

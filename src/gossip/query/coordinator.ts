@@ -7,6 +7,7 @@ import {
   type EntryRun,
   type Instant,
   type Labels,
+  type SegmentId,
   type Store,
   type TimeRange,
 } from '../../store/index.ts';
@@ -72,6 +73,7 @@ interface Located {
 }
 
 type Work = ScanMessage['work'];
+type Fresh = Pick<ScanMessage, 'freshAfterSeq' | 'freshExcept'>;
 
 /**
  * Answers a query for the whole mesh: asks every live member what it holds, gives each segment to one holder, merges
@@ -225,7 +227,8 @@ class Scatter {
   /** Bytes given to each holder so far: the next segment goes to the one with the least. */
   readonly #load = new Map<PeerId, number>();
   readonly #failed = new Set<PeerId>();
-  readonly #rotten = new Map<string, Set<PeerId>>();
+  /** Segment → holder → seqs that proved rotten or absent there. */
+  readonly #rotten = new Map<string, Map<PeerId, [number, number][]>>();
   readonly #controller = new AbortController();
 
   constructor(options: CoordinatorOptions, query: EntryQuery, answers: ReadonlyMap<PeerId, CoverageAnswer>) {
@@ -253,7 +256,21 @@ class Scatter {
       this.#assign(segment, wanted, work);
     }
     for (const peer of this.#answers.keys()) if (!work.has(peer)) work.set(peer, []);
-    return [...work].map(([peer, items]) => this.#open(peer, items, this.#answers.get(peer)!.writtenSeq));
+    return [...work].map(([peer, items]) => this.#open(peer, items, this.#freshOf(peer)));
+  }
+
+  /** What an origin answers for beside its work: all since its coverage answer, but for what others are asked for. */
+  #freshOf(peer: PeerId): Fresh {
+    const { epoch, writtenSeq } = this.#answers.get(peer)!;
+    let freshExcept: [number, number][] = [];
+    for (const { segment, holders } of this.#located.values()) {
+      if (segment.origin !== peer || segment.epoch !== epoch) continue;
+      for (const runs of holders.values()) freshExcept = unionRuns(freshExcept, runs);
+    }
+    return {
+      freshAfterSeq: writtenSeq,
+      freshExcept: writtenSeq === 0 ? freshExcept : subtractRuns(freshExcept, [[1, writtenSeq]]),
+    };
   }
 
   joining(): HolderSource[] {
@@ -293,9 +310,7 @@ class Scatter {
     let best: { peer: PeerId; runs: [number, number][]; count: number; load: number } | undefined;
     for (const [peer, held] of holders) {
       if (this.#failed.has(peer)) continue;
-      const runs = intersectRuns(left, held).filter(
-        ([from]) => !this.#rotten.get(`${segmentName(segment)}/${from}`)?.has(peer),
-      );
+      const runs = subtractRuns(intersectRuns(left, held), this.#rottenAt(segment, peer));
       const count = countRuns(runs);
       if (count === 0) continue;
       // The local copy costs no network: worth a segment's head start.
@@ -307,15 +322,10 @@ class Scatter {
     return best;
   }
 
-  #open(
-    peer: PeerId,
-    work: Work,
-    freshAfterSeq: number | undefined,
-    predecessor?: HolderSource,
-  ): HolderSource {
+  #open(peer: PeerId, work: Work, fresh: Fresh, predecessor?: HolderSource): HolderSource {
     const { transport, holder, coverageTimeoutMs } = this.#options;
     const { query, range, descending, limit } = this.#query;
-    const message: ScanMessage = { query, ...range, descending, limit, work, freshAfterSeq };
+    const message: ScanMessage = { query, ...range, descending, limit, work, ...fresh };
     const signal = AbortSignal.any([this.#query.signal, this.#controller.signal]);
     const steps = stepsOf(peer, message, { transport, holder, timeoutMs: coverageTimeoutMs, signal });
     const source = new HolderSource(peer, message, steps, this.#events, predecessor);
@@ -333,20 +343,32 @@ class Scatter {
     failedBatches: async (source, { seqs, ...id }) => {
       const located = this.#located.get(segmentName(id));
       if (!located) return;
-      for (const seq of seqs) {
-        const key = `${segmentName(id)}/${seq}`;
-        this.#rotten.set(key, (this.#rotten.get(key) ?? new Set()).add(source.peer));
-        this.#reassign(source, [{ ...id, runs: [[seq, seq]] }]);
-      }
+      const runs = unionRuns(
+        seqs.map((seq) => [seq, seq] as const),
+        [],
+      );
+      const byPeer = this.#rotten.get(segmentName(id)) ?? new Map<PeerId, [number, number][]>();
+      this.#rotten.set(segmentName(id), byPeer);
+      byPeer.set(source.peer, unionRuns(byPeer.get(source.peer) ?? [], runs));
+      this.#reassign(source, [{ ...id, runs }]);
     },
     lost: async (source, error) => {
       this.#query.signal.throwIfAborted();
       if (this.#controller.signal.aborted) return;
       if (source.peer === this.#options.transport.self || isQueryError(error)) throw error;
       this.#failed.add(source.peer);
-      this.#reassign(source, source.message.work);
+      // What it had named as rotten was given to others already.
+      const undone = source.message.work.map((item) => ({
+        ...item,
+        runs: subtractRuns(item.runs, this.#rottenAt(item, source.peer)),
+      }));
+      this.#reassign(source, undone);
     },
   };
+
+  #rottenAt(id: SegmentId, peer: PeerId): [number, number][] {
+    return this.#rotten.get(segmentName(id))?.get(peer) ?? [];
+  }
 
   /** Another holder goes on where this one stopped; what nobody else has is missing. */
   #reassign(source: HolderSource, items: Work): void {
@@ -368,7 +390,8 @@ class Scatter {
         });
       }
     }
-    for (const [peer, parts] of work) this.#joining.push(this.#open(peer, parts, undefined, source));
+    for (const [peer, parts] of work)
+      this.#joining.push(this.#open(peer, parts, { freshExcept: [] }, source));
   }
 }
 

@@ -12,7 +12,14 @@ import {
   type Store,
   type TimeRange,
 } from '../../store/index.ts';
-import { encodeMessage, parseMessage, segmentBounds, unionRuns } from '../repair/index.ts';
+import {
+  encodeMessage,
+  intersectRuns,
+  parseMessage,
+  segmentBounds,
+  subtractRuns,
+  unionRuns,
+} from '../repair/index.ts';
 import type { Channel } from '../transport/index.ts';
 import {
   coverageRequest,
@@ -91,7 +98,7 @@ export class Holder {
     // One turn of the event loop: no line can go from unsealed to sealed between the two.
     let fresh: Promise<EntryRun | undefined> = Promise.resolve(undefined);
     if (message.freshAfterSeq !== undefined) {
-      work.push(...this.#sealedSince(message.freshAfterSeq));
+      work.push(...this.#sealedSince(message.freshAfterSeq, message.freshExcept));
       fresh = unsealed(query, range, descending, limit);
     }
     const compiled = compile(query);
@@ -116,14 +123,15 @@ export class Holder {
     }
   }
 
-  #sealedSince(seq: number): SegmentWork[] {
+  #sealedSince(seq: number, except: ScanMessage['freshExcept']): SegmentWork[] {
     const { store } = this.#options;
     const work: SegmentWork[] = [];
     for (const segment of store.segments()) {
       const { origin, epoch } = segment.id;
       const last = segment.last?.seq ?? 0;
       if (origin === store.origin && epoch === store.epoch && last > seq) {
-        work.push({ segment, runs: [[seq + 1, last]] });
+        const runs = subtractRuns(intersectRuns(segment.intervals(), [[seq + 1, last]]), except);
+        if (runs.length > 0) work.push({ segment, runs });
       }
     }
     return work;

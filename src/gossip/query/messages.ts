@@ -46,6 +46,8 @@ export const scanRequest = z.object({
     .max(1_000_000),
   /** Also this peer's own lines after that seq of its current epoch, sealed or not. */
   freshAfterSeq: z.number().int().nonnegative().optional(),
+  /** Batches after that seq which another holder is asked for: they were copied while coverage was being asked. */
+  freshExcept: runs,
 });
 export type ScanMessage = z.infer<typeof scanRequest>;
 

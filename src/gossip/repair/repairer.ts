@@ -27,6 +27,8 @@ export const FETCH_PROTOCOL = '/logvine/fetch/1';
 /** How long a segment that a peer offered and that could not be taken is not asked for again. */
 const REFUSED_MS = 10_000;
 const REFUSED_MAX = 10_000;
+const OWN_RECOVERY_PARALLEL = 8;
+const OWN_RECOVERY_PAUSE_MS = 50;
 
 const fetchRequest = z.object({
   origin: z.string().max(128),
@@ -116,6 +118,66 @@ export class Repairer {
       await this.#pullFrom(peer);
     } catch (error) {
       this.#options.log('info', `repair with ${peer}: ${messageOf(error)}`);
+    }
+  }
+
+  /**
+   * Brings back what others hold of this peer's earlier runs and it lost itself: a file that was cut, an older image of its
+   * disk. To be waited for before anything is read on, else the lost lines would be read and sealed a second time.
+   * Members are waited for up to `findMs`, and all of it takes no longer than `totalMs`.
+   */
+  async recoverOwn(findMs: number, totalMs: number): Promise<void> {
+    const { clock, view } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const asked = new Set<PeerId>();
+    const answered = new Set<PeerId>();
+    while (!this.#closed) {
+      const others = view.members().filter(({ peer, state }) => peer !== view.self && state === 'alive');
+      // Those that were not asked yet come first; who did not answer is asked again.
+      const next = others
+        .filter(({ peer }) => !answered.has(peer))
+        .sort((a, b) => Number(asked.has(a.peer)) - Number(asked.has(b.peer)))
+        .slice(0, OWN_RECOVERY_PARALLEL);
+      const elapsedMs = clock.monotonicMs() - startedMs;
+      const isAllAsked = others.every(({ peer }) => asked.has(peer));
+      if (isAllAsked && (answered.size > 0 || elapsedMs >= findMs)) return;
+      if (elapsedMs >= totalMs) return;
+      const polls = next.map(async ({ peer }) => {
+        asked.add(peer);
+        await this.poll(peer);
+        answered.add(peer);
+      });
+      // Fetched from one after the other, since most of them hold the same.
+      const recovering = Promise.allSettled(polls).then(async () => {
+        for (const { peer } of next) await this.#fetchOwn(peer);
+      });
+      await this.#within(totalMs - elapsedMs, recovering);
+      await this.#within(OWN_RECOVERY_PAUSE_MS, undefined);
+    }
+  }
+
+  /** Waits for `done`, or for `ms`; without `done`, for `ms`. */
+  async #within(ms: number, done: Promise<unknown> | undefined): Promise<void> {
+    const over = Promise.withResolvers<void>();
+    const timer = this.#options.clock.after(ms, () => over.resolve());
+    await Promise.race(done ? [done, over.promise] : [over.promise]);
+    timer.cancel();
+  }
+
+  /** Never rejects: another peer may have what this one could not give. */
+  async #fetchOwn(peer: PeerId): Promise<void> {
+    const { store, view, log } = this.#options;
+    for (const holding of this.known.of(peer)) {
+      if (holding.origin !== view.self || holding.epoch >= store.epoch) continue;
+      const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
+      if (missing.length === 0) continue;
+      log(
+        'warn',
+        `${countRuns(missing)} own batches of ${segmentName(holding)} are lost here: fetched from ${peer}`,
+      );
+      await this.#tryFetch(peer, holding, missing).catch((error: unknown) => {
+        log('warn', `own batches from ${peer}: ${messageOf(error)}`);
+      });
     }
   }
 

@@ -40,8 +40,9 @@ export function registerRun(
         // Whoever started the node needs not listen.
         if (!(error instanceof OutputClosed)) throw error;
       }
-      io.clock.after(START_SETTLED_MS, releaseStartMemory);
+      const settled = io.clock.after(START_SETTLED_MS, releaseStartMemory);
       await stopped;
+      settled.cancel();
       exit((await closesInTime(node.close(), io)) ? 0 : 1);
     });
 }
