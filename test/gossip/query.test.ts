@@ -325,81 +325,69 @@ test('rot at every holder is corrupt, and the rest is answered', async () => {
   });
 });
 
-test(
-  'rot and a death in one query lose no row and double none',
-  { todo: "a dead holder's rotten batches are given away twice" },
-  async () => {
-    await forEachSeed(24, async (random) => {
-      const mesh = await largeMesh(random);
-      const [asker, victim] = shuffle(random, NAMES.slice(0, 3));
-      rot(mesh.peer(victim), random, 0.3);
-      const asked: Asked = { descending: random.unit() < 0.5 };
-      mesh.clock.after(2 + below(random, 40), () => mesh.kill(victim));
-      const { rows, receipt } = await mesh.ask(asker, '{app="a"}', asked);
-      assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), asked));
-      assert.ok(receipt.complete, JSON.stringify(receipt.missing));
-    });
-  },
-);
+test('rot and a death in one query lose no row and double none', async () => {
+  await forEachSeed(24, async (random) => {
+    const mesh = await largeMesh(random);
+    const [asker, victim] = shuffle(random, NAMES.slice(0, 3));
+    rot(mesh.peer(victim), random, 0.3);
+    const asked: Asked = { descending: random.unit() < 0.5 };
+    mesh.clock.after(2 + below(random, 40), () => mesh.kill(victim));
+    const { rows, receipt } = await mesh.ask(asker, '{app="a"}', asked);
+    assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), asked));
+    assert.ok(receipt.complete, JSON.stringify(receipt.missing));
+  });
+});
 
-test(
-  'while lines are written and peers die, an answer holds each acknowledged line once',
-  { todo: 'a batch sealed between two coverage answers is told twice' },
-  async () => {
-    await forEachSeed(16, async (random) => {
-      const peers = NAMES.slice(0, 4);
-      const mesh = await StoreMesh.of(peers, random, { segmentBytesMax: 1_500 });
-      for (let round = 0; round < 12; round++) {
-        for (let at = below(random, 5); at > 0; at--) seal(mesh, pick(random, peers), random);
-        await mesh.clock.advance(below(random, 30));
-        const before = mesh.sealed.filter(({ acknowledged }) => acknowledged);
-        const [asker, victim] = shuffle(random, peers);
-        const asking = mesh.ask(asker, '{app="a"}');
-        for (let at = below(random, 5); at > 0; at--) {
-          const name = pick(random, peers);
-          mesh.clock.after(below(random, 12), () => mesh.peer(name).process && seal(mesh, name, random));
-        }
-        const dies = random.unit() < 0.4;
-        if (dies) mesh.clock.after(below(random, 25), () => mesh.kill(victim));
-        const { rows } = await asking;
-        assert.equal(new Set(rows).size, rows.length, 'no line twice');
-        const found = new Set(rows);
-        for (const { text } of linesOf(before)) assert.ok(found.has(text), text);
-        if (!dies) continue;
-        await mesh.clock.advance(100);
-        await mesh.start(victim);
-        await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000);
+test('while lines are written and peers die, an answer holds each acknowledged line once', async () => {
+  await forEachSeed(16, async (random) => {
+    const peers = NAMES.slice(0, 4);
+    const mesh = await StoreMesh.of(peers, random, { segmentBytesMax: 1_500 });
+    for (let round = 0; round < 12; round++) {
+      for (let at = below(random, 5); at > 0; at--) seal(mesh, pick(random, peers), random);
+      await mesh.clock.advance(below(random, 30));
+      const before = mesh.sealed.filter(({ acknowledged }) => acknowledged);
+      const [asker, victim] = shuffle(random, peers);
+      const asking = mesh.ask(asker, '{app="a"}');
+      for (let at = below(random, 5); at > 0; at--) {
+        const name = pick(random, peers);
+        mesh.clock.after(below(random, 12), () => mesh.peer(name).process && seal(mesh, name, random));
       }
-    });
-  },
-);
-
-test(
-  'a batch sealed between two coverage answers is told once, also when its origin dies',
-  { todo: 'it is told twice' },
-  async () => {
-    for (const dies of [false, true]) {
-      const random = seededRandom(11);
-      const mesh = await StoreMesh.of(NAMES.slice(0, 3), random);
-      const [alice, bob] = [mesh.peer('alice'), mesh.peer('bob')];
-      for (let at = 0; at < 4; at++) seal(mesh, 'alice', random);
-      assert.ok(await mesh.eventually(() => mesh.sealed.every((one) => mesh.holds(bob, one, true)), 10_000));
-      // Bob answers late, when he has what Alice has sealed since she answered.
-      const { transport, holder } = bob.running;
-      transport.handle(COVERAGE_PROTOCOL, async (channel) => {
-        await new Promise<void>((resolve) => void mesh.clock.after(1_000, resolve));
-        await holder.serveCoverage(channel);
-      });
-      mesh.clock.after(300, () => void seal(mesh, 'alice', random));
-      if (dies) alice.onScan = () => mesh.kill('alice');
-      const { rows, receipt } = await mesh.ask('charlie', '{app="a"}');
-      assert.equal(mesh.sealed.length, 5);
-      assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), {}));
-      assert.equal(receipt.read, 5);
-      assert.ok(receipt.complete);
+      const dies = random.unit() < 0.4;
+      if (dies) mesh.clock.after(below(random, 25), () => mesh.kill(victim));
+      const { rows } = await asking;
+      assert.equal(new Set(rows).size, rows.length, 'no line twice');
+      const found = new Set(rows);
+      for (const { text } of linesOf(before)) assert.ok(found.has(text), text);
+      if (!dies) continue;
+      await mesh.clock.advance(100);
+      await mesh.start(victim);
+      await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000);
     }
-  },
-);
+  });
+});
+
+test('a batch sealed between two coverage answers is told once, also when its origin dies', async () => {
+  for (const dies of [false, true]) {
+    const random = seededRandom(11);
+    const mesh = await StoreMesh.of(NAMES.slice(0, 3), random);
+    const [alice, bob] = [mesh.peer('alice'), mesh.peer('bob')];
+    for (let at = 0; at < 4; at++) seal(mesh, 'alice', random);
+    assert.ok(await mesh.eventually(() => mesh.sealed.every((one) => mesh.holds(bob, one, true)), 10_000));
+    // Bob answers late, when he has what Alice has sealed since she answered.
+    const { transport, holder } = bob.running;
+    transport.handle(COVERAGE_PROTOCOL, async (channel) => {
+      await new Promise<void>((resolve) => void mesh.clock.after(1_000, resolve));
+      await holder.serveCoverage(channel);
+    });
+    mesh.clock.after(300, () => void seal(mesh, 'alice', random));
+    if (dies) alice.onScan = () => mesh.kill('alice');
+    const { rows, receipt } = await mesh.ask('charlie', '{app="a"}');
+    assert.equal(mesh.sealed.length, 5);
+    assert.deepEqual(rows, expectedRows(linesOf(mesh.sealed), {}));
+    assert.equal(receipt.read, 5);
+    assert.ok(receipt.complete);
+  }
+});
 
 test('a query that is ended early leaves nothing running', async () => {
   const random = seededRandom(8);

@@ -237,12 +237,10 @@ class Scatter {
     this.#answers = answers;
     for (const [peer, { overlapping }] of answers) {
       for (const segment of overlapping) {
-        const runs = withoutFresh(segment, answers);
-        if (runs.length === 0) continue;
         const name = segmentName(segment);
         let located = this.#located.get(name);
         if (!located) this.#located.set(name, (located = { segment, holders: new Map() }));
-        located.holders.set(peer, runs);
+        located.holders.set(peer, segment.runs);
       }
     }
   }
@@ -393,18 +391,6 @@ class Scatter {
     for (const [peer, parts] of work)
       this.#joining.push(this.#open(peer, parts, { freshExcept: [] }, source));
   }
-}
-
-/**
- * The batches of a segment, less those sealed since their origin gave its answer: it is asked itself for all that it has
- * read since, and from another holder, which may have answered later, they would come twice.
- */
-function withoutFresh(
-  { origin, epoch, runs }: CoveredSegment,
-  answers: ReadonlyMap<PeerId, CoverageAnswer>,
-): [number, number][] {
-  const own = answers.get(origin as PeerId);
-  return own?.epoch === epoch ? intersectRuns(runs, [[1, own.writtenSeq]]) : runs;
 }
 
 function isQueryError(error: Error): boolean {

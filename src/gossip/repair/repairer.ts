@@ -147,11 +147,8 @@ export class Repairer {
         await this.poll(peer);
         answered.add(peer);
       });
-      // Fetched from one after the other, since most of them hold the same.
-      const recovering = Promise.allSettled(polls).then(async () => {
-        for (const { peer } of next) await this.#fetchOwn(peer);
-      });
-      await this.#within(totalMs - elapsedMs, recovering);
+      await this.#within(findMs, Promise.allSettled(polls));
+      await this.#within(totalMs - elapsedMs, this.#fetchOwn(next));
       await this.#within(OWN_RECOVERY_PAUSE_MS, undefined);
     }
   }
@@ -164,20 +161,20 @@ export class Repairer {
     timer.cancel();
   }
 
-  /** Never rejects: another peer may have what this one could not give. */
-  async #fetchOwn(peer: PeerId): Promise<void> {
+  /** From one after the other, since most of them hold the same. Never rejects. */
+  async #fetchOwn(members: readonly { readonly peer: PeerId }[]): Promise<void> {
     const { store, view, log } = this.#options;
-    for (const holding of this.known.of(peer)) {
-      if (holding.origin !== view.self || holding.epoch >= store.epoch) continue;
-      const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
-      if (missing.length === 0) continue;
-      log(
-        'warn',
-        `${countRuns(missing)} own batches of ${segmentName(holding)} are lost here: fetched from ${peer}`,
-      );
-      await this.#tryFetch(peer, holding, missing).catch((error: unknown) => {
-        log('warn', `own batches from ${peer}: ${messageOf(error)}`);
-      });
+    for (const { peer } of members) {
+      for (const holding of this.known.of(peer)) {
+        if (holding.origin !== view.self || holding.epoch >= store.epoch) continue;
+        const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
+        if (missing.length === 0) continue;
+        const what = `${countRuns(missing)} own batches of ${segmentName(holding)}`;
+        log('warn', `${what} are lost here and fetched from ${peer}`);
+        await this.#tryFetch(peer, holding, missing).catch((error: unknown) => {
+          log('warn', `${what} did not come from ${peer}: ${messageOf(error)}`);
+        });
+      }
     }
   }
 

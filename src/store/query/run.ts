@@ -60,7 +60,7 @@ export function decodeRun(bytes: Uint8Array): EntryRun {
     if (count > bytes.length) throw new RangeError('count too large');
     const streams: Labels[] = [];
     for (let left = reader.count(LIMITS.batchEntriesMax); left > 0; left--) {
-      const labels: Record<string, string> = {};
+      const labels = Object.create(null) as Record<string, string>;
       for (let pair = reader.count(LIMITS.batchStreamsMax); pair > 0; pair--) {
         const name = reader.text(LIMITS.batchBytesMax);
         labels[name] = reader.text(LIMITS.batchBytesMax);
