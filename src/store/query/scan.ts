@@ -70,13 +70,20 @@ export function scanBatches(request: ScanRequest, query: CompiledQuery, reader: 
         if (literals.length > 0 && !mayMatch(segment.path, batch, literals, reader)) continue;
         bytesScanned += scanBatch(request, query, segment, batch, reader, builder);
         read.push([index, batch.seq]);
-      } catch {
+      } catch (error) {
+        if (!isRot(error)) throw error;
         failed.push([index, batch.seq]);
       }
     }
   }
   const order = builder.sorted(request.descending).subarray(0, request.limit);
   return { run: order.length > 0 ? builder.finish(order) : undefined, read, bytesScanned, failed };
+}
+
+/** Bytes that are not what was written. Too many open files, or a failing query, say nothing about them. */
+function isRot(error: unknown): boolean {
+  const { code } = error as { code?: string };
+  return error instanceof RangeError || code === 'LV_FRAME_CORRUPT' || code === 'EIO';
 }
 
 type BatchToScan = SegmentScan['batches'][number];
