@@ -272,10 +272,16 @@ export class MeshNode {
 
 type LogvineProcess = ChildProcessByStdio<null, Readable, Readable>;
 
+/** Variables that would configure the nodes, or this test, are not theirs. */
+const environment = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !name.startsWith('LOGVINE_')),
+);
+
 function spawnLogvine(argv: readonly string[], workingDirectory: string): LogvineProcess {
   const child = spawn(process.execPath, [launcher, ...argv], {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: workingDirectory,
+    env: environment,
   });
   running.add(child);
   child.on('exit', () => running.delete(child));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { bytesOfCut, cutLines, cutUnfinished, toLineFeeds } from '../../src/node/inputs/lines.ts';
-import { withServiceName } from '../../src/node/inputs/labels.ts';
+import { withServiceName } from '../../src/node/pipeline/index.ts';
 import { decodePosition } from '../../src/node/inputs/identity.ts';
 
 const text = fc.string({ unit: fc.constantFrom('a', 'b', '\r', '\n', '\u00ff'), maxLength: 60 });

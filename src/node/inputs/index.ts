@@ -65,7 +65,7 @@ export interface Input {
   close(): Promise<void>;
 }
 
-export { fileLabels, withServiceName } from './labels.ts';
+export { fileLabels } from './labels.ts';
 export { systemTailDisk, type TailDisk } from './files.ts';
 export { TAIL_LIMITS, type TailLimits } from './limits.ts';
 export { startStdin, type StdinOptions } from './stdin.ts';
