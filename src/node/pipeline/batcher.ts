@@ -8,8 +8,8 @@ import {
   type SealedBatch,
   type SourcePosition,
   type Store,
+  type TaskRunner,
   type Timer,
-  type WorkerPool,
 } from '../../store/index.ts';
 import type { Block, BlockSink } from '../inputs/index.ts';
 import type { Tasks, UnsealedStream } from '../tasks.ts';
@@ -18,7 +18,7 @@ import { Arena, ArenaWriter } from './arena.ts';
 export interface BatcherOptions {
   readonly store: Store;
   readonly replicator: Replicator;
-  readonly pool: WorkerPool<Tasks>;
+  readonly pool: TaskRunner<Tasks>;
   readonly clock: Clock;
   readonly targetBytes: number;
   readonly lingerBytes: number;
@@ -202,13 +202,13 @@ export class Batcher implements BlockSink {
     if (this.#failure) throw this.#failure;
   }
 
-  async #seal(group: Group, packed: Awaited<ReturnType<BatcherOptions['pool']['run']>>): Promise<void> {
+  async #seal(group: Group, packed: Tasks['pack']['response']): Promise<void> {
     const { store, replicator } = this.#options;
     const sources: SourcePosition[] = [...group.positions].map(([source, position]) => ({
       source,
       position,
     }));
-    const sealed: SealedBatch = store.seal(packed as Tasks['pack']['response'], sources);
+    const sealed: SealedBatch = store.seal(packed, sources);
     const tracked = replicator.track(sealed);
     sealed.written.then(
       () => this.#written(group),

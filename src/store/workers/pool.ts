@@ -27,10 +27,31 @@ export interface WorkerAnswer {
   readonly error?: { code: string | undefined; message: string };
 }
 
+export interface TaskOptions {
+  readonly priority: 'write' | 'read';
+  readonly transfer?: readonly Transferable[];
+  readonly signal?: AbortSignal;
+}
+
+/** Where tasks are run: the pool, or in a simulation the calling thread. */
+export interface TaskRunner<Tasks extends TaskMap> {
+  /** How many tasks run at once. */
+  readonly size: number;
+  /**
+   * Runs one task. 'write' goes before 'read', so that queries never hold back what is to be made durable. Rejects with
+   * what the handler threw, or LV_CLOSED; a task whose signal fires before it began rejects with the signal's reason.
+   */
+  run<Kind extends keyof Tasks & string>(
+    kind: Kind,
+    request: Tasks[Kind]['request'],
+    options: TaskOptions,
+  ): Promise<Tasks[Kind]['response']>;
+}
+
 /** Workers handle large buffers, which are outside of it; the default would grow to tens of megabytes a thread. */
 const YOUNG_GENERATION_MB = 8;
 
-export class WorkerPool<Tasks extends TaskMap> {
+export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
   readonly #entry: URL;
   readonly #data: unknown;
   readonly #idle: Worker[] = [];
@@ -50,14 +71,10 @@ export class WorkerPool<Tasks extends TaskMap> {
     return this.#count;
   }
 
-  /**
-   * Runs one task. 'write' goes before 'read', so that queries never hold back what is to be made durable. Rejects with
-   * what the handler threw, or LV_CLOSED; a task whose signal fires before it began rejects with the signal's reason.
-   */
   run<Kind extends keyof Tasks & string>(
     kind: Kind,
     request: Tasks[Kind]['request'],
-    options: { priority: 'write' | 'read'; transfer?: readonly Transferable[]; signal?: AbortSignal },
+    options: TaskOptions,
   ): Promise<Tasks[Kind]['response']> {
     if (this.#closed) return Promise.reject(new LogvineError('LV_CLOSED', 'the node is shutting down'));
     return new Promise((resolve, reject) => {

@@ -1,0 +1,275 @@
+import {
+  answerInventory,
+  Coordinator,
+  COVERAGE_PROTOCOL,
+  createMembership,
+  FETCH_PROTOCOL,
+  FOLLOW_PROTOCOL,
+  Holder,
+  INVENTORY_PROTOCOL,
+  receiveReplicas,
+  Repairer,
+  REPLICATE_PROTOCOL,
+  Replicator,
+  SCAN_PROTOCOL,
+  SERIES_PROTOCOL,
+  serveFetch,
+  type Membership,
+  type Transport,
+} from '../gossip/index.ts';
+import {
+  batchRank,
+  compileQuery,
+  Store,
+  type Catalog,
+  type Clock,
+  type Disk,
+  type Random,
+  type TaskRunner,
+} from '../store/index.ts';
+import type { Config } from './config/index.ts';
+import { Follow } from './follow.ts';
+import { Batcher } from './pipeline/batcher.ts';
+import { hasEarlierRuns } from './positions.ts';
+import type { Tasks } from './tasks.ts';
+import { WatermarkKeeper } from './watermark-keeper.ts';
+
+/** Waits and rates that no user turns. */
+export const TIMING = {
+  openTimeoutMs: 5_000,
+  ackTimeoutMs: 15_000,
+  ownerCooldownMs: 10_000,
+  inventoryPollMs: 500,
+  peerTimeoutMs: 10_000,
+  coverageTimeoutMs: 3_000,
+  repairDelayMs: 600_000,
+  ownRecoveryFindMs: 3_000,
+  ownRecoveryMs: 60_000,
+} as const;
+
+export type CoreTiming = { readonly [Name in keyof typeof TIMING]: number };
+
+const COMPRESSION_LEVEL = 1;
+/** Sorts behind every seq: lines that are in no batch yet come after those that are. */
+const UNSEALED_SEQ = Number.MAX_SAFE_INTEGER;
+
+export interface CoreOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly disk: Disk;
+  readonly catalog: Catalog;
+  readonly pool: TaskRunner<Tasks>;
+  readonly config: Config;
+  readonly version: string;
+  readonly timing: CoreTiming;
+  /** Ed25519 with the key that the peer id embeds. */
+  sign(bytes: Uint8Array): Uint8Array;
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+}
+
+/** What a peer is, apart from this machine's inputs and its HTTP server. */
+export interface Core {
+  readonly store: Store;
+  readonly replicator: Replicator;
+  readonly membership: Membership;
+  readonly repairer: Repairer;
+  readonly watermarks: WatermarkKeeper;
+  readonly batcher: Batcher;
+  readonly holder: Holder;
+  readonly follow: Follow;
+  readonly coordinator: Coordinator;
+  /** To be awaited before anything is read: one that was a member before may have lost what others hold. */
+  recoverOwn(): Promise<void>;
+  /** From here on the mesh knows of this peer. */
+  start(): void;
+  /** Seals what is open and lets go of everything; the catalog too. */
+  close(): Promise<void>;
+}
+
+/**
+ * Puts the parts of a peer together, on whatever clock, network and disk it is given: a real node (node.ts) and a simulated
+ * one are wired alike.
+ *
+ *                 ┌─ pool (pack, scan)
+ *   batcher ──────┤
+ *      │          └─► store ◄──► replicator ──► owners
+ *      │                ▲  ▲
+ *      └─► coordinator ─► holder  └─── repairer ◄──► other peers' inventories
+ *                       membership, watermarks
+ */
+export async function createCore(options: CoreOptions): Promise<Core> {
+  const { transport, clock, random, disk, catalog, pool, config, timing } = options;
+  const directory = config.dataDirectory;
+  const log: CoreOptions['log'] = (level, message) => options.log(level, message);
+  const closers: (() => Promise<void> | void)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closeOne of closers.splice(0).reverse()) await closeOne();
+  };
+  let opened: Store | undefined;
+  closers.push(() => (opened ? undefined : catalog.close()));
+
+  try {
+    const view = { self: transport.self, members: () => membership.members() };
+    const shared = { transport, clock, view, log, replicas: config.replicas, ackQuorum: config.ack };
+    const replicator = new Replicator({ ...shared, ...timing });
+    closers.push(() => replicator.close());
+    const store = await Store.open({
+      directory,
+      disk,
+      clock,
+      catalog,
+      origin: transport.self,
+      segmentBytesMax: config.segment.bytesMax,
+      segmentAgeMsMax: config.segment.ageMaxMs,
+      sign: (bytes) => options.sign(bytes),
+      chooseOwners: (id) => replicator.chooseOwners(id),
+      log,
+    });
+    opened = store;
+    closers.push(() => store.close());
+    replicator.attach(store);
+
+    const { weight, zone = '' } = config;
+    const membership = await createMembership({
+      transport,
+      clock,
+      random,
+      disk,
+      directory,
+      self: { zone, weight, epoch: store.epoch, http: '', version: options.version },
+      seeds: config.join,
+      log: {
+        debug: (fields, message) => log('debug', `${message} ${JSON.stringify(fields)}`),
+        warn: (fields, message) => log('warn', `${message} ${JSON.stringify(fields)}`),
+      },
+    });
+    closers.push(() => membership.close());
+    const repairer = new Repairer({
+      ...shared,
+      store,
+      pollMs: timing.inventoryPollMs,
+      timeoutMs: timing.peerTimeoutMs,
+      repairDelayMs: timing.repairDelayMs,
+      onHeld: (peer, index, seq) => replicator.confirm(peer, index, seq),
+    });
+    closers.push(() => repairer.close());
+    const watermarks = new WatermarkKeeper({
+      clock,
+      disk,
+      directory,
+      store,
+      replicator,
+      known: repairer.known,
+      log,
+    });
+    await watermarks.load();
+    closers.push(() => watermarks.close());
+    membership.attach(watermarks);
+    const changed = (): void => replicator.membersChanged();
+    membership.on({ joined: changed, changed, forgotten: changed });
+
+    const { discoverLogLevels: discoverLevels } = config;
+    const batcher = new Batcher({
+      store,
+      replicator,
+      pool,
+      clock,
+      targetBytes: config.batch.targetBytes,
+      lingerBytes: config.batch.lingerBytes,
+      lingerMs: config.batch.lingerMs,
+      ageMsMax: config.batch.ageMaxMs,
+      pushLingerMs: config.batch.pushLingerMs,
+      compressionLevel: COMPRESSION_LEVEL,
+      discoverLevels,
+      timeZone: config.timeZone,
+    });
+    closers.push(() => batcher.close());
+
+    const rank = batchRank(store.origin, store.epoch, UNSEALED_SEQ);
+    const read = { priority: 'read' } as const;
+    const holder = new Holder({
+      store,
+      parallel: pool.size * 2,
+      compile: (query) => compileQuery(query, () => clock.nowMs()),
+      scan: (request, signal) => pool.run('scan', request, { ...read, signal }),
+      unsealed: (query, range, descending, limit) =>
+        batcher.withUnsealed(async (streams) => {
+          if (streams.length === 0) return undefined;
+          const request = { query, range, descending, limit, rank, discoverLevels, streams };
+          return pool.run('scanUnsealed', request, read);
+        }),
+      unsealedLabels: () => batcher.unsealedLabels(),
+    });
+    const follow = new Follow({
+      batcher,
+      clock,
+      transport,
+      scanUnsealed: (query, range, streams) => {
+        const request = { query, range, descending: false, limit: Infinity, rank, discoverLevels, streams };
+        return pool.run('scanUnsealed', request, read);
+      },
+      others: () =>
+        membership
+          .alive()
+          .map(({ peer }) => peer)
+          .filter((peer) => peer !== transport.self),
+    });
+    const coordinator = new Coordinator({
+      transport,
+      clock,
+      view,
+      store,
+      holder,
+      known: repairer.known,
+      watermarks: watermarks.marks,
+      ackQuorum: config.ack,
+      hasSeeds: config.join.length > 0,
+      coverageTimeoutMs: timing.coverageTimeoutMs,
+    });
+
+    transport.handle(REPLICATE_PROTOCOL, (channel) => receiveReplicas(channel, store));
+    transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
+    transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
+    transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
+    transport.handle(SERIES_PROTOCOL, (channel) => holder.serveSeries(channel));
+    transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel));
+    transport.handle(INVENTORY_PROTOCOL, async (channel) => {
+      const message = await channel.receive();
+      if (!message) return;
+      await channel.send(answerInventory(store, message));
+      await channel.close();
+    });
+
+    let isMember = false;
+    const join = (): void => {
+      if (!isMember) membership.start();
+      isMember = true;
+    };
+    return {
+      store,
+      replicator,
+      membership,
+      repairer,
+      watermarks,
+      batcher,
+      holder,
+      follow,
+      coordinator,
+      async recoverOwn() {
+        const knowsOthers = config.join.length > 0 || membership.members().length > 1;
+        if (!hasEarlierRuns(store) || !knowsOthers) return;
+        join();
+        await repairer.recoverOwn(timing.ownRecoveryFindMs, timing.ownRecoveryMs);
+      },
+      start() {
+        join();
+        repairer.start();
+      },
+      close,
+    };
+  } catch (error) {
+    await close().catch(() => undefined);
+    throw error;
+  }
+}
