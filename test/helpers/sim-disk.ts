@@ -51,6 +51,9 @@ function systemError(code: string, message: string): Error {
  */
 export type Tear = 'lose' | 'prefix' | 'sectors';
 
+/** Names and bytes of a whole disk. */
+export type DiskImage = ReadonlyMap<string, Buffer | 'directory'>;
+
 /**
  * A disk in memory, with the faults of a real one. `boot` gives a process its view of it; once the power is cut or the
  * process killed, what was asked through that view never answers again.
@@ -62,8 +65,20 @@ export class SimDisk {
   beforeSync: (path: string) => Promise<void> | void = () => undefined;
   /** An fsync of a file whose path it says yes to fails, and what was to be synced will never be (as Linux does it). */
   failSync: (path: string) => boolean = () => false;
-  /** How many more changes the running process lives to make. */
+  /** How many more changes the running process lives to make; `onDead` is called with the last one. */
   changesLeft = Infinity;
+  onDead: () => void = () => undefined;
+  /** Called before the running process removes or shortens a file. */
+  beforeLoss: (path: string, newSize: number) => void = () => undefined;
+  /** What the disk makes of a write that it reports as done: the same, less of it, or the bytes in another place. */
+  distort: (path: string, at: number, bytes: Buffer) => { at: number; bytes: Buffer } = (
+    _path,
+    at,
+    bytes,
+  ) => ({
+    at,
+    bytes,
+  });
   /** Changes and syncs so far. */
   changes = 0;
   syncs = 0;
@@ -217,7 +232,56 @@ export class SimDisk {
     this.#names.delete(from);
   }
 
+  /** What a power cut would leave: names and bytes. */
+  image(): DiskImage {
+    const image = new Map<string, Buffer | 'directory'>();
+    for (const [path, node] of this.#durableNames) {
+      if (this.#durableAncestors(path))
+        image.set(path, node === 'directory' ? node : Buffer.from(node.durable));
+    }
+    return image;
+  }
+
+  /** Puts back what an image holds, durably, and nothing else. Only while no process runs on it. */
+  restore(image: DiskImage): void {
+    this.#boot++;
+    this.#names = new Map();
+    for (const [path, content] of image) {
+      if (content === 'directory') this.#names.set(path, content);
+      else {
+        const inode = new Inode(++this.#inodes);
+        inode.content = Buffer.from(content);
+        inode.durable = inode.content;
+        this.#names.set(path, inode);
+      }
+    }
+    this.#durableNames = new Map(this.#names);
+  }
+
+  /** A file's bytes as a power cut would leave them at the least; undefined where there would be no file. */
+  durableOf(path: string): Buffer | undefined {
+    const node = this.#durableNames.get(path);
+    return node === undefined || node === 'directory' || !this.#durableAncestors(path)
+      ? undefined
+      : node.durable;
+  }
+
+  /** Paths of the files that would be there after a power cut. */
+  durableFiles(): string[] {
+    const paths: string[] = [];
+    for (const [path, node] of this.#durableNames)
+      if (node !== 'directory' && this.#durableAncestors(path)) paths.push(path);
+    return paths;
+  }
+
+  get usedBytes(): number {
+    let used = 0;
+    for (const node of new Set(this.#names.values())) if (node !== 'directory') used += node.content.length;
+    return used;
+  }
+
   remove(path: string): void {
+    this.beforeLoss(path, 0);
     for (const name of this.#names.keys())
       if (name === path || name.startsWith(`${path}/`)) this.#names.delete(name);
   }
@@ -233,11 +297,10 @@ export class SimDisk {
   }
 
   /** Writes what fits; a full disk shortens the write before it says so. */
-  write(inode: Inode, at: number, bytes: Buffer): void {
-    let used = 0;
-    for (const node of new Set(this.#names.values())) if (node !== 'directory') used += node.content.length;
+  write(path: string, inode: Inode, position: number, given: Buffer): void {
+    const { at, bytes } = this.distort(path, position, given);
     const growth = Math.max(0, at + bytes.length - inode.content.length);
-    const short = Math.max(0, used + growth - this.spaceBytes);
+    const short = this.spaceBytes === Infinity ? 0 : Math.max(0, this.usedBytes + growth - this.spaceBytes);
     if (short === 0) {
       inode.change({ kind: 'write', at, bytes });
       return;
@@ -279,6 +342,7 @@ class SimDiskView implements Disk {
       disk.changesLeft--;
     }
     const result = work();
+    if (changes && disk.changesLeft === 0) disk.onDead();
     // It dies of its last change: made, and not told.
     return disk.isLive(this.#boot) ? result : new Promise(() => undefined);
   }
@@ -299,13 +363,17 @@ class SimDiskView implements Disk {
         this.act(false, () => Buffer.from(inode.content.subarray(position, position + length))),
       write: (position, parts) => {
         const bytes = Buffer.concat(parts);
-        return this.act(true, () => disk.write(inode, position, bytes));
+        return this.act(true, () => disk.write(path, inode, position, bytes));
       },
       sync: async () => {
         await disk.beforeSync(path);
         await this.act(true, () => disk.sync(path, inode));
       },
-      truncate: (size) => this.act(true, () => inode.change({ kind: 'truncate', size })),
+      truncate: (size) =>
+        this.act(true, () => {
+          if (size < inode.content.length) disk.beforeLoss(path, size);
+          inode.change({ kind: 'truncate', size });
+        }),
       stat: () => this.act(false, () => statOf(inode)),
       close: () => this.act(false, () => undefined),
     };

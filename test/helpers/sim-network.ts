@@ -20,6 +20,8 @@ export interface Faults {
    * a handshake that is lost is lost.
    */
   lossShare: number;
+  /** Share of topic messages that arrive a second time. */
+  duplicateShare: number;
 }
 
 const RETRANSMIT_MS = 300;
@@ -32,24 +34,37 @@ export class SimNetwork {
   readonly clock: Clock;
   readonly random: Random;
   readonly faults: Faults;
-  readonly transports = new Map<PeerId, SimTransport>();
+  /** By name: two hosts may run with one identity. */
+  readonly transports = new Map<string, SimTransport>();
   /** Messages sent on channels and topics so far. */
   messages = 0;
   /** Hosts that went away without a word: dialling them hangs. */
   readonly dark = new Set<string>();
+  /** Whether nothing gets from one host to another at present, and how much longer it takes; by name. */
+  linkDown: (from: string, to: string) => boolean = () => false;
+  linkDelayMs: (from: string, to: string) => number = () => 0;
   /** Peers in different groups do not hear each other; undefined: all do. */
   #groupOf: Map<PeerId, number> | undefined;
 
   constructor(clock: Clock, random: Random, faults: Partial<Faults> = {}) {
     this.clock = clock;
     this.random = random;
-    this.faults = { delayMsMin: 1, delayMsMax: 5, lossShare: 0, ...faults };
+    this.faults = { delayMsMin: 1, delayMsMax: 5, lossShare: 0, duplicateShare: 0, ...faults };
   }
 
-  /** A peer at `name:1`. The same seed is the same identity; starting one whose name is taken replaces it. */
-  async start(name: string, seed: Uint8Array, messageBytesMax = 24 * 1024 * 1024): Promise<SimTransport> {
-    const transport = new SimTransport(this, name, await keysFromSeed(seed), messageBytesMax);
-    this.transports.set(transport.self, transport);
+  /**
+   * A peer at `name:1`. The same seed is the same identity; starting one whose name is taken replaces it. `clock` is
+   * that of its host, where it is not the network's.
+   */
+  async start(
+    name: string,
+    seed: Uint8Array,
+    messageBytesMax = 24 * 1024 * 1024,
+    clock: Clock = this.clock,
+  ): Promise<SimTransport> {
+    const keys = await keysOf(seed);
+    const transport = new SimTransport(this, { name, keys, messageBytesMax, clock });
+    this.transports.set(name, transport);
     this.dark.delete(name);
     return transport;
   }
@@ -67,6 +82,11 @@ export class SimNetwork {
     return this.#groupOf === undefined || this.#groupOf.get(left) === this.#groupOf.get(right);
   }
 
+  /** Whether what `from` sends now gets through to `to`, and is taken there. */
+  carries(from: SimTransport, to: SimTransport): boolean {
+    return !to.paused && !this.linkDown(from.name, to.name) && this.reachable(from.self, to.self);
+  }
+
   lost(): boolean {
     return this.faults.lossShare > 0 && this.random.unit() < this.faults.lossShare;
   }
@@ -77,8 +97,8 @@ export class SimNetwork {
   }
 
   /** One-way delay on a connection, with retransmissions of what was lost. */
-  reliableDelayMs(): number {
-    let delay = this.delayMs();
+  reliableDelayMs(from: string, to: string): number {
+    let delay = this.delayMs() + this.linkDelayMs(from, to);
     let wait = RETRANSMIT_MS;
     while (this.lost() && wait < 10_000) {
       delay += wait;
@@ -87,10 +107,10 @@ export class SimNetwork {
     return delay;
   }
 
-  /** Resolves after a message there and back; never while the other is out of reach. */
-  async roundTrip(from: PeerId, to: PeerId): Promise<void> {
-    if (!this.reachable(from, to)) return hang();
-    await this.wait(this.reliableDelayMs() + this.reliableDelayMs());
+  /** Resolves after a message there and back; never while one cannot hear the other. */
+  async roundTrip(from: SimTransport, to: SimTransport): Promise<void> {
+    if (!this.carries(from, to) || !this.carries(to, from)) return hang();
+    await this.wait(this.reliableDelayMs(from.name, to.name) + this.reliableDelayMs(to.name, from.name));
   }
 
   wait(delayMs: number): Promise<void> {
@@ -103,6 +123,16 @@ export class SimNetwork {
     }
     return undefined;
   }
+}
+
+const keysKnown = new Map<string, PeerKeys>();
+
+/** Deriving keys takes a millisecond, and a process that restarts has the ones it had. */
+async function keysOf(seed: Uint8Array): Promise<PeerKeys> {
+  const text = Buffer.from(seed).toString('hex');
+  let keys = keysKnown.get(text);
+  if (!keys) keysKnown.set(text, (keys = await keysFromSeed(seed)));
+  return keys;
 }
 
 function answersTo(name: string, address: string): boolean {
@@ -127,11 +157,21 @@ export class SimTransport implements Transport {
   readonly #connections = new Map<PeerId, SimTransport>();
   readonly #channels = new Set<SimChannel>();
   closed = false;
+  /** A stopped process: what is sent to it waits, and is given up after a while. */
+  paused = false;
 
-  constructor(network: SimNetwork, name: string, keys: PeerKeys, messageBytesMax: number) {
+  constructor(
+    network: SimNetwork,
+    {
+      name,
+      keys,
+      messageBytesMax,
+      clock,
+    }: { name: string; keys: PeerKeys; messageBytesMax: number; clock: Clock },
+  ) {
     this.network = network;
     this.name = name;
-    this.clock = network.clock;
+    this.clock = clock;
     this.#keys = keys;
     this.self = keys.peer;
     this.messageBytesMax = messageBytesMax;
@@ -155,13 +195,13 @@ export class SimTransport implements Transport {
       if (connected && this.network.dark.has(connected.name)) await hang();
       if (!connected || connected.closed) await this.#dial(this.#learned.get(peer) ?? [], peer);
       const remote = this.#connections.get(peer)!;
-      await this.network.roundTrip(this.self, peer);
+      await this.network.roundTrip(this, remote);
       const handler = remote.#handlers.get(protocol);
       if (!handler || remote.closed) {
         throw new LogvineError('LV_PEER_UNREACHABLE', `${peer} does not answer ${protocol}`);
       }
-      const here = new SimChannel(this, remote.self);
-      const there = new SimChannel(remote, this.self);
+      const here = new SimChannel(this, remote);
+      const there = new SimChannel(remote, this);
       here.join(there);
       there.join(here);
       this.#channels.add(here);
@@ -196,7 +236,7 @@ export class SimTransport implements Transport {
       const remote = this.network.listening(address);
       if (remote === this) return this.self;
       if (!remote) continue;
-      await this.network.roundTrip(this.self, remote.self);
+      await this.network.roundTrip(this, remote);
       if (remote.closed || (wanted !== undefined && remote.self !== wanted)) continue;
       this.#connected(remote);
       remote.#connected(this);
@@ -211,11 +251,18 @@ export class SimTransport implements Transport {
     if (!known) for (const { connected } of this.#events) connected?.(remote.self);
   }
 
-  /** The connection to `peer` is gone: its channels fail. */
-  disconnect(peer: PeerId, reason: Error): void {
-    if (!this.#connections.delete(peer)) return;
-    for (const channel of this.#channels) if (channel.peer === peer) channel.fail(reason);
-    for (const { disconnected } of this.#events) disconnected?.(peer);
+  /** Channels that are open; a leak shows here. */
+  get openChannels(): number {
+    return this.#channels.size;
+  }
+
+  /** The connection to that process is gone: its channels fail. */
+  disconnect(remote: SimTransport, reason: Error): void {
+    for (const channel of this.#channels) if (channel.remote === remote) channel.fail(reason);
+    // Another process may have taken the place of this one in the meantime.
+    if (this.#connections.get(remote.self) !== remote) return;
+    this.#connections.delete(remote.self);
+    for (const { disconnected } of this.#events) disconnected?.(remote.self);
   }
 
   forget(channel: SimChannel): void {
@@ -234,14 +281,18 @@ export class SimTransport implements Transport {
     const edge: SimTransport[] = [this];
     for (let at = 0; at < edge.length; at++) {
       for (const next of edge[at]!.#connections.values()) {
-        if (seen.has(next) || next.closed || !this.network.reachable(edge[at]!.self, next.self)) continue;
+        if (seen.has(next) || next.closed || !this.network.carries(edge[at]!, next)) continue;
         seen.add(next);
         edge.push(next);
         this.network.messages++;
         if (this.network.lost()) continue;
-        this.clock.after(this.network.delayMs(), () => {
-          if (!next.closed) next.#receivers.get(topic)?.(this.self, copy);
-        });
+        const deliver = (): void => {
+          if (!next.closed && !next.paused) next.#receivers.get(topic)?.(this.self, copy);
+        };
+        const { clock, random, faults } = this.network;
+        clock.after(this.network.delayMs(), deliver);
+        if (faults.duplicateShare > 0 && random.unit() < faults.duplicateShare)
+          clock.after(this.network.delayMs() * 3, deliver);
       }
     }
   }
@@ -269,35 +320,59 @@ export class SimTransport implements Transport {
   /** The process is gone; its host resets its connections. */
   crash(): void {
     if (this.closed) return;
-    this.#vanish();
-    const lost = new LogvineError('LV_PEER_UNREACHABLE', `${this.name} is gone`);
-    for (const remote of this.#connections.values()) {
-      this.clock.after(this.network.delayMs(), () => remote.disconnect(this.self, lost));
-    }
+    const channels = this.#vanish();
+    this.#resetOthers();
+    const closing = new LogvineError('LV_CLOSED', 'This node is closing');
+    for (const channel of channels) channel.fail(closing);
   }
 
   /** The host is gone: nobody resets anything, the others wait. */
   powerOff(): void {
     if (this.closed) return;
-    this.#vanish();
-    this.network.dark.add(this.name);
-    const lost = new LogvineError('LV_PEER_UNREACHABLE', `${this.name} no longer answers`);
+    const channels = this.#vanish();
+    this.#goDark();
+    const closing = new LogvineError('LV_CLOSED', 'This node is closing');
+    for (const channel of channels) channel.fail(closing);
+  }
+
+  /** As `crash` or `powerOff`, but the dead process is told nothing: what waits in it waits for ever. */
+  kill(how: 'process' | 'power'): void {
+    if (this.closed) return;
+    for (const channel of this.#vanish()) channel.abandon();
+    if (how === 'process') this.#resetOthers();
+    else this.#goDark();
+  }
+
+  #resetOthers(): void {
+    const { clock } = this.network;
+    const lost = new LogvineError('LV_PEER_UNREACHABLE', `${this.name} is gone`);
     for (const remote of this.#connections.values()) {
-      this.clock.after(UNREACHABLE_MS, () => remote.disconnect(this.self, lost));
+      clock.after(this.network.delayMs(), () => remote.disconnect(this, lost));
     }
   }
 
-  #vanish(): void {
+  #goDark(): void {
+    const { clock, dark } = this.network;
+    dark.add(this.name);
+    const lost = new LogvineError('LV_PEER_UNREACHABLE', `${this.name} no longer answers`);
+    for (const remote of this.#connections.values()) {
+      clock.after(UNREACHABLE_MS, () => remote.disconnect(this, lost));
+    }
+  }
+
+  #vanish(): SimChannel[] {
     this.closed = true;
-    if (this.network.transports.get(this.self) === this) this.network.transports.delete(this.self);
-    const closing = new LogvineError('LV_CLOSED', 'This node is closing');
-    for (const channel of this.#channels) channel.fail(closing);
+    if (this.network.transports.get(this.name) === this) this.network.transports.delete(this.name);
+    const channels = [...this.#channels];
+    this.#channels.clear();
+    return channels;
   }
 }
 
 /** One end of a channel. */
 class SimChannel implements Channel {
   readonly peer: PeerId;
+  readonly remote: SimTransport;
   readonly #home: SimTransport;
   #other: SimChannel | undefined;
   /** What arrived and was not received yet; undefined marks the end. */
@@ -311,13 +386,16 @@ class SimChannel implements Channel {
   readonly #flight: (Buffer | undefined)[] = [];
   #due = 0;
   #retrying = false;
+  /** The other side's end has arrived; it has been received. */
+  #remoteClosed = false;
   #ended = false;
   #closed = false;
   #failure: Error | undefined;
 
-  constructor(home: SimTransport, peer: PeerId) {
+  constructor(home: SimTransport, remote: SimTransport) {
     this.#home = home;
-    this.peer = peer;
+    this.remote = remote;
+    this.peer = remote.self;
   }
 
   join(other: SimChannel): void {
@@ -342,9 +420,11 @@ class SimChannel implements Channel {
   }
 
   #transmit(message: Buffer | undefined): void {
-    const { clock, network } = this.#home;
+    const { network, name } = this.#home;
+    const { clock } = network;
     network.messages++;
-    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, clock.monotonicMs() + network.reliableDelayMs());
+    const delayMs = network.reliableDelayMs(name, this.remote.name);
+    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, clock.monotonicMs() + delayMs);
     this.#flight.push(message);
     clock.after(this.#lastArrivalMs - clock.monotonicMs(), () => {
       this.#due++;
@@ -354,18 +434,19 @@ class SimChannel implements Channel {
 
   /** Delivers what is due, in order; while the peer is out of reach it is tried again, as TCP does, until it gives up. */
   #deliver(untilMs: number): void {
-    const { clock, network } = this.#home;
+    const { network } = this.#home;
+    const { clock } = network;
     this.#retrying = false;
-    while (this.#due > 0 && !this.#failure && network.reachable(this.#home.self, this.peer)) {
+    while (this.#due > 0 && !this.#failure && network.carries(this.#home, this.remote)) {
       this.#due--;
       this.#other!.#arrive(this.#flight.shift());
     }
     if (this.#due === 0 || this.#failure) return;
     if (clock.monotonicMs() >= untilMs) {
-      this.#home.disconnect(
-        this.peer,
-        new LogvineError('LV_PEER_UNREACHABLE', `${this.peer} no longer answers`),
-      );
+      // Both sides' keep-alives go unanswered, whichever direction is cut.
+      const gone = (name: string) => new LogvineError('LV_PEER_UNREACHABLE', `${name} no longer answers`);
+      this.#home.disconnect(this.remote, gone(this.remote.name));
+      this.remote.disconnect(this.#home, gone(this.#home.name));
       return;
     }
     this.#retrying = true;
@@ -379,6 +460,10 @@ class SimChannel implements Channel {
       return;
     }
     this.#inbox.push(message);
+    if (message === undefined) {
+      this.#remoteClosed = true;
+      this.#settle();
+    }
     const waiting = this.#waiting;
     this.#waiting = undefined;
     if (waiting) waiting.resolve(this.#next());
@@ -388,11 +473,13 @@ class SimChannel implements Channel {
     const message = this.#inbox.shift();
     if (message === undefined) {
       this.#ended = true;
-      this.#settle();
       return undefined;
     }
-    const { clock, network } = this.#home;
-    clock.after(network.delayMs(), () => this.#other!.#consumed(message.length));
+    // Only a window that was full has somebody waiting for room.
+    const { network } = this.#home;
+    const other = this.#other!;
+    if (other.#unreadBytes <= WINDOW_BYTES) other.#unreadBytes -= message.length;
+    else network.clock.after(network.delayMs(), () => other.#consumed(message.length));
     return message;
   }
 
@@ -418,15 +505,15 @@ class SimChannel implements Channel {
 
   /** A channel that both sides have closed needs no bookkeeping. */
   #settle(): void {
-    if (this.#closed && this.#ended) this.#home.forget(this);
+    if (this.#closed && this.#remoteClosed) this.#home.forget(this);
   }
 
   abort(reason: Error): void {
     if (this.#failure) return;
     this.fail(reason);
-    const { clock, network } = this.#home;
+    const { network } = this.#home;
     const other = this.#other!;
-    clock.after(network.delayMs(), () =>
+    network.clock.after(network.delayMs(), () =>
       other.fail(new LogvineError('LV_PEER_UNREACHABLE', `${other.peer} dropped the channel`)),
     );
   }
@@ -438,5 +525,11 @@ class SimChannel implements Channel {
     this.#waiting?.reject(reason);
     this.#waiting = undefined;
     for (const waiter of this.#room.splice(0)) waiter.reject(reason);
+  }
+  /** The process of this end is no more. */
+  abandon(): void {
+    this.#failure ??= new LogvineError('LV_CLOSED', 'This process is gone');
+    this.#waiting = undefined;
+    this.#room.length = 0;
   }
 }

@@ -1,0 +1,155 @@
+import { keysFromSeed } from '../../src/gossip/transport/index.ts';
+import type { Config } from '../../src/node/config/index.ts';
+import { createCore, TIMING, type CoreTiming } from '../../src/node/core.ts';
+import { createHandlers } from '../../src/node/handlers.ts';
+import { loadIdentity } from '../../src/node/identity.ts';
+import type { Tasks } from '../../src/node/tasks.ts';
+import { catalogOver } from '../../src/store/catalog/index.ts';
+import type { Clock, DiskReader, Random, TaskRunner } from '../../src/store/index.ts';
+import type { SimNetwork } from '../helpers/sim-network.ts';
+import type { Chance } from './chance.ts';
+import { SimCatalog, type SimHost, type SimProcess } from './host.ts';
+
+export const DATA = '/data';
+const KiB = 1024;
+
+/** Sizes and times small enough that everything rolls, fills and expires within minutes. */
+export interface MeshSettings {
+  readonly replicas: number;
+  readonly ack: number;
+  readonly segmentBytesMax: number;
+  readonly segmentAgeMsMax: number;
+  readonly batchTargetBytes: number;
+  readonly batchAgeMsMax: number;
+  readonly inventoryPollMs: number;
+  readonly repairDelayMs: number;
+  readonly packMsMax: number;
+}
+
+export function drawSettings(chance: Chance): MeshSettings {
+  return {
+    replicas: 3,
+    ack: 2,
+    segmentBytesMax: chance.pick([4, 16, 64]) * KiB,
+    segmentAgeMsMax: chance.pick([30_000, 120_000]),
+    batchTargetBytes: chance.pick([1, 4]) * KiB,
+    batchAgeMsMax: chance.pick([1_000, 5_000, 10_000]),
+    inventoryPollMs: chance.pick([500, 2_000, 4_000]),
+    repairDelayMs: chance.pick([30_000, 120_000]),
+    packMsMax: chance.pick([0, 20, 200]),
+  };
+}
+
+function configOf(host: SimHost, settings: MeshSettings): Config {
+  return {
+    dataDirectory: DATA,
+    listen: { host: host.name, port: 1 },
+    http: { host: '127.0.0.1', port: 0 },
+    httpBehindProxy: false,
+    tls: undefined,
+    tokenFiles: {},
+    join: host.joins,
+    secretFile: undefined,
+    zone: host.zone || undefined,
+    weight: 1,
+    labels: {},
+    replicas: settings.replicas,
+    ack: settings.ack,
+    tail: [],
+    discoverServiceName: false,
+    discoverLogLevels: true,
+    timeZone: 'UTC',
+    batch: {
+      targetBytes: settings.batchTargetBytes,
+      lingerBytes: settings.batchTargetBytes / 4,
+      lingerMs: 500,
+      ageMaxMs: settings.batchAgeMsMax,
+      pushLingerMs: 100,
+    },
+    segment: { bytesMax: settings.segmentBytesMax, ageMaxMs: settings.segmentAgeMsMax },
+    pushTimeoutMs: 10_000,
+    workers: 1,
+    logLevel: 'info',
+  };
+}
+
+/** The workers' work, done in the calling thread after a while. */
+function inlinePool(
+  reader: DiskReader,
+  clock: Clock,
+  random: Random,
+  settings: MeshSettings,
+): TaskRunner<Tasks> {
+  const handlers = createHandlers(reader, clock);
+  return {
+    size: 2,
+    async run(kind, request, { signal }) {
+      if (kind === 'pack' && settings.packMsMax > 0) {
+        const delayMs = random.unit() * settings.packMsMax;
+        await new Promise<void>((resolve) => void clock.after(delayMs, resolve));
+      } else await Promise.resolve();
+      signal?.throwIfAborted();
+      return handlers[kind](request).value as Tasks[typeof kind]['response'];
+    },
+  };
+}
+
+export interface BootOptions {
+  readonly host: SimHost;
+  readonly process: SimProcess;
+  readonly network: SimNetwork;
+  readonly random: Random;
+  readonly settings: MeshSettings;
+  log(level: string, message: string): void;
+}
+
+/** Puts a node together as src/node/node.ts does it, on a host's disk and clocks. Rejects as a node that cannot start. */
+export async function boot(options: BootOptions): Promise<void> {
+  const { host, process, network, random, settings } = options;
+  const { clock } = process;
+  const disk = host.disk.boot();
+  const isAlive = (): boolean => process.alive;
+  const catalog = catalogOver(new SimCatalog(host.catalog, isAlive));
+  await disk.makeDirectory(DATA);
+  const modeOf = () => Promise.resolve(0o600);
+  const identity = await loadIdentity({ directory: DATA, disk, random, modeOf });
+  const transport = await network.start(host.name, identity.seed, 24 * KiB * KiB, clock);
+  process.transport = transport;
+  if (!process.alive) {
+    transport.kill('process');
+    return;
+  }
+  host.peer = transport.self;
+  const { sign } = await keysFromSeedOnce(identity.seed);
+  const timing: CoreTiming = {
+    ...TIMING,
+    inventoryPollMs: settings.inventoryPollMs,
+    repairDelayMs: settings.repairDelayMs,
+  };
+  const core = await createCore({
+    transport,
+    clock,
+    random,
+    disk,
+    catalog,
+    pool: inlinePool(host.disk.reader(), clock, random, settings),
+    config: configOf(host, settings),
+    version: 'simulated',
+    timing,
+    sign,
+    log: (level, message) => {
+      if (process.alive) options.log(level, message);
+    },
+  });
+  process.core = core;
+  await core.recoverOwn();
+}
+
+const signers = new Map<string, ReturnType<typeof keysFromSeed>>();
+
+function keysFromSeedOnce(seed: Buffer): ReturnType<typeof keysFromSeed> {
+  const text = seed.toString('hex');
+  let keys = signers.get(text);
+  if (!keys) signers.set(text, (keys = keysFromSeed(seed)));
+  return keys;
+}

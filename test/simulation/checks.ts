@@ -1,0 +1,149 @@
+import { crc32 } from 'node:zlib';
+import type { SealedBatch } from '../../src/store/index.ts';
+import type { Cluster } from './cluster.ts';
+import { batchesIn, durableBatches, textsIn, type StoredBatch } from './disk-image.ts';
+import type { SimHost, SimProcess } from './host.ts';
+import { sourceOf } from './tail.ts';
+
+const pathOf = ({ origin, epoch, index }: { origin: string; epoch: number; index: number }): string =>
+  `/data/segments/${origin}/${epoch}-${index}.seg`;
+
+/**
+ * The invariants that hold at every moment, checked where they could break: at each acknowledgement (I1, I2, I3, I7), at
+ * each removal of bytes (I8), at each look at the disks (I1, I4). They know nothing of what faults are under way but
+ * which disks were harmed.
+ */
+export class Checks {
+  readonly #cluster: Cluster;
+  /** Checksum of every batch ever seen, by id: one id, one sequence of bytes (I1, I4). */
+  readonly #contents = new Map<string, number>();
+  /** Acknowledged batches, and the file that each is in. */
+  readonly acknowledgedBatches = new Map<string, string>();
+  /** Batches that faults took from every disk. */
+  readonly lost = new Set<string>();
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  watch(host: SimHost): void {
+    host.disk.beforeLoss = (path, newSize) => this.#beforeLoss(host, path, newSize);
+  }
+
+  #seen(id: string, checksum: number, where: string): void {
+    const known = this.#contents.get(id);
+    if (known === undefined) this.#contents.set(id, checksum);
+    else if (known !== checksum) {
+      this.#cluster.story.violated('I1', `batch ${id} has two contents; the second one is ${where}`, [id]);
+    }
+  }
+
+  /** The replicator of `host` calls a batch acknowledged, at this very moment. */
+  acknowledged(host: SimHost, process: SimProcess, batch: SealedBatch): void {
+    const { story, ledger, clock, settings, hosts } = this.#cluster;
+    const { id, record } = batch.segment;
+    const name = `${id.origin}/${id.epoch}/${batch.seq}`;
+    const frame = Buffer.concat(batch.frame);
+    const path = pathOf(id);
+    this.#seen(name, crc32(frame), `sealed by ${host.name}`);
+    this.acknowledgedBatches.set(name, path);
+    const holds = (other: SimHost): boolean => other.disk.durableOf(path)?.includes(frame) === true;
+    const holders = hosts.filter((other) => !other.retired && holds(other));
+    const names = holders.map((holder) => holder.name).join(' ');
+    story.tell(host.name, `acknowledged ${name} (${batch.entries} lines), durable on ${names}`);
+    // A disk that lost something to a fault since the batch was sealed may have had it when it said so.
+    const sealedBeforeMs = clock.monotonicMs() - 60_000;
+    const harmed = hosts.filter((other) => other.harmedMs >= sealedBeforeMs && !holders.includes(other));
+    if (!holders.includes(host) && !harmed.includes(host)) {
+      story.violated('I2', `${name} is acknowledged, and not on the disk of its origin ${host.name}`, [name]);
+    }
+    // An owner that was away for long is replaced by the peer that repaired around it; the origin counts only as owner.
+    const counted = holders.filter((other) => other !== host || record.owners.includes(host.peer!));
+    const wanted = Math.min(settings.ack, process.core!.membership.members().length);
+    if (counted.length + harmed.length < wanted) {
+      const owners = record.owners.map((peer) => this.#cluster.nameOf(peer)).join(' ');
+      const message = `${name} is acknowledged with ${counted.length} of ${wanted} disks of its owners ${owners}`;
+      story.violated('I2', message, [name]);
+    }
+    if (process.syncFailed && holds(host) === false) {
+      story.violated('I7', `${name} is acknowledged by ${host.name} after its fsync failed`, [name]);
+    }
+    for (const { source, position } of batch.sources) {
+      if (source !== sourceOf(host.file)) continue;
+      const to = Number(position);
+      if (to < process.acknowledgedTo) story.violated('I3', `${source} goes back to ${to}`, [name]);
+      for (const line of ledger.linesOf(host.file).slice(process.acknowledgedTo, to)) {
+        ledger.acknowledge(line, clock.monotonicMs());
+      }
+      process.acknowledgedTo = Math.max(process.acknowledgedTo, to);
+    }
+  }
+
+  /** Hosts on whose disk a batch is, whole and durable. */
+  holdersOf(id: string, path: string): SimHost[] {
+    return this.#cluster.present.filter((host) => {
+      const content = host.disk.durableOf(path);
+      return content !== undefined && batchesIn(content).has(id);
+    });
+  }
+
+  /** A running node removes bytes on its own account. */
+  #beforeLoss(host: SimHost, path: string, newSize: number): void {
+    if (!path.endsWith('.seg')) return;
+    const { story, settings, present } = this.#cluster;
+    const content = host.disk.durableOf(path);
+    if (!content) return;
+    for (const { id, offset, bytes } of batchesIn(content).values()) {
+      if (offset + bytes.length <= newSize) continue;
+      const others = this.holdersOf(id, path).filter((other) => other !== host);
+      const wanted = Math.min(settings.replicas, present.length - 1);
+      if (others.length < wanted && this.acknowledgedBatches.has(id)) {
+        story.violated('I8', `${host.name} drops ${id}, which ${others.length} other disks have`, [id]);
+      }
+    }
+  }
+
+  /** A node has proved that others have all that it has. */
+  handedOver(host: SimHost): void {
+    const { story, settings, present } = this.#cluster;
+    const staying = present.filter((other) => other !== host).length;
+    for (const [path, { id }] of durableBatches(host.disk)) {
+      const others = this.holdersOf(id, path).filter((other) => other !== host);
+      if (others.length >= Math.min(settings.replicas, staying) || !this.acknowledgedBatches.has(id))
+        continue;
+      story.violated('I8', `${host.name} leaves ${id} behind on ${others.length} disks`, [id]);
+    }
+  }
+
+  /** Does something to a disk that may destroy what is on it, and notes what is then nowhere any more. */
+  harm(host: SimHost, what: string, harm: () => void): void {
+    const { story, ledger, clock } = this.#cluster;
+    const before = new Map<string, { path: string; batch: StoredBatch }>();
+    for (const [path, batch] of durableBatches(host.disk)) {
+      before.set(batch.id, { path, batch: { ...batch, bytes: Buffer.from(batch.bytes) } });
+    }
+    story.headline(host.name, what);
+    harm();
+    host.harmedMs = clock.monotonicMs();
+    let lost = 0;
+    for (const [id, { path, batch }] of before) {
+      if (this.holdersOf(id, path).length > 0) continue;
+      lost++;
+      this.lost.add(id);
+      for (const text of textsIn(batch.bytes)) {
+        const line = ledger.find(text);
+        if (line) line.excused = true;
+      }
+    }
+    if (lost > 0) story.headline(host.name, `${lost} batches are on no disk any more`);
+  }
+
+  /** Looks at all disks: every id has one content everywhere (I1, I4). */
+  disks(): void {
+    for (const host of this.#cluster.present) {
+      for (const [path, { id, checksum }] of durableBatches(host.disk)) {
+        this.#seen(id, checksum, `in ${path} of ${host.name}`);
+      }
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import { ask, checkAnswer, EVERYTHING } from './asking.ts';
+import type { Cluster } from './cluster.ts';
+import { batchesIn } from './disk-image.ts';
+
+/** How long after the last fault everything must be as if there had been none. */
+export const CONVERGENCE_MS = 240_000;
+const LOOK_EVERY_MS = 5_000;
+
+/** Why the mesh has not settled yet, or undefined: members agreed (M3), every batch on k disks (I2), no debt. */
+function unsettled(cluster: Cluster): { invariant: string; why: string; about: string[] } | undefined {
+  const { present, settings, checks } = cluster;
+  for (const host of present) {
+    if (!host.core) return { invariant: 'up', why: `${host.name} is not up`, about: [host.name] };
+  }
+  const peers = new Set<string>(cluster.peersOf(present));
+  for (const { name, core } of present) {
+    const members = core!.membership.members();
+    const alive = new Set<string>(members.filter(({ state }) => state === 'alive').map(({ peer }) => peer));
+    const unseen = [...peers].filter((peer) => !alive.has(peer));
+    const ghosts = [...alive].filter((peer) => !peers.has(peer));
+    if (unseen.length + ghosts.length > 0) {
+      const why = `${name} does not see ${unseen.map((peer) => cluster.nameOf(peer)).join(' ')}, and sees ${ghosts.map((peer) => cluster.nameOf(peer)).join(' ')} wrongly`;
+      return { invariant: 'membership', why, about: [name] };
+    }
+  }
+  const wanted = Math.min(settings.replicas, present.length);
+  for (const [id, path] of checks.acknowledgedBatches) {
+    if (checks.lost.has(id)) continue;
+    const holders = checks.holdersOf(id, path);
+    if (holders.length < wanted) {
+      const why = `${id} is on ${holders.length} of ${wanted} disks: ${holders.map(({ name }) => name).join(' ')}`;
+      return {
+        invariant: 'copies',
+        why,
+        about: [id, path.split('/').slice(-2).join('/').replace('.seg', '')],
+      };
+    }
+  }
+  for (const { name, core } of present) {
+    const { batchesBelowK } = core!.repairer.debt();
+    if (batchesBelowK > 0)
+      return { invariant: 'debt', why: `${name} says ${batchesBelowK} batches are owed`, about: [name] };
+  }
+  return undefined;
+}
+
+/** Waits until the mesh has settled, then asks every node for everything. */
+export async function converge(cluster: Cluster): Promise<void> {
+  const { clock, story } = cluster;
+  const startedMs = clock.monotonicMs();
+  for (const host of cluster.present) if (!host.isUp) cluster.start(host);
+  let reason = unsettled(cluster);
+  for (let calm = 0; calm < 2;) {
+    if (!(await cluster.advance(LOOK_EVERY_MS))) return;
+    reason = unsettled(cluster);
+    calm = reason ? 0 : calm + 1;
+    if (reason && clock.monotonicMs() - startedMs > CONVERGENCE_MS) {
+      const { invariant, why, about } = reason;
+      story.violated(
+        `convergence (${invariant})`,
+        `${why}, ${CONVERGENCE_MS / 1000} s after the last fault`,
+        about,
+      );
+      return;
+    }
+  }
+  story.tell('checker', `settled after ${clock.monotonicMs() - startedMs} ms`);
+  cluster.checks.disks();
+  await askEveryone(cluster);
+}
+
+async function askEveryone(cluster: Cluster): Promise<void> {
+  const { clock, story, checks } = cluster;
+  for (const host of cluster.present) {
+    const askedMs = clock.monotonicMs();
+    const answer = await clock.run(ask(host, EVERYTHING));
+    checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
+    const { receipt } = answer;
+    story.tell(host.name, `final answer: ${answer.rows.length} lines, complete ${receipt.complete}`);
+    if (receipt.complete) continue;
+    const missing = receipt.missing.filter(({ origin, epoch, fromSeq, toSeq }) => {
+      for (let seq = fromSeq; seq <= toSeq; seq++)
+        if (!checks.lost.has(`${origin}/${epoch}/${seq}`)) return true;
+      return false;
+    });
+    if (missing.length === 0 && receipt.silent.length === 0) continue;
+    const what = JSON.stringify({ missing: missing.slice(0, 3), silent: receipt.silent });
+    const about = missing.map(({ origin, epoch, fromSeq }) => `${origin}/${epoch}/${fromSeq}`);
+    story.violated('I9', `${host.name} calls its answer incomplete although all is well: ${what}`, about);
+  }
+}
+
+/** Sizes that must not grow with time. */
+export function checkBounds(cluster: Cluster): void {
+  const { story, present, clock, network } = cluster;
+  const hosts = cluster.hosts.length;
+  if (clock.pending > 400 * hosts) story.violated('bounds', `${clock.pending} timers are armed`);
+  for (const { name } of present) {
+    const open = network.transports.get(name)?.openChannels ?? 0;
+    if (open > 40 * hosts) story.violated('bounds', `${name} has ${open} channels open`, [name]);
+  }
+  for (const { name, disk } of present) {
+    for (const path of disk.files()) {
+      if (path.endsWith('.seg') && batchesIn(disk.contentOf(path)).size > 100_000)
+        story.violated('bounds', `${path} of ${name} has too many batches`);
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import type { PeerId } from '../../src/gossip/index.ts';
+import type { Core } from '../../src/node/core.ts';
+import type { KeyValueStore } from '../../src/store/catalog/index.ts';
+import { SimDisk } from '../helpers/sim-disk.ts';
+import type { SimClock } from '../helpers/sim-clock.ts';
+import type { SimTransport } from '../helpers/sim-network.ts';
+import type { Chance } from './chance.ts';
+import { HostClock } from './host-clock.ts';
+
+/** One run of a node on a host. */
+export interface SimProcess {
+  readonly run: number;
+  readonly clock: ReturnType<HostClock['forProcess']>;
+  /** False once it was killed, or has ended. */
+  alive: boolean;
+  transport: SimTransport | undefined;
+  core: Core | undefined;
+  /** It reads its inputs and answers. */
+  ready: boolean;
+  leaving: boolean;
+  /** Lines of the host's file before this one were read by earlier runs. */
+  resumedAt: number;
+  acknowledgedTo: number;
+  /** An fsync of a segment failed in this run. */
+  syncFailed: boolean;
+}
+
+/** A machine: its disk, clocks and log file outlive the processes on it. */
+export class SimHost {
+  readonly name: string;
+  readonly disk: SimDisk;
+  readonly clock: HostClock;
+  readonly zone: string;
+  readonly joins: readonly string[];
+  /** The catalog's contents, which LevelDB would have on this disk. */
+  catalog = new Map<string, Uint8Array>();
+  peer: PeerId | undefined;
+  process: SimProcess | undefined;
+  runs = 0;
+  /** The log file that the node tails; a wiped host begins another. */
+  file: string;
+  /** It has gone for good; what is on its disk no longer counts. */
+  retired = false;
+  /** The operator keeps it down. */
+  heldDown = false;
+  /** Simulated time of the last fault that took something from its disk. */
+  harmedMs = -Infinity;
+
+  constructor(name: string, base: SimClock, chance: Chance, zone: string, joins: readonly string[]) {
+    this.name = name;
+    this.disk = new SimDisk(chance.random);
+    this.clock = new HostClock(base);
+    this.zone = zone;
+    this.joins = joins;
+    this.file = `${name}.0`;
+  }
+
+  get core(): Core | undefined {
+    return this.process?.alive && this.process.ready ? this.process.core : undefined;
+  }
+
+  get isUp(): boolean {
+    return this.core !== undefined;
+  }
+}
+
+/** A catalog of one process over what its host keeps. */
+export class SimCatalog implements KeyValueStore {
+  readonly #values: Map<string, Uint8Array>;
+  readonly #isAlive: () => boolean;
+
+  constructor(values: Map<string, Uint8Array>, isAlive: () => boolean) {
+    this.#values = values;
+    this.#isAlive = isAlive;
+  }
+
+  async open(): Promise<void> {}
+  async close(): Promise<void> {}
+  async get(key: string): Promise<Uint8Array | undefined> {
+    return this.#values.get(key);
+  }
+  async put(key: string, value: Uint8Array): Promise<void> {
+    if (this.#isAlive()) this.#values.set(key, Buffer.from(value));
+  }
+  async del(key: string): Promise<void> {
+    if (this.#isAlive()) this.#values.delete(key);
+  }
+}

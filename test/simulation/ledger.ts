@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto';
+
+/** One line that somebody wrote into a file, or pushed. */
+export interface Line {
+  readonly source: string;
+  readonly number: number;
+  readonly text: string;
+  /** Its time, which it carries in its text. */
+  readonly ms: number;
+  /** A digit that queries filter by. */
+  readonly word: number;
+  /** Simulated time at which the mesh promised to keep it. */
+  acknowledgedMs: number | undefined;
+  /** Every disk that had it was destroyed by a fault, after the acknowledgement. */
+  excused: boolean;
+  /** How often it may stand in an answer: a push that was sent again may have been taken twice. */
+  timesMax: number;
+}
+
+const LINE = /^\S+ o=(\S+) n=(\d+) /;
+
+/** What was written, by whom, and what the mesh has promised: the truth that answers are held against. */
+export class Ledger {
+  readonly #sources = new Map<string, Line[]>();
+  acknowledged = 0;
+  written = 0;
+
+  /** The lines of a source so far, in their order. */
+  linesOf(source: string): readonly Line[] {
+    return this.#sources.get(source) ?? [];
+  }
+
+  append(source: string, wallMs: number): Line {
+    let lines = this.#sources.get(source);
+    if (!lines) this.#sources.set(source, (lines = []));
+    const number = lines.length;
+    const ms = Math.floor(wallMs);
+    const hash = createHash('md5').update(`${source} ${number} ${ms}`).digest('hex').slice(0, 12);
+    const word = Number.parseInt(hash[0]!, 16) % 10;
+    const text = `${new Date(ms).toISOString()} o=${source} n=${number} w=${word} h=${hash} level=info`;
+    const line: Line = {
+      source,
+      number,
+      text,
+      ms,
+      word,
+      acknowledgedMs: undefined,
+      excused: false,
+      timesMax: 1,
+    };
+    lines.push(line);
+    this.written++;
+    return line;
+  }
+
+  /** The line with exactly this text; undefined when nobody ever wrote it. */
+  find(text: string): Line | undefined {
+    const match = LINE.exec(text);
+    const line = match ? this.#sources.get(match[1]!)?.[Number(match[2])] : undefined;
+    return line?.text === text ? line : undefined;
+  }
+
+  acknowledge(line: Line, nowMs: number): void {
+    if (line.acknowledgedMs !== undefined) return;
+    line.acknowledgedMs = nowMs;
+    this.acknowledged++;
+  }
+
+  *all(): IterableIterator<Line> {
+    for (const lines of this.#sources.values()) yield* lines;
+  }
+}
