@@ -36,13 +36,14 @@ export async function getJson(endpoint: Endpoint, path: string): Promise<unknown
   }
 }
 
-/** Posts, and yields the JSON of each line of the answer as it comes. */
-export async function* postForLines(
+/** Yields the JSON of each line of the answer as it comes. */
+export async function* fetchLines(
   endpoint: Endpoint,
+  method: 'GET' | 'POST',
   path: string,
   signal: AbortSignal,
 ): AsyncGenerator<unknown> {
-  const response = await open(endpoint, path, 'POST', signal);
+  const response = await open(endpoint, path, method, signal);
   let rest = '';
   for await (const chunk of textOf(response)) {
     const lines = (rest + chunk).split('\n');

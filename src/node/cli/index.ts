@@ -11,6 +11,7 @@ import { registerRun } from './run.ts';
 import { systemServices, type Services } from './services.ts';
 import { registerStatus } from './status.ts';
 import { registerTail } from './tail.ts';
+import { registerVerify } from './verify.ts';
 import { visibleText } from './visible.ts';
 
 export { systemIo, type Io } from './io.ts';
@@ -50,6 +51,7 @@ export async function main(
   registerLabels(program, io, services);
   registerStatus(program, io, services);
   registerMembers(program, io, services);
+  registerVerify(program, io, services, exit);
   registerLeave(program, io, services);
   registerConfig(program, io);
   try {

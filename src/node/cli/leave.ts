@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { LogvineError } from '../../store/index.ts';
-import { postForLines } from './http.ts';
+import { fetchLines } from './http.ts';
 import type { Io } from './io.ts';
 import { endpointOf, withEndpoint, type EndpointOptions } from './options.ts';
 import type { Services } from './services.ts';
@@ -18,7 +18,7 @@ export function registerLeave(program: Command, io: Io, services: Services): voi
         abort.abort(new LogvineError('LV_CLOSED', 'no longer watching; the node goes on leaving')),
       );
       const endpoint = await endpointOf(options, io, services);
-      for await (const line of postForLines(endpoint, '/api/v1/leave', abort.signal)) {
+      for await (const line of fetchLines(endpoint, 'POST', '/api/v1/leave', abort.signal)) {
         const parsed = progress.safeParse(line);
         if (!parsed.success)
           throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} answered something else`);

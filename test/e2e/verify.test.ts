@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import type { Verdict } from '../../src/gossip/index.ts';
+import { readPreamble } from '../../src/store/index.ts';
+import { numberedLines } from './lines.ts';
+import { Mesh, type MeshNode, waitFor } from './mesh.ts';
+
+const BATCHES_MIN = 4;
+
+/** Three nodes with a copy each of all that the first one tailed, in several batches. */
+async function scene(t: TestContext): Promise<{ mesh: Mesh; nodes: readonly MeshNode[]; path: string }> {
+  const mesh = new Mesh(t);
+  const path = mesh.path('app.log');
+  const content = numberedLines(0, 120_000);
+  writeFileSync(path, content);
+  const nodes = await mesh.startAll({ alice: { files: [path] }, bob: {}, charlie: {} });
+  await nodes[0].tailed(path, content.length, 60_000);
+  for (const node of nodes) await node.repaid(30_000);
+  return { mesh, nodes, path };
+}
+
+async function verify(
+  node: MeshNode,
+  ...flags: string[]
+): Promise<{ code: number | null; verdict: Verdict }> {
+  const { code, stdout, stderr } = await node.command('verify', '--output', 'json', ...flags);
+  assert.ok(code === 0 || code === 3, stderr);
+  return { code, verdict: JSON.parse(stdout.toString()) as Verdict };
+}
+
+/** The largest segment file of what `origin` sealed. */
+function segmentFile(node: MeshNode, origin: MeshNode): string {
+  const directory = join(node.data, 'segments', origin.peer);
+  const paths = readdirSync(directory).map((name) => join(directory, name));
+  return paths.sort((a, b) => statSync(b).size - statSync(a).size)[0];
+}
+
+function framesIn(path: string): Buffer[] {
+  const bytes = readFileSync(path);
+  const frames: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += frames.at(-1)!.length) {
+    frames.push(bytes.subarray(at, at + readPreamble(bytes.subarray(at))!.frameBytes));
+  }
+  return frames;
+}
+
+test('a mesh proves itself; flipped bits are named and heal; a node that is down leaves it unproven', async (t) => {
+  const { nodes } = await scene(t);
+  const [alice, bob, charlie] = nodes;
+  const sound = await alice.command('verify');
+  assert.equal(sound.code, 0, sound.stdout.toString() + sound.stderr);
+  assert.match(sound.stdout.toString(), /^PROVEN: \d+ batches of 1 origin /);
+  assert.match(sound.stdout.toString(), /copies +\d+ batches on 3 disks \(3 wanted\)/);
+  assert.doesNotMatch(sound.stdout.toString(), /\x1b/, 'nothing moves the cursor in a pipe');
+
+  const path = segmentFile(bob, alice);
+  const before = readFileSync(path);
+  const frames = framesIn(path);
+  assert.ok(frames.length >= BATCHES_MIN, `${frames.length} batches`);
+  const tampered = Buffer.from(before);
+  const offset = frames[0].length + frames[1].length;
+  tampered[offset + 2_000] ^= 1;
+  writeFileSync(path, tampered);
+  const found = await verify(charlie);
+  assert.equal(found.code, 3);
+  assert.deepEqual(
+    found.verdict.damaged.map((one) => [one.peer, one.path, one.offset, one.fromSeq, one.quarantined]),
+    [[bob.peer, path, offset, 3, true]],
+  );
+  assert.equal(found.verdict.gapless, true);
+  await waitFor('the batch to be healed', 30_000, () => readFileSync(path).equals(before));
+  assert.equal((await verify(charlie)).code, 0);
+
+  await bob.kill();
+  await waitFor('bob to be seen dead', 30_000, async () => (await charlie.alivePeers()).length === 2);
+  const away = await verify(charlie, '--since', '1h');
+  assert.equal(away.code, 3);
+  assert.deepEqual([away.verdict.gapless, away.verdict.unaltered], [true, true]);
+  assert.deepEqual(
+    away.verdict.unreachable.map(({ peer }) => peer),
+    [bob.peer],
+  );
+});
+
+test('a batch that was cut out of every copy is missing, by its number', async (t) => {
+  const { mesh, nodes } = await scene(t);
+  const [alice, bob] = nodes;
+  for (const node of nodes) await node.stop();
+  for (const node of nodes) {
+    const path = segmentFile(node, alice);
+    writeFileSync(path, Buffer.concat(framesIn(path).filter((_, at) => at !== 1)));
+  }
+  await Promise.all(nodes.map((node) => node.start()));
+  await mesh.agree(nodes);
+  const { code, verdict } = await verify(bob);
+  assert.equal(code, 3);
+  assert.deepEqual(
+    verdict.missing.map((run) => [run.origin, run.fromSeq, run.toSeq]),
+    [[alice.peer, 2, 2]],
+  );
+  const { stdout } = await bob.command('verify');
+  assert.match(stdout.toString(), /^NOT PROVEN: /);
+  assert.match(
+    stdout.toString(),
+    /missing {2}batch 2 of origin \S+ epoch \d+: nobody has it, and batch 3 follows it/,
+  );
+});
