@@ -1,8 +1,11 @@
 import {
   answerInventory,
   Coordinator,
+  CONFIRM_PROTOCOL,
   COVERAGE_PROTOCOL,
   createMembership,
+  Dropper,
+  EXPIRED_PROTOCOL,
   FETCH_PROTOCOL,
   FOLLOW_PROTOCOL,
   Holder,
@@ -13,13 +16,19 @@ import {
   Replicator,
   SCAN_PROTOCOL,
   SERIES_PROTOCOL,
+  serveExpired,
   serveFetch,
+  WantedOwners,
   type Membership,
   type Transport,
 } from '../gossip/index.ts';
 import {
   batchRank,
   compileQuery,
+  DiskSpace,
+  Pace,
+  Retention,
+  Scrubber,
   Store,
   type Catalog,
   type Clock,
@@ -30,7 +39,6 @@ import {
 import type { Config } from './config/index.ts';
 import { Follow } from './follow.ts';
 import { Batcher } from './pipeline/batcher.ts';
-import { hasEarlierRuns } from './positions.ts';
 import type { Tasks } from './tasks.ts';
 import { WatermarkKeeper } from './watermark-keeper.ts';
 
@@ -43,6 +51,10 @@ export const TIMING = {
   peerTimeoutMs: 10_000,
   coverageTimeoutMs: 3_000,
   repairDelayMs: 600_000,
+  dropEveryMs: 1_000,
+  surplusDelayMs: 600_000,
+  confirmTimeoutMs: 60_000,
+  retentionEveryMs: 10_000,
   ownRecoveryFindMs: 3_000,
   ownRecoveryMs: 60_000,
 } as const;
@@ -74,6 +86,10 @@ export interface Core {
   readonly replicator: Replicator;
   readonly membership: Membership;
   readonly repairer: Repairer;
+  readonly dropper: Dropper;
+  readonly retention: Retention;
+  readonly scrubber: Scrubber;
+  readonly space: DiskSpace;
   readonly watermarks: WatermarkKeeper;
   readonly batcher: Batcher;
   readonly holder: Holder;
@@ -112,7 +128,15 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   try {
     const view = { self: transport.self, members: () => membership.members() };
     const shared = { transport, clock, view, log, replicas: config.replicas, ackQuorum: config.ack };
-    const replicator = new Replicator({ ...shared, ...timing });
+    const space = new DiskSpace({ disk, clock, directory, reserveBytes: config.diskReserveBytes, log });
+    await space.look();
+    closers.push(() => space.close());
+    const isFull = (): boolean => space.room !== 'all';
+    const replicator = new Replicator({
+      ...shared,
+      ...timing,
+      isFull: (peer) => watermarks.isFull(peer),
+    });
     closers.push(() => replicator.close());
     const store = await Store.open({
       directory,
@@ -124,6 +148,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       segmentAgeMsMax: config.segment.ageMaxMs,
       sign: (bytes) => options.sign(bytes),
       chooseOwners: (id) => replicator.chooseOwners(id),
+      hasRoomForReplicas: () => !isFull(),
       log,
     });
     opened = store;
@@ -145,22 +170,58 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       },
     });
     closers.push(() => membership.close());
+    const wanted = new WantedOwners({ ...shared, repairDelayMs: timing.repairDelayMs });
+    const paced = (): Pace => new Pace(clock, config.repairBytesPerSecond);
     const repairer = new Repairer({
       ...shared,
       store,
+      wanted,
       pollMs: timing.inventoryPollMs,
       timeoutMs: timing.peerTimeoutMs,
-      repairDelayMs: timing.repairDelayMs,
+      pace: paced(),
+      isTooOld: (sealedAtMs) => retention.isTooOld(sealedAtMs),
+      hasRoom: () => !isFull(),
       onHeld: (peer, index, seq) => replicator.confirm(peer, index, seq),
     });
     closers.push(() => repairer.close());
+    const dropper = new Dropper({
+      ...shared,
+      store,
+      wanted,
+      everyMs: timing.dropEveryMs,
+      surplusDelayMs: timing.surplusDelayMs,
+      confirmTimeoutMs: timing.confirmTimeoutMs,
+      pace: paced(),
+      isAcknowledged: ({ id, last }) => id.epoch < store.epoch || (last?.seq ?? 0) <= replicator.durableSeq,
+    });
+    closers.push(() => dropper.close());
+    const { ageMsMax, bytesMax, streams } = config.retention;
+    const retention = new Retention({
+      store,
+      clock,
+      disk,
+      ageMsMax,
+      bytesMax,
+      rules: streams.map(({ selector, ...rule }) => {
+        const { matchesStream } = compileQuery(selector, () => 0);
+        return { ...rule, matches: matchesStream };
+      }),
+      everyMs: timing.retentionEveryMs,
+      dropSurplus: (bytes) => dropper.dropSurplus(bytes),
+      isClockTrusted: () => true,
+      log,
+    });
+    closers.push(() => retention.close());
+    const scrubber = new Scrubber({ store, clock, periodMs: config.scrubPeriodMs, log });
+    closers.push(() => scrubber.close());
     const watermarks = new WatermarkKeeper({
       clock,
       disk,
       directory,
       store,
       replicator,
-      known: repairer.known,
+      repairer,
+      isFull,
       log,
     });
     await watermarks.load();
@@ -234,6 +295,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
     transport.handle(SERIES_PROTOCOL, (channel) => holder.serveSeries(channel));
     transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel));
+    transport.handle(EXPIRED_PROTOCOL, (channel) => serveExpired(channel, store, repairer.known));
+    transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));
     transport.handle(INVENTORY_PROTOCOL, async (channel) => {
       const message = await channel.receive();
       if (!message) return;
@@ -251,6 +314,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       replicator,
       membership,
       repairer,
+      dropper,
+      retention,
+      scrubber,
+      space,
       watermarks,
       batcher,
       holder,
@@ -258,13 +325,17 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       coordinator,
       async recoverOwn() {
         const knowsOthers = config.join.length > 0 || membership.members().length > 1;
-        if (!hasEarlierRuns(store) || !knowsOthers) return;
+        if (!store.hasEarlierRuns || !knowsOthers) return;
         join();
         await repairer.recoverOwn(timing.ownRecoveryFindMs, timing.ownRecoveryMs);
       },
       start() {
         join();
         repairer.start();
+        dropper.start();
+        retention.start();
+        scrubber.start();
+        void space.start();
       },
       close,
     };

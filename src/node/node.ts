@@ -16,7 +16,6 @@ import { createCore, TIMING, type CoreOptions } from './core.ts';
 import { startServer } from './http/server.ts';
 import { loadIdentity } from './identity.ts';
 import { startInputs } from './inputs.ts';
-import { positionsOf } from './positions.ts';
 import { Reporter, VERSION } from './report.ts';
 import type { Tasks } from './tasks.ts';
 
@@ -94,7 +93,20 @@ export async function startNode(config: Config): Promise<RunningNode> {
 
     await core.recoverOwn();
     const host = hostname();
-    const inputs = startInputs({ config, batcher, clock, host, resume: positionsOf(store), log: logger });
+    const inputs = startInputs({
+      config,
+      // A disk without room stops the reading before it stops the writing.
+      batcher: {
+        async write(block) {
+          await core.space.untilRoom();
+          await batcher.write(block);
+        },
+      },
+      clock,
+      host,
+      resume: (source) => store.position(source),
+      log: logger,
+    });
     closers.push(() => inputs.close());
     replicator.onAcknowledged((batch) => {
       for (const position of batch.sources) inputs.onDurable(position);

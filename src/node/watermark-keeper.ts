@@ -1,9 +1,18 @@
 import { z } from 'zod';
-import { Watermarks, type PeerId, type Repairer, type Replicator } from '../gossip/index.ts';
+import {
+  encodeRider,
+  holdingsSaved,
+  parseRider,
+  Watermarks,
+  type PeerId,
+  type Repairer,
+  type Replicator,
+} from '../gossip/index.ts';
 import { messageOf, type Clock, type Disk, type Store, type Timer } from '../store/index.ts';
 
 const SAVE_EVERY_MS = 5_000;
-const DIGEST_BYTES_MAX = 2_048;
+/** Saving takes at most this share of the time: what is known of a large mesh is large. */
+const SAVE_SHARE_MAX = 0.02;
 
 const saved = z.object({
   marks: z.array(
@@ -15,7 +24,7 @@ const saved = z.object({
       heardMs: z.number(),
     }),
   ),
-  holdings: z.unknown(),
+  known: holdingsSaved,
 });
 
 export interface WatermarkKeeperOptions {
@@ -24,15 +33,21 @@ export interface WatermarkKeeperOptions {
   readonly directory: string;
   readonly store: Store;
   readonly replicator: Replicator;
-  readonly known: Repairer['known'];
+  readonly repairer: Pick<Repairer, 'known' | 'heard'>;
+  /** This peer's disk takes no copies of others. */
+  isFull(): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
-/** Carries watermarks with membership's messages, and keeps on disk what this peer knows to exist (I9). */
+/**
+ * Rides on membership's messages: how far this peer's batches are, which inventory it has, whether its disk is full. Keeps on
+ * disk what this peer knows to exist (I9).
+ */
 export class WatermarkKeeper {
   readonly marks = new Watermarks();
   readonly #options: WatermarkKeeperOptions;
   readonly #path: string;
+  readonly #full = new Set<string>();
   #timer: Timer | undefined;
   #saving: Promise<void> = Promise.resolve();
   #closed = false;
@@ -42,21 +57,26 @@ export class WatermarkKeeper {
     this.#path = `${options.directory}/known.json`;
   }
 
+  /** Whether a peer said that its disk takes no copies of others. */
+  isFull(peer: string): boolean {
+    return this.#full.has(peer);
+  }
+
   /** What the last run knew. A file that cannot be read is passed over: the mesh tells again. */
   async load(): Promise<void> {
-    const { disk, known, log } = this.#options;
+    const { disk, repairer, log } = this.#options;
     const bytes = await disk.readFile(this.#path);
     if (bytes) {
       try {
-        const { marks, holdings } = saved.parse(JSON.parse(bytes.toString('utf8')));
+        const { marks, known } = saved.parse(JSON.parse(bytes.toString('utf8')));
         for (const { heardMs, ...mark } of marks) this.marks.raise(mark, heardMs);
-        known.restore(holdings as Parameters<typeof known.restore>[0]);
+        repairer.known.restore(known);
       } catch (error) {
         log('warn', `${this.#path} cannot be used: ${messageOf(error)}`);
       }
     }
     this.#raiseOwn();
-    this.#schedule();
+    this.#schedule(SAVE_EVERY_MS);
   }
 
   #raiseOwn(): void {
@@ -65,40 +85,52 @@ export class WatermarkKeeper {
     this.marks.raise({ origin, epoch, sealed, durable: replicator.durableSeq }, clock.nowMs());
   }
 
-  digest(): Buffer | undefined {
+  digest(): Buffer {
     this.#raiseOwn();
     const { origin, epoch } = this.#options.store;
     const own = this.marks.get(origin, epoch);
-    const bytes = own && this.marks.encode([own]);
-    return bytes && bytes.length <= DIGEST_BYTES_MAX ? bytes : undefined;
-  }
-
-  onDigest(from: PeerId, bytes: Buffer): void {
-    this.marks.merge(from, bytes, this.#options.clock.nowMs());
+    return this.#rider(own ? [own] : []);
   }
 
   fullState(): Buffer {
     this.#raiseOwn();
-    return this.marks.encode(this.marks.all());
+    return this.#rider(this.marks.all());
+  }
+
+  #rider(marks: Parameters<typeof encodeRider>[0]['marks']): Buffer {
+    const { store, isFull } = this.#options;
+    const inventory = { instance: store.instance, version: store.health.version };
+    return encodeRider({ marks, inventory, isFull: isFull() });
+  }
+
+  onDigest(from: PeerId, bytes: Buffer): void {
+    const { marks, inventory, isFull } = parseRider(bytes);
+    this.marks.merge(from, marks, this.#options.clock.nowMs());
+    this.#options.repairer.heard(from, inventory.instance, inventory.version);
+    if (isFull) this.#full.add(from);
+    else this.#full.delete(from);
   }
 
   onFullState(from: PeerId, bytes: Buffer): void {
     this.onDigest(from, bytes);
   }
 
-  #schedule(): void {
+  #schedule(delayMs: number): void {
     if (this.#closed) return;
-    this.#timer = this.#options.clock.after(SAVE_EVERY_MS, () => {
+    const { clock } = this.#options;
+    this.#timer = clock.after(delayMs, () => {
       this.#raiseOwn();
-      this.#saving = (this.marks.takeChanged() ? this.#save() : Promise.resolve()).finally(() =>
-        this.#schedule(),
-      );
+      const startedMs = clock.monotonicMs();
+      this.#saving = (this.marks.takeChanged() ? this.#save() : Promise.resolve()).finally(() => {
+        const tookMs = clock.monotonicMs() - startedMs;
+        this.#schedule(Math.max(SAVE_EVERY_MS, tookMs / SAVE_SHARE_MAX));
+      });
     });
   }
 
   async #save(): Promise<void> {
-    const { disk, known, log } = this.#options;
-    const content = JSON.stringify({ marks: this.marks.all(), holdings: known.toJson() });
+    const { disk, repairer, log } = this.#options;
+    const content = JSON.stringify({ marks: this.marks.all(), known: repairer.known.toJson() });
     await disk.replaceFile(this.#path, Buffer.from(content)).catch((error: unknown) => {
       log('warn', `${this.#path} cannot be written: ${messageOf(error)}`);
     });

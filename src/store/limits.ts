@@ -45,6 +45,12 @@ export const LIMITS = {
   queriesAtOnceMax: 64,
   queryTimeoutMs: 120_000,
   membersMax: 10_000,
+  /** Sources whose position is remembered after their batches are dropped. */
+  sourcesMax: 100_000,
+  /** Dropped segments that inventories tell one by one. */
+  removedSegmentsMax: 100_000,
+  /** Runs of expired batches told apart; beyond it neighbours are joined. */
+  expiredRunsMax: 10_000,
 } as const;
 
 /** States the relations between bounds. Throws when one does not hold. */

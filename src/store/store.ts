@@ -8,7 +8,9 @@ import {
 } from './batch/index.ts';
 import type { Catalog } from './catalog/index.ts';
 import { LogvineError, messageOf } from './errors.ts';
+import { LIMITS } from './limits.ts';
 import type { Clock, Disk } from './host/index.ts';
+import { DroppedLog, notePosition, type ExpiredRuns, type OwnPosition } from './retention/index.ts';
 import {
   emptyRecord,
   OwnLog,
@@ -33,6 +35,7 @@ export interface StoreOptions {
   readonly segmentAgeMsMax: number;
   sign(bytes: Uint8Array): Uint8Array;
   chooseOwners(id: SegmentId): readonly string[];
+  hasRoomForReplicas(): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
@@ -59,25 +62,34 @@ export class Store {
   readonly #options: StoreOptions;
   readonly #segments = new Map<string, Segment>();
   readonly #own: OwnLog;
-  readonly #positions = new Map<string, string>();
+  readonly #positions = new Map<string, OwnPosition>();
+  readonly #dropped: DroppedLog;
+  /** Segments that went since the start, and the version at which they did; names that are just being removed. */
+  readonly #removed = new Map<string, { readonly id: SegmentId; readonly version: number }>();
+  readonly #removing = new Set<string>();
+  readonly #damaged = new Set<Segment>();
+  #generation = 0;
+  #dropping: Promise<unknown> = Promise.resolve();
 
   static async open(options: StoreOptions): Promise<Store> {
     const { directory, disk } = options;
     await disk.makeDirectory(`${directory}/segments`);
     const health: DiskHealth = { failure: undefined, version: 0 };
     const records = await recoverAll(options);
+    const dropped = await readDropped(options);
     const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
-    const last = own.findLast((record) => record.batches.length > 0);
-    const lastEpoch = Math.max(await statedEpoch(options), own.at(-1)?.id.epoch ?? 0);
+    const previousEpoch = lastOfChain(own, dropped);
+    const lastEpoch = Math.max(
+      await statedEpoch(options),
+      own.at(-1)?.id.epoch ?? 0,
+      previousEpoch?.epoch ?? 0,
+    );
     const epoch = Math.max(lastEpoch + 1, Math.floor(options.clock.nowMs()));
     await disk.replaceFile(`${directory}/epoch.json`, Buffer.from(JSON.stringify({ epoch })));
-    const lastBatch = last?.batches.at(-1);
-    const previousEpoch = last &&
-      lastBatch && { epoch: last.id.epoch, lastSeq: lastBatch.seq, headerHash: lastBatch.headerHash };
-    const store = new Store(options, epoch, previousEpoch, health);
+    const store = new Store(options, epoch, previousEpoch, health, dropped);
     for (const record of records) store.#add(record);
-    for (const record of own)
-      for (const [source, { position }] of record.positions) store.#positions.set(source, position);
+    for (const [source, at] of dropped.positions) notePosition(store.#positions, source, at);
+    for (const record of own) store.#notePositions(record);
     return store;
   }
 
@@ -86,8 +98,10 @@ export class Store {
     epoch: number,
     previousEpoch: EpochLink | undefined,
     health: DiskHealth,
+    dropped: DroppedLog,
   ) {
     this.#options = options;
+    this.#dropped = dropped;
     this.epoch = epoch;
     this.health = health;
     this.#own = new OwnLog({
@@ -120,9 +134,53 @@ export class Store {
     return this.#own.openSegment;
   }
 
-  /** Where each source of this peer stands according to its own batches on disk (I3). */
+  /** Where each source of this peer stands according to its own batches on disk, or once on it (I3). */
   position(source: string): string | undefined {
-    return this.#positions.get(source);
+    return this.#positions.get(source)?.position;
+  }
+
+  /** Whether this peer sealed anything in an earlier run. */
+  get hasEarlierRuns(): boolean {
+    for (const { id } of this.segments()) if (id.origin === this.origin && id.epoch < this.epoch) return true;
+    return this.#dropped.last !== undefined;
+  }
+
+  /** Own segment that was dropped here on purpose. */
+  isReleased(id: SegmentId): boolean {
+    return id.origin === this.origin && this.#dropped.isReleased(id);
+  }
+
+  /** What retention took off this disk. */
+  get expired(): ExpiredRuns {
+    return this.#dropped.expired;
+  }
+
+  /** Segments with bytes that are quarantined. */
+  get damaged(): IterableIterator<Segment> {
+    for (const segment of this.#damaged)
+      if (segment.record.quarantined.length === 0 || this.segment(segment.id) !== segment)
+        this.#damaged.delete(segment);
+    return this.#damaged.values();
+  }
+
+  /** Names what counts versions: when it changes, earlier versions say nothing. */
+  get instance(): string {
+    return `${this.epoch}.${this.#generation}`;
+  }
+
+  /** Segments that were dropped after that version of the inventory. */
+  removedSince(version: number): SegmentId[] {
+    return [...this.#removed.values()].filter((removed) => removed.version > version).map(({ id }) => id);
+  }
+
+  /** Nothing more will be written to it by this peer: it is a replica, of an earlier run, or rolled and on disk. */
+  isFinished(segment: Segment): boolean {
+    const { id, last } = segment;
+    if (segment.isBusy) return false;
+    if (id.origin !== this.origin || id.epoch !== this.epoch) return true;
+    if (segment === this.openSegment || !last) return false;
+    // Own segments are written one after the other.
+    return last.seq === this.sealedSeq || this.segment({ ...id, index: id.index + 1 })?.last !== undefined;
   }
 
   segments(): IterableIterator<Segment> {
@@ -133,6 +191,11 @@ export class Store {
     return this.#segments.get(segmentName(id));
   }
 
+  /** By `segmentName`. */
+  named(name: string): Segment | undefined {
+    return this.#segments.get(name);
+  }
+
   /** Seals a batch of this peer. Throws LV_DATA_UNSAFE once the disk has failed. */
   seal(packed: PackedBatch, sources: readonly SourcePosition[]): SealedBatch {
     if (this.health.failure) throw this.health.failure;
@@ -140,7 +203,9 @@ export class Store {
     sealed.written.then(
       () => {
         this.#count(sealed.frameBytes, sealed.entries, sealed.rawBytes);
-        for (const { source, position } of sources) this.#positions.set(source, position);
+        const { epoch } = this;
+        for (const { source, position } of sources)
+          notePosition(this.#positions, source, { epoch, seq: sealed.seq, position });
       },
       () => undefined,
     );
@@ -149,6 +214,11 @@ export class Store {
 
   rollSegment(): void {
     this.#own.roll();
+  }
+
+  /** Closes the open segment when it is past its age, also when nothing more is sealed. */
+  rollIfAged(): void {
+    this.#own.rollIfAged();
   }
 
   /**
@@ -164,6 +234,9 @@ export class Store {
     const headerBytes = frame.readUInt32LE(4);
     const write = { header, headerHash, headerBytes, parts: [frame] };
     let segment = this.segment(id);
+    if (this.#removing.has(segmentName(id))) {
+      throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: its segment is just being dropped here`);
+    }
     if (segment && segment.record.quarantined.length > 0) {
       const before = segment.entry(header.seq - 1);
       if (before) this.#checkChain(header, before.headerHash);
@@ -173,7 +246,7 @@ export class Store {
       }
     }
     // What an earlier epoch lost may come back; of its current one this peer knows every batch.
-    if (header.origin === this.origin && header.epoch >= this.epoch) {
+    if (header.origin === this.origin && header.epoch >= this.epoch && !this.isReleased(id)) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
     if (!segment) {
@@ -197,6 +270,12 @@ export class Store {
     if (accepted ? header.seq !== accepted.seq + 1 : header.owners.length === 0) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
     }
+    if (!this.#options.hasRoomForReplicas()) {
+      throw new LogvineError(
+        'LV_DISK_FULL',
+        `${batchName(header)}: the disk is too full for copies of others`,
+      );
+    }
     if (accepted) this.#checkChain(header, accepted.headerHash);
     await segment.append(write);
     this.#countHeader(header, frame.length);
@@ -208,7 +287,17 @@ export class Store {
     throw this.#conflict(`${batchName(header)} does not continue the chain that is stored here`);
   }
 
+  #notePositions({ id, positions }: Pick<SegmentRecord, 'id' | 'positions'>): void {
+    if (id.origin !== this.origin) return;
+    for (const [source, { seq, position }] of positions)
+      notePosition(this.#positions, source, { epoch: id.epoch, seq, position });
+  }
+
   #countHeader(header: BatchHeader, frameBytes: number): void {
+    const { origin, epoch, seq, sources } = header;
+    if (origin === this.origin)
+      for (const { source, position } of sources)
+        notePosition(this.#positions, source, { epoch, seq, position });
     let entries = 0;
     let rawBytes = 0;
     for (const part of header.streams) {
@@ -258,6 +347,7 @@ export class Store {
   /** Rot was found in a batch: it is no longer held here until healed. */
   quarantine(segment: Segment, entry: BatchEntry): void {
     if (!segment.quarantine(entry)) return;
+    this.#damaged.add(segment);
     this.#options.log(
       'error',
       `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
@@ -268,10 +358,91 @@ export class Store {
     this.totals.storedBytes -= entry.frameBytes;
   }
 
+  /**
+   * Takes segments off this disk: `surplus` ones that others keep (I8), or `expired` ones. What must outlive them is on
+   * disk before they go. Each must be `isFinished`; the caller has checked that it may go. Rejects with LV_DISK_FULL,
+   * LV_DATA_UNSAFE.
+   */
+  drop(segments: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
+    for (const { id } of segments) this.#removing.add(segmentName(id));
+    const done = this.#dropping
+      .then(() => this.#drop(segments, why))
+      .finally(() => {
+        for (const { id } of segments) this.#removing.delete(segmentName(id));
+      });
+    this.#dropping = done.catch(() => undefined);
+    return done;
+  }
+
+  async #drop(segments: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
+    if (this.health.failure) throw this.health.failure;
+    for (const { id, record } of segments) if (id.origin === this.origin) this.#dropped.releaseOwn(record);
+    if (why === 'expired') {
+      this.#dropped.expired.add(
+        segments.flatMap((segment) =>
+          segment.intervals().map(([from, to]) => {
+            const { origin, epoch } = segment.id;
+            return { origin, epoch, from, to, ...segment.bounds() };
+          }),
+        ),
+      );
+    }
+    let first = segments;
+    const needsSaving = why === 'expired' || segments.some(({ id }) => id.origin === this.origin);
+    try {
+      if (needsSaving) await this.#saveDropped();
+    } catch (cause) {
+      // On a full disk, room comes from dropping: others' segments can go before it is written that they did.
+      first = segments.filter(({ id }) => id.origin !== this.origin);
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOSPC' || first.length === 0) {
+        const message = `${this.#droppedPath} cannot be written: ${messageOf(cause)}`;
+        throw new LogvineError('LV_DISK_FULL', message, { cause });
+      }
+    }
+    for (const segment of first) await this.#remove(segment);
+    if (first === segments) return;
+    await this.#saveDropped();
+    for (const segment of segments) if (!first.includes(segment)) await this.#remove(segment);
+  }
+
+  get #droppedPath(): string {
+    return `${this.#options.directory}/dropped.json`;
+  }
+
+  #saveDropped(): Promise<void> {
+    return this.#options.disk.replaceFile(this.#droppedPath, this.#dropped.encode());
+  }
+
+  async #remove(segment: Segment): Promise<void> {
+    const { disk, catalog, log } = this.#options;
+    const name = segmentName(segment.id);
+    await segment.close();
+    await disk.remove(segment.path);
+    await catalog.remove(segment.id).catch((error: unknown) => {
+      log('warn', `the catalog did not forget ${name}: ${messageOf(error)}`);
+    });
+    this.#segments.delete(name);
+    this.totals.segments--;
+    for (const { frameBytes, entries, rawBytes } of segment.record.batches) {
+      this.totals.batches--;
+      this.totals.entries -= entries;
+      this.totals.rawBytes -= rawBytes;
+      this.totals.storedBytes -= frameBytes;
+    }
+    if (this.#removed.size >= LIMITS.removedSegmentsMax) {
+      // Whoever asks from now on is told everything again.
+      this.#removed.clear();
+      this.#generation++;
+    }
+    this.#removed.set(name, { id: segment.id, version: ++this.health.version });
+  }
+
   #add(record: SegmentRecord): Segment {
+    this.#removed.delete(segmentName(record.id));
     const path = segmentPath(this.#options.directory, record.id);
     const segment = new Segment({ record, path, disk: this.#options.disk, health: this.health });
     this.#segments.set(segmentName(record.id), segment);
+    if (record.quarantined.length > 0) this.#damaged.add(segment);
     this.totals.segments++;
     for (const batch of record.batches) this.#count(batch.frameBytes, batch.entries, batch.rawBytes);
     return segment;
@@ -287,6 +458,7 @@ export class Store {
   /** Finishes what is being written and leaves a catalog from which the next start needs to read no segment. */
   async close(): Promise<void> {
     await this.#own.close();
+    await this.#dropping;
     for (const segment of this.#segments.values()) {
       await segment.close();
       // After a failed fsync the files may not hold what was written: the next start reads them.
@@ -319,6 +491,28 @@ async function statedEpoch({ directory, disk, log }: StoreOptions): Promise<numb
   }
   log('warn', `${path} cannot be used`);
   return 0;
+}
+
+/** What the last run wrote; a file that cannot be used says nothing, and what it said is fetched from others again. */
+async function readDropped({ directory, disk, log }: StoreOptions): Promise<DroppedLog> {
+  const path = `${directory}/dropped.json`;
+  const bytes = await disk.readFile(path);
+  try {
+    if (bytes) return DroppedLog.decode(bytes);
+  } catch (error) {
+    log('error', `${path} cannot be used: ${messageOf(error)}`);
+  }
+  return new DroppedLog();
+}
+
+/** Where this peer's chain ends, as far as its disk tells. */
+function lastOfChain(own: readonly SegmentRecord[], { last: dropped }: DroppedLog): EpochLink | undefined {
+  const record = own.findLast(({ batches }) => batches.length > 0);
+  const batch = record?.batches.at(-1);
+  if (!record || !batch) return dropped;
+  const held = { epoch: record.id.epoch, lastSeq: batch.seq, headerHash: batch.headerHash };
+  if (!dropped || held.epoch !== dropped.epoch) return dropped && dropped.epoch > held.epoch ? dropped : held;
+  return dropped.lastSeq > held.lastSeq ? dropped : held;
 }
 
 function segmentPath(directory: string, id: SegmentId): string {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { CoverageAnswer } from '../../src/gossip/query/messages.ts';
-import { countMissing, findMissing, timeText } from '../../src/gossip/query/receipt.ts';
+import { countMissing, findGaps, timeText } from '../../src/gossip/query/receipt.ts';
 import type { Holding } from '../../src/gossip/repair/index.ts';
 import { PROPERTY } from '../store/material.ts';
 
@@ -42,6 +42,7 @@ function holdingsOf(origin: string, seqs: readonly number[]): Holding[] {
     ...boundsOf(index),
     owners: [`owner ${index}`],
     bytes: 1,
+    sealedAtMs: 0,
     open: false,
   }));
 }
@@ -54,7 +55,7 @@ function answerOf(origin: string, seqs: readonly number[], from: number, to: num
   return {
     epoch: 1,
     writtenSeq: 0,
-    overlapping: overlapping.map(({ open: _open, ...segment }) => segment),
+    overlapping: overlapping.map(({ open: _open, sealedAtMs: _sealedAtMs, ...segment }) => segment),
     outside: rest.length > 0 ? [{ origin, epoch: 1, runs: merged(rest) }] : [],
   };
 }
@@ -70,7 +71,8 @@ test('missing is what exists by any account, is not held, and may lie in the ran
       fc.nat({ max: SEQS }),
       range,
       (held, remembered, durable, { from, to }) => {
-        const missing = findMissing({
+        const { missing } = findGaps({
+          expired: [],
           answers: held.map((seqs) => answerOf('origin', seqs, from, to)),
           watermarks: [{ origin: 'origin', epoch: 1, durable }],
           remembered: remembered.flatMap((seqs) => holdingsOf('origin', seqs)),
@@ -109,7 +111,8 @@ test('missing is what exists by any account, is not held, and may lie in the ran
 });
 
 test('origins and epochs are told apart', () => {
-  const missing = findMissing({
+  const { missing } = findGaps({
+    expired: [],
     answers: [
       { epoch: 1, writtenSeq: 0, overlapping: [], outside: [{ origin: 'a', epoch: 1, runs: [[1, 9]] }] },
     ],
@@ -129,6 +132,33 @@ test('origins and epochs are told apart', () => {
       ['a', 2, 1, 2],
       ['b', 1, 1, 3],
     ],
+  );
+});
+
+test('what retention dropped is counted and not missing, but for what is still held', () => {
+  fc.assert(
+    fc.property(seqSet, seqSet, seqSet, (held, dropped, remembered) => {
+      const bounds = boundsOf(1);
+      const inRange = dropped.filter((seq) => indexOf(seq) === 1);
+      const { missing, expired } = findGaps({
+        answers: [answerOf('origin', held, bounds.min.ms, 200)],
+        watermarks: [{ origin: 'origin', epoch: 1, durable: SEQS }],
+        remembered: holdingsOf('origin', remembered),
+        expired: dropped.map((seq) => ({
+          origin: 'origin',
+          epoch: 1,
+          from: seq,
+          to: seq,
+          ...boundsOf(indexOf(seq)),
+        })),
+        from: bounds.min,
+        to: { ms: 200, sub: 0 },
+      });
+      assert.equal(expired, inRange.filter((seq) => !held.includes(seq)).length);
+      for (const { fromSeq, toSeq } of missing)
+        for (let seq = fromSeq; seq <= toSeq; seq++) assert.ok(!dropped.includes(seq) && !held.includes(seq));
+    }),
+    PROPERTY,
   );
 });
 

@@ -10,7 +10,7 @@ import {
   unionRuns,
   type Run,
 } from '../../src/gossip/repair/index.ts';
-import { shortRuns } from '../../src/gossip/repair/repairer.ts';
+import { shortRuns } from '../../src/gossip/repair/debt.ts';
 import { LogvineError } from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { below, forEachSeed, framesOf, linePack, pick, PROPERTY } from '../store/material.ts';

@@ -2,10 +2,13 @@ import { Coordinator, Holder, type Receipt } from '../../src/gossip/query/index.
 import { COVERAGE_PROTOCOL, SCAN_PROTOCOL, SERIES_PROTOCOL } from '../../src/gossip/query/messages.ts';
 import {
   answerInventory,
+  CONFIRM_PROTOCOL,
+  Dropper,
   FETCH_PROTOCOL,
   INVENTORY_PROTOCOL,
   Repairer,
   serveFetch,
+  WantedOwners,
   Watermarks,
 } from '../../src/gossip/repair/index.ts';
 import {
@@ -20,6 +23,7 @@ import type { Random } from '../../src/store/host/index.ts';
 import {
   compileQuery,
   lineOf,
+  Pace,
   scanBatches,
   segmentName,
   type EntryRun,
@@ -37,6 +41,7 @@ import { MemoryKeyValue, openStore } from '../store/material.ts';
 /** How long it takes until everybody knows who came or went. */
 const NOTICE_MS = 5_000;
 const GOSSIP_MS = 1_000;
+const REPAIR_BYTES_PER_SECOND = 64 * 1024 * 1024;
 
 export const TIMING = {
   openTimeoutMs: 5_000,
@@ -46,6 +51,9 @@ export const TIMING = {
   timeoutMs: 10_000,
   coverageTimeoutMs: 3_000,
   repairDelayMs: 600_000,
+  dropEveryMs: 1_000,
+  surplusDelayMs: 600_000,
+  confirmTimeoutMs: 60_000,
 } as const;
 
 export interface Sealed {
@@ -63,6 +71,7 @@ interface Process {
   readonly store: Store;
   readonly replicator: Replicator;
   readonly repairer: Repairer;
+  readonly dropper: Dropper;
   readonly holder: Holder;
   readonly coordinator: Coordinator;
 }
@@ -169,7 +178,7 @@ export class StoreMesh {
       ackQuorum: options.ackQuorum,
       ...options.timing,
     };
-    const replicator = new Replicator(shared);
+    const replicator = new Replicator({ ...shared, isFull: () => false });
     const store = await clock.run(
       openStore({
         disk: peer.disk.boot(),
@@ -184,9 +193,23 @@ export class StoreMesh {
       }),
     );
     replicator.attach(store);
+    const wanted = new WantedOwners(shared);
+    const pace = new Pace(clock, REPAIR_BYTES_PER_SECOND);
+    const dropper = new Dropper({
+      ...shared,
+      store,
+      wanted,
+      everyMs: options.timing.dropEveryMs,
+      pace,
+      isAcknowledged: ({ id, last }) => id.epoch < store.epoch || (last?.seq ?? 0) <= replicator.durableSeq,
+    });
     const repairer = new Repairer({
       ...shared,
       store,
+      wanted,
+      pace,
+      isTooOld: () => false,
+      hasRoom: () => true,
       onHeld: (holder, index, seq) => replicator.confirm(holder, index, seq),
     });
     if (peer.remembered)
@@ -223,8 +246,10 @@ export class StoreMesh {
       await channel.send(answerInventory(store, message));
       await channel.close();
     });
+    transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));
     repairer.start();
-    peer.process = { transport, store, replicator, repairer, holder, coordinator };
+    dropper.start();
+    peer.process = { transport, store, replicator, repairer, dropper, holder, coordinator };
     this.clock.after(NOTICE_MS / 10, () => this.notice());
   }
 
@@ -273,7 +298,7 @@ export class StoreMesh {
       for (const from of this.up) {
         for (const to of this.up) {
           if (from === to || !this.network.reachable(from.id, to.id)) continue;
-          to.watermarks.merge(from.id, from.watermarks.encode(from.watermarks.all()), this.clock.nowMs());
+          to.watermarks.merge(from.id, from.watermarks.all(), this.clock.nowMs());
         }
       }
       this.#gossip();
@@ -283,13 +308,14 @@ export class StoreMesh {
   /** A peer's process ends; with `tear`, its host loses power too. */
   kill(name: string, tear?: Tear): void {
     const peer = this.peer(name);
-    const { transport, replicator, repairer } = peer.running;
+    const { transport, replicator, repairer, dropper } = peer.running;
     peer.process = undefined;
     if (tear) peer.disk.crash(tear);
     else peer.disk.kill();
     transport.crash();
     replicator.close();
     void repairer.close();
+    void dropper.close();
     this.clock.after(NOTICE_MS, () => this.notice());
   }
 

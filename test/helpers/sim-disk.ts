@@ -411,6 +411,11 @@ class SimDiskView implements Disk {
     });
   }
 
+  space(): Promise<{ freeBytes: number; totalBytes: number }> {
+    const { spaceBytes, usedBytes } = this.#disk;
+    return Promise.resolve({ freeBytes: Math.max(0, spaceBytes - usedBytes), totalBytes: spaceBytes });
+  }
+
   readFile(path: string): Promise<Buffer | undefined> {
     return this.act(false, () => {
       const node = this.#disk.node(path);

@@ -192,6 +192,7 @@ export async function openStore({ disk, clock, keys, catalog, more, said }: Open
     segmentAgeMsMax: 3_600_000,
     sign: (bytes) => keys.sign(bytes),
     chooseOwners: () => [keys.peer],
+    hasRoomForReplicas: () => true,
     log: (level, message) => said?.push(`${level}: ${message}`),
     ...more,
   });

@@ -5,7 +5,6 @@ import {
   segmentName,
   type Clock,
   type EntryRun,
-  type Instant,
   type Labels,
   type SegmentId,
   type Store,
@@ -23,6 +22,7 @@ import {
 } from '../repair/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
+import { askWhatExpired } from './expired.ts';
 import { coverageOf, type Holder } from './holder.ts';
 import {
   COVERAGE_PROTOCOL,
@@ -35,9 +35,10 @@ import {
 } from './messages.ts';
 import {
   countMissing,
-  findMissing,
+  findGaps,
   timeText,
   type Expectation,
+  type Gaps,
   type MissingBatches,
   type Receipt,
   type SilentOrigin,
@@ -92,8 +93,8 @@ export class Coordinator {
     // Noted before anybody is asked: what comes into being while they answer is not missing from their answers.
     const existing = this.#existing();
     const answers = await this.#coverage(query.range);
-    const missing = findMissing({ ...existing, ...query.range, answers: [...answers.values()] });
-    const silent = this.#silent(query.range.to, answers);
+    const gaps = await this.#gaps(existing, query.range, answers);
+    const silent = this.#silent(answers);
     const scatter = new Scatter(this.#options, query, answers);
     let entries = 0;
     try {
@@ -105,7 +106,7 @@ export class Coordinator {
     } finally {
       await scatter.stop();
     }
-    const receipt = this.#receipt([...missing, ...scatter.corrupt], silent, answers.size);
+    const receipt = this.#receipt([...gaps.missing, ...scatter.corrupt], silent, answers.size);
     const total = scatter.total;
     const bounded = entries >= query.limit;
     receipt.read = total.read;
@@ -113,6 +114,7 @@ export class Coordinator {
     // Holders that were stopped at the limit gave no account of the rest.
     const expected = scatter.assigned;
     receipt.unneeded = bounded ? Math.max(0, expected - total.read - total.pruned) : total.unneeded;
+    receipt.expired = gaps.expired;
     receipt.expected = receipt.read + receipt.pruned + receipt.unneeded + countMissing(receipt.missing);
     receipt.entries = entries;
     receipt.bytesScanned = total.bytesScanned;
@@ -158,6 +160,23 @@ export class Coordinator {
     return answers;
   }
 
+  /** What is not within reach, and whether that is so on purpose: peers are asked only when something is missing. */
+  async #gaps(
+    existing: Pick<Expectation, 'watermarks' | 'remembered'>,
+    range: TimeRange,
+    answers: ReadonlyMap<PeerId, CoverageAnswer>,
+  ): Promise<Gaps> {
+    const { transport, store, known, coverageTimeoutMs } = this.#options;
+    const find = (): Gaps => {
+      const expired = [...store.expired.all, ...known.expired.all];
+      return findGaps({ ...existing, ...range, answers: [...answers.values()], expired });
+    };
+    const gaps = find();
+    if (gaps.missing.length === 0) return gaps;
+    const told = await askWhatExpired(transport, answers.keys(), gaps.missing, coverageTimeoutMs);
+    return known.expired.add(told) ? find() : gaps;
+  }
+
   /** What this peer knows to exist anywhere. */
   #existing(): Pick<Expectation, 'watermarks' | 'remembered'> {
     const { known, watermarks } = this.#options;
@@ -188,9 +207,10 @@ export class Coordinator {
 
   /**
    * While fewer than W members are out of reach, an acknowledged batch has a copy within reach. From W on, a silent origin
-   * may have acknowledged lines that only silent peers hold: those after it was last heard.
+   * may have acknowledged lines that only silent peers hold: those that it sealed after it was last heard. Of whatever
+   * range: a line may be older than the moment at which it was read.
    */
-  #silent(to: Instant, answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
+  #silent(answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
     const { view, watermarks, ackQuorum } = this.#options;
     const members = view.members().filter(({ state }) => state !== 'left');
     if (members.length === 1 && this.#options.hasSeeds) {
@@ -202,7 +222,6 @@ export class Coordinator {
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
     return unreachable
       .map(({ peer }) => ({ peer, mark: latest.get(peer) }))
-      .filter(({ mark }) => to.ms > (mark?.heardMs ?? -Infinity))
       .map(({ peer, mark }) => ({
         peer,
         epoch: mark?.epoch ?? null,

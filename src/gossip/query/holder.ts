@@ -12,14 +12,7 @@ import {
   type Store,
   type TimeRange,
 } from '../../store/index.ts';
-import {
-  encodeMessage,
-  intersectRuns,
-  parseMessage,
-  segmentBounds,
-  subtractRuns,
-  unionRuns,
-} from '../repair/index.ts';
+import { encodeMessage, intersectRuns, parseMessage, subtractRuns, unionRuns } from '../repair/index.ts';
 import type { Channel } from '../transport/index.ts';
 import {
   coverageRequest,
@@ -58,7 +51,7 @@ export function coverageOf(store: Store, from: Instant, to: Instant): CoverageAn
     if (id.origin === store.origin && id.epoch === store.epoch) {
       answer.writtenSeq = Math.max(answer.writtenSeq, segment.last!.seq);
     }
-    const { min, max } = segmentBounds(segment);
+    const { min, max } = segment.bounds();
     const runs = segment.intervals();
     if (compareInstants(max, from) >= 0 && compareInstants(min, to) < 0) {
       answer.overlapping.push({ ...id, runs, min, max, owners: [...record.owners], bytes: record.fileBytes });
@@ -150,7 +143,7 @@ export class Holder {
   series(from: Instant, to: Instant): Labels[] {
     const found: Labels[] = [...this.#options.unsealedLabels()];
     for (const segment of this.#options.store.segments()) {
-      const { min, max } = segmentBounds(segment);
+      const { min, max } = segment.bounds();
       if (compareInstants(max, from) < 0 || compareInstants(min, to) >= 0) continue;
       const inRange = new Set<number>();
       for (const batch of segment.record.batches) {

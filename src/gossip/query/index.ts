@@ -9,3 +9,4 @@ export {
   SERIES_PROTOCOL,
 } from './messages.ts';
 export type { Receipt } from './receipt.ts';
+export { EXPIRED_PROTOCOL, serveExpired } from './expired.ts';

@@ -1,5 +1,14 @@
-import type { Instant } from '../../store/index.ts';
-import { countRuns, subtractRuns, unionRuns, type Holding, type Run } from '../repair/index.ts';
+import {
+  compareInstants,
+  countRuns,
+  intersectRuns,
+  subtractRuns,
+  unionRuns,
+  type ExpiredRun,
+  type Instant,
+  type Run,
+} from '../../store/index.ts';
+import type { Holding } from '../repair/index.ts';
 import type { CoverageAnswer } from './messages.ts';
 
 /** Batches that exist in the range and that nobody reachable could read. */
@@ -34,6 +43,7 @@ export interface Receipt {
   pruned: number;
   /** Not looked at, since the limit was reached before. */
   unneeded: number;
+  /** Dropped by retention: not missing. */
   expired: number;
   missing: MissingBatches[];
   silent: SilentOrigin[];
@@ -53,6 +63,8 @@ export interface Expectation {
   }[];
   /** What any peer was ever heard to hold. */
   readonly remembered: Iterable<Holding>;
+  /** What retention dropped, as far as any peer within reach knows. */
+  readonly expired: Iterable<ExpiredRun>;
   readonly from: Instant;
   readonly to: Instant;
 }
@@ -77,9 +89,17 @@ class SeqSets {
   }
 }
 
+export interface Gaps {
+  readonly missing: MissingBatches[];
+  /** Batches in the range that retention dropped. */
+  readonly expired: number;
+}
+
 /** Batches that should exist and that no reachable peer holds, less those known to lie outside of the range. */
-export function findMissing(expectation: Expectation): MissingBatches[] {
+export function findGaps(expectation: Expectation): Gaps {
   const { answers, watermarks, remembered, from, to } = expectation;
+  const isOutside = ({ min, max }: { min: Instant; max: Instant }): boolean =>
+    compareInstants(max, from) < 0 || compareInstants(min, to) >= 0;
   const held = new SeqSets();
   const expected = new SeqSets();
   for (const { overlapping, outside } of answers) {
@@ -92,20 +112,28 @@ export function findMissing(expectation: Expectation): MissingBatches[] {
     expected.add(holding.origin, holding.epoch, holding.runs);
     known.push(holding);
   }
+  const expiredInRange = new SeqSets();
+  const expiredAnywhere = new SeqSets();
+  for (const run of expectation.expired) {
+    const { origin, epoch } = run;
+    expiredAnywhere.add(origin, epoch, [[run.from, run.to]]);
+    if (isOutside(run)) continue;
+    expected.add(origin, epoch, [[run.from, run.to]]);
+    expiredInRange.add(origin, epoch, [[run.from, run.to]]);
+  }
   const missing: MissingBatches[] = [];
+  let expired = 0;
   for (const { origin, epoch, runs } of expected.all()) {
     let lost = subtractRuns(runs, held.get(origin, epoch));
+    expired += countRuns(intersectRuns(lost, expiredInRange.get(origin, epoch)));
+    lost = subtractRuns(lost, expiredAnywhere.get(origin, epoch));
     if (lost.length === 0) continue;
     for (const holding of known) {
       if (holding.origin !== origin || holding.epoch !== epoch) continue;
-      const here = intersect(lost, holding.runs);
+      const here = intersectRuns(lost, holding.runs);
       if (here.length === 0) continue;
       lost = subtractRuns(lost, here);
-      const outside =
-        holding.max.ms < from.ms ||
-        holding.min.ms > to.ms ||
-        (holding.min.ms === to.ms && holding.min.sub >= to.sub);
-      if (outside) continue;
+      if (isOutside(holding)) continue;
       for (const [fromSeq, toSeq] of here) {
         missing.push({
           origin,
@@ -132,11 +160,7 @@ export function findMissing(expectation: Expectation): MissingBatches[] {
       });
     }
   }
-  return missing;
-}
-
-function intersect(a: readonly Run[], b: readonly Run[]): [number, number][] {
-  return subtractRuns(a, subtractRuns(a, b));
+  return { missing, expired };
 }
 
 export function timeText(ms: number): string | null {

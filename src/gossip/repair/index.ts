@@ -1,15 +1,19 @@
+export { CONFIRM_PROTOCOL, Dropper } from './dropper.ts';
+export { FETCH_PROTOCOL, serveFetch } from './fetch.ts';
 export {
+  answerInventory,
   encodeMessage,
+  expiredRun,
   holdingOf,
+  holdingsSaved,
   INVENTORY_PROTOCOL,
   parseMessage,
-  segmentBounds,
-  answerInventory,
 } from './inventory.ts';
 export type { Holding } from './inventory.ts';
 export { HoldingsKnown, ownHoldings } from './knowledge.ts';
-export { FETCH_PROTOCOL, Repairer, serveFetch } from './repairer.ts';
-export { countRuns, intersectRuns, subtractRuns, unionRuns } from './runs.ts';
-export type { Run } from './runs.ts';
-export { Watermarks } from './watermarks.ts';
-export type { Watermark } from './watermarks.ts';
+export { Repairer } from './repairer.ts';
+export type { Backlog } from './repairer.ts';
+export { WantedOwners } from './wanted.ts';
+export { encodeRider, parseRider, Watermarks } from './watermarks.ts';
+export type { Rider, Watermark } from './watermarks.ts';
+export { countRuns, intersectRuns, subtractRuns, unionRuns, type Run } from '../../store/index.ts';

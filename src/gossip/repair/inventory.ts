@@ -1,32 +1,64 @@
 import { z } from 'zod';
-import { compareInstants, LogvineError, type Instant, type Segment, type Store } from '../../store/index.ts';
+import { LIMITS, LogvineError, type Segment, type Store } from '../../store/index.ts';
+import { instantSchema, listOf, runsSchema } from '../wire.ts';
+
+/** Segments that one message speaks of. */
+const SEGMENTS_MAX = 1_000_000;
 
 /**
  * What a peer says that it holds of one segment: runs of seqs, not lists of batches, so that an inventory stays small
  * however much is stored.
  */
-const instant = z.object({ ms: z.number(), sub: z.number().int().nonnegative() });
 const holding = z.object({
   origin: z.string().max(128),
   epoch: z.number().int().nonnegative(),
   index: z.number().int().positive(),
   /** Runs of seqs held, both ends included. */
-  runs: z.array(z.tuple([z.number().int().positive(), z.number().int().positive()])).max(100_000),
-  min: instant,
-  max: instant,
-  owners: z.array(z.string().max(128)).max(64),
+  runs: runsSchema,
+  min: instantSchema,
+  max: instantSchema,
+  owners: listOf(z.string().max(128), LIMITS.ownersMax),
   bytes: z.number().nonnegative(),
+  /** When its last batch was sealed, by the origin's clock. */
+  sealedAtMs: z.number().nonnegative(),
   /** The origin still adds to it. */
   open: z.boolean(),
 });
 
 export type Holding = z.infer<typeof holding>;
 
+export const expiredRun = z.object({
+  origin: z.string().max(128),
+  epoch: z.number().int().nonnegative(),
+  from: z.number().int().positive(),
+  to: z.number().int().positive(),
+  min: instantSchema,
+  max: instantSchema,
+});
+
+/** What `HoldingsKnown.toJson` wrote to this peer's own disk. */
+export const holdingsSaved = z.object({
+  holdings: z.array(z.tuple([z.string(), z.array(holding)])),
+  expired: z.array(expiredRun),
+});
+export type HoldingsSaved = z.infer<typeof holdingsSaved>;
+
 const inventoryAnswer = z.object({
   /** The answering process: another one means that earlier versions say nothing. */
   instance: z.string().max(64),
   version: z.number().int().nonnegative(),
-  holdings: z.array(holding).max(1_000_000),
+  holdings: listOf(holding, SEGMENTS_MAX),
+  /** Segments that are no longer held. */
+  removed: listOf(
+    z.object({
+      origin: z.string().max(128),
+      epoch: z.number().int().nonnegative(),
+      index: z.number().int().positive(),
+    }),
+    SEGMENTS_MAX,
+  ),
+  /** What retention dropped there; all of it with every answer that has news. */
+  expired: listOf(expiredRun, 100_000),
 });
 
 export type InventoryAnswer = z.infer<typeof inventoryAnswer>;
@@ -57,24 +89,14 @@ export function encodeInventoryRequest(instance: string, since: number): Buffer 
   return encodeMessage({ instance, since });
 }
 
-/** Earliest and latest entry of a segment's batches. */
-export function segmentBounds(segment: Segment): { min: Instant; max: Instant } {
-  let min: Instant = { ms: Infinity, sub: 0 };
-  let max: Instant = { ms: -Infinity, sub: 0 };
-  for (const batch of segment.record.batches) {
-    if (compareInstants(batch.min, min) < 0) min = batch.min;
-    if (compareInstants(batch.max, max) > 0) max = batch.max;
-  }
-  return { min, max };
-}
-
 export function holdingOf(store: Store, segment: Segment): Holding {
   return {
     ...segment.id,
     runs: segment.intervals(),
-    ...segmentBounds(segment),
+    ...segment.bounds(),
     owners: [...segment.record.owners],
     bytes: segment.record.fileBytes,
+    sealedAtMs: segment.lastSealedAtMs,
     open: segment === store.openSegment,
   };
 }
@@ -82,12 +104,20 @@ export function holdingOf(store: Store, segment: Segment): Holding {
 /** Answers what changed here since the asker last asked. */
 export function answerInventory(store: Store, request: Uint8Array): Buffer {
   const { instance, since } = parseMessage(inventoryRequest, request, 'inventory request');
-  const own = String(store.epoch);
-  const after = instance === own ? since : 0;
+  const after = instance === store.instance ? since : 0;
   const holdings: Holding[] = [];
   for (const segment of store.segments()) {
     if (segment.version > after && segment.record.batches.length > 0)
       holdings.push(holdingOf(store, segment));
   }
-  return encodeMessage({ instance: own, version: store.health.version, holdings } satisfies InventoryAnswer);
+  const removed = store.removedSince(after);
+  const expired = removed.length > 0 || after === 0 ? [...store.expired.all] : [];
+  const { version } = store.health;
+  return encodeMessage({
+    instance: store.instance,
+    version,
+    holdings,
+    removed,
+    expired,
+  } satisfies InventoryAnswer);
 }

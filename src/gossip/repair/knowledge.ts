@@ -1,58 +1,103 @@
-import type { Segment, SegmentId, Store } from '../../store/index.ts';
-import { segmentName } from '../../store/index.ts';
+import { ExpiredRuns, segmentName, type Segment, type SegmentId, type Store } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import { holdingOf, type Holding, type InventoryAnswer } from './inventory.ts';
+import { holdingOf, type Holding, type HoldingsSaved, type InventoryAnswer } from './inventory.ts';
 
 const SEGMENTS_REMEMBERED_MAX = 1_000_000;
 
+interface PeerKnown {
+  instance: string;
+  version: number;
+  readonly segments: Set<string>;
+}
+
 /** What every other peer was last heard to hold, also after it is gone: the mesh's memory of what exists (I9). */
 export class HoldingsKnown {
-  readonly #byPeer = new Map<PeerId, { instance: string; version: number; holdings: Map<string, Holding> }>();
+  /** What retention dropped anywhere. */
+  readonly expired = new ExpiredRuns();
+  readonly #peers = new Map<PeerId, PeerKnown>();
+  readonly #segments = new Map<string, Map<PeerId, Holding>>();
 
   versionOf(peer: PeerId): { instance: string; version: number } {
-    return this.#byPeer.get(peer) ?? { instance: '', version: 0 };
+    const { instance, version } = this.#peers.get(peer) ?? { instance: '', version: 0 };
+    return { instance, version };
   }
 
   /** Takes an answer in; returns the holdings that are new. */
   merge(peer: PeerId, answer: InventoryAnswer): Holding[] {
-    let known = this.#byPeer.get(peer);
+    let known = this.#peers.get(peer);
     // A new process starts counting anew and has told everything: what it no longer names, it no longer holds.
     if (!known || known.instance !== answer.instance) {
-      known = { instance: answer.instance, version: 0, holdings: new Map() };
-      this.#byPeer.set(peer, known);
+      if (known) for (const name of known.segments) this.#forget(peer, name);
+      known = { instance: answer.instance, version: 0, segments: new Set() };
+      this.#peers.set(peer, known);
     }
     known.version = answer.version;
-    for (const holding of answer.holdings) {
-      if (known.holdings.size < SEGMENTS_REMEMBERED_MAX) known.holdings.set(segmentName(holding), holding);
+    for (const id of answer.removed) {
+      known.segments.delete(segmentName(id));
+      this.#forget(peer, segmentName(id));
     }
+    for (const holding of answer.holdings) this.#remember(peer, known, holding);
+    this.expired.add(answer.expired);
     return answer.holdings;
   }
 
+  #remember(peer: PeerId, known: PeerKnown, holding: Holding): void {
+    const name = segmentName(holding);
+    if (known.segments.size >= SEGMENTS_REMEMBERED_MAX && !known.segments.has(name)) return;
+    known.segments.add(name);
+    let holders = this.#segments.get(name);
+    if (!holders) this.#segments.set(name, (holders = new Map()));
+    holders.set(peer, holding);
+  }
+
+  #forget(peer: PeerId, name: string): void {
+    const holders = this.#segments.get(name);
+    holders?.delete(peer);
+    if (holders?.size === 0) this.#segments.delete(name);
+  }
+
   holding(peer: PeerId, id: SegmentId): Holding | undefined {
-    return this.#byPeer.get(peer)?.holdings.get(segmentName(id));
+    return this.#segments.get(segmentName(id))?.get(peer);
+  }
+
+  /** Who was heard to hold a segment. */
+  holders(id: SegmentId): ReadonlyMap<PeerId, Holding> {
+    return this.#segments.get(segmentName(id)) ?? new Map<PeerId, Holding>();
   }
 
   /** Everything ever heard, by peer. */
   *all(): IterableIterator<[PeerId, Holding]> {
-    for (const [peer, { holdings }] of this.#byPeer)
-      for (const holding of holdings.values()) yield [peer, holding];
+    for (const holders of this.#segments.values()) yield* holders;
   }
 
-  of(peer: PeerId): IterableIterator<Holding> {
-    return (this.#byPeer.get(peer)?.holdings ?? new Map<string, Holding>()).values();
+  *of(peer: PeerId): IterableIterator<Holding> {
+    for (const name of this.#peers.get(peer)?.segments ?? []) yield this.#segments.get(name)!.get(peer)!;
+  }
+
+  /** Names of the segments that a peer was heard to hold. */
+  namesOf(peer: PeerId): ReadonlySet<string> {
+    return this.#peers.get(peer)?.segments ?? new Set<string>();
+  }
+
+  /** A peer's holding by the segment's name. */
+  named(peer: PeerId, name: string): Holding | undefined {
+    return this.#segments.get(name)?.get(peer);
   }
 
   /** For the disk: what survives a restart of this peer. */
   toJson(): unknown {
-    return [...this.#byPeer].map(([peer, { holdings }]) => [peer, [...holdings.values()]]);
+    const holdings = [...this.#peers.keys()].map((peer) => [peer, [...this.of(peer)]]);
+    return { holdings, expired: [...this.expired.all] };
   }
 
   /** Reads `toJson` back. Versions are forgotten, so that each live peer tells everything again. */
-  restore(peers: readonly (readonly [PeerId, readonly Holding[]])[]): void {
-    for (const [peer, holdings] of peers) {
-      const map = new Map(holdings.map((holding) => [segmentName(holding), holding] as const));
-      this.#byPeer.set(peer, { instance: '', version: 0, holdings: map });
+  restore({ holdings, expired }: HoldingsSaved): void {
+    for (const [peer, list] of holdings) {
+      const known: PeerKnown = { instance: '', version: 0, segments: new Set() };
+      this.#peers.set(peer as PeerId, known);
+      for (const holding of list) this.#remember(peer as PeerId, known, holding);
     }
+    this.expired.add(expired);
   }
 }
 

@@ -1,87 +1,84 @@
-import { z } from 'zod';
 import {
-  LogvineError,
+  countRuns,
+  intersectRuns,
   messageOf,
   segmentName,
+  subtractRuns,
   type Clock,
+  type Pace,
+  type Run,
   type SegmentId,
   type Store,
   type Timer,
 } from '../../store/index.ts';
-import { placeOn } from '../placement/index.ts';
-import { request, withDeadline, type Channel, type PeerId, type Transport } from '../transport/index.ts';
-import { placeable, type MeshMember, type MeshView } from '../view.ts';
-import {
-  encodeInventoryRequest,
-  encodeMessage,
-  INVENTORY_PROTOCOL,
-  parseInventory,
-  parseMessage,
-  type Holding,
-} from './inventory.ts';
-import { HoldingsKnown, ownHoldings } from './knowledge.ts';
-import { countRuns, intersectRuns, subtractRuns, unionRuns, type Run } from './runs.ts';
-
-export const FETCH_PROTOCOL = '/logvine/fetch/1';
+import { request, type PeerId, type Transport } from '../transport/index.ts';
+import type { MeshView } from '../view.ts';
+import { debtOf, segmentsShortOf, type Debt } from './debt.ts';
+import { fetchBatches } from './fetch.ts';
+import { encodeInventoryRequest, INVENTORY_PROTOCOL, parseInventory, type Holding } from './inventory.ts';
+import { HoldingsKnown } from './knowledge.ts';
+import { recoverOwn } from './own-recovery.ts';
+import type { WantedOwners } from './wanted.ts';
 
 /** How long a segment that a peer offered and that could not be taken is not asked for again. */
 const REFUSED_MS = 10_000;
 const REFUSED_MAX = 10_000;
-const OWN_RECOVERY_PARALLEL = 8;
-const OWN_RECOVERY_PAUSE_MS = 50;
-
-const fetchRequest = z.object({
-  origin: z.string().max(128),
-  epoch: z.number().int().nonnegative(),
-  index: z.number().int().positive(),
-  runs: z.array(z.tuple([z.number().int().positive(), z.number().int().positive()])).max(100_000),
-});
-
-/** Sends the asked batches of one segment that are held here and sound, in order. */
-export async function serveFetch(channel: Channel, store: Store): Promise<void> {
-  const message = await channel.receive();
-  if (!message) return;
-  const { runs, ...id } = parseMessage(fetchRequest, message, 'fetch');
-  for (const [from, to] of runs) {
-    for (let seq = from; seq <= to; seq++) {
-      if (!store.segment(id)?.entry(seq)) continue;
-      const frame = await store.readFrame(id, seq);
-      if (frame) await channel.send(frame);
-    }
-  }
-  await channel.close();
-}
+/** Peers that say nothing of their version are asked in turn; those that do are asked anyway now and then. */
+const LEISURE_MS = 60_000;
+/** Everything known is looked through again, in case something here was lost unseen. */
+const REVIEW_MS = 600_000;
+const REVIEWED_AT_ONCE = 2_000;
 
 export interface RepairerOptions {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly view: MeshView;
   readonly store: Store;
+  readonly wanted: WantedOwners;
   readonly replicas: number;
-  readonly ackQuorum: number;
-  /** How often one peer is asked for its inventory; peers are asked in turn, so the rate does not grow with the mesh. */
+  /** One peer is asked for its inventory, or looked through, this often; so the rate does not grow with the mesh. */
   readonly pollMs: number;
   readonly timeoutMs: number;
-  /** A peer dead for longer is repaired around. */
-  readonly repairDelayMs: number;
+  readonly pace: Pace;
+  /** Whether retention would drop a segment at once that was sealed then. */
+  isTooOld(sealedAtMs: number): boolean;
+  /** Whether this peer's disk has room for copies. */
+  hasRoom(): boolean;
   /** Another peer was heard to hold a batch of this peer's current epoch. */
   onHeld(peer: PeerId, index: number, seq: number): void;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
+/** What this peer should hold and still has to fetch. */
+export interface Backlog {
+  readonly batches: number;
+  readonly bytes: number;
+  /** At the rate of late; undefined while nothing came. */
+  readonly seconds: number | undefined;
+}
+
 /**
  * Pulls what this peer should hold and does not: after a restart, a partition, a failed replication, rot, a new member.
- * Peers are asked in turn what changed in their inventories; the side that misses something fetches it.
+ * Peers that changed are asked what did; the side that misses something fetches it.
  */
 export class Repairer {
   readonly known = new HoldingsKnown();
   readonly #options: RepairerOptions;
-  #timer: Timer | undefined;
+  readonly #timers = new Set<Timer>();
   #next = 0;
   #closed = false;
-  #round: Promise<void> = Promise.resolve();
+  readonly #rounds = new Set<Promise<void>>();
   #fetchedBytes = 0;
+  #bytesPerSecond = 0;
   readonly #refusedUntilMs = new Map<string, number>();
+  /** Version of its inventory that each peer was last heard to have, and when it was last asked. */
+  readonly #heard = new Map<PeerId, string>();
+  readonly #askedAtMs = new Map<PeerId, number>();
+  /** Segments of each peer that are still to be looked at, by name. */
+  readonly #unexamined = new Map<PeerId, Set<string>>();
+  #wantedVersion = -1;
+  #reviewAtMs = 0;
+  #nextSource = 0;
 
   constructor(options: RepairerOptions) {
     this.#options = options;
@@ -92,104 +89,68 @@ export class Repairer {
   }
 
   start(): void {
-    this.#schedule();
+    this.#every(() => this.#pollNext());
+    this.#every(() => this.#pullNext());
   }
 
-  #schedule(): void {
+  /** Runs `work` again and again, a poll interval after it ended. */
+  #every(work: () => Promise<void>): void {
     if (this.#closed) return;
-    this.#timer = this.#options.clock.after(this.#options.pollMs, () => {
-      this.#round = this.#tick().finally(() => this.#schedule());
+    const { clock, pollMs, log } = this.#options;
+    const timer = clock.after(pollMs, () => {
+      this.#timers.delete(timer);
+      const round = work()
+        .catch((error: unknown) => log('info', `repair: ${messageOf(error)}`))
+        .finally(() => {
+          this.#rounds.delete(round);
+          this.#every(work);
+        });
+      this.#rounds.add(round);
     });
+    this.#timers.add(timer);
   }
 
-  async #tick(): Promise<void> {
+  /** A peer said which inventory it has; it is asked when that is news. */
+  heard(peer: PeerId, instance: string, version: number): void {
+    this.#heard.set(peer, `${instance} ${version}`);
+  }
+
+  /** Those who can be asked. One that has left still answers while it hands over what it holds. */
+  #others(): PeerId[] {
     const { view, transport } = this.#options;
-    // One that has left still answers while it hands over what it holds.
-    const others = view
+    return view
       .members()
       .filter(
         ({ peer, state }) =>
           peer !== view.self && (state === 'alive' || (state === 'left' && transport.isConnected(peer))),
-      );
-    if (others.length === 0) return;
-    const { peer } = others[this.#next++ % others.length];
-    try {
+      )
+      .map(({ peer }) => peer);
+  }
+
+  async #pollNext(): Promise<void> {
+    const others = this.#others();
+    const nowMs = this.#options.clock.monotonicMs();
+    for (let looked = 0; looked < others.length; looked++) {
+      const peer = others[this.#next++ % others.length];
+      const { instance, version } = this.known.versionOf(peer);
+      const said = this.#heard.get(peer);
+      const isDue = nowMs - (this.#askedAtMs.get(peer) ?? -Infinity) >= LEISURE_MS;
+      if (said === `${instance} ${version}` && !isDue) continue;
       await this.poll(peer);
-      await this.#pullFrom(peer);
-    } catch (error) {
-      this.#options.log('info', `repair with ${peer}: ${messageOf(error)}`);
-    }
-  }
-
-  /**
-   * Brings back what others hold of this peer's earlier runs and it lost itself: a file that was cut, an older image of its
-   * disk. To be waited for before anything is read on, else the lost lines would be read and sealed a second time.
-   * Members are waited for up to `findMs`, and all of it takes no longer than `totalMs`.
-   */
-  async recoverOwn(findMs: number, totalMs: number): Promise<void> {
-    const { clock, view } = this.#options;
-    const startedMs = clock.monotonicMs();
-    const asked = new Set<PeerId>();
-    const answered = new Set<PeerId>();
-    while (!this.#closed) {
-      const others = view.members().filter(({ peer, state }) => peer !== view.self && state === 'alive');
-      // Those that were not asked yet come first; who did not answer is asked again.
-      const next = others
-        .filter(({ peer }) => !answered.has(peer))
-        .sort((a, b) => Number(asked.has(a.peer)) - Number(asked.has(b.peer)))
-        .slice(0, OWN_RECOVERY_PARALLEL);
-      const elapsedMs = clock.monotonicMs() - startedMs;
-      const isAllAsked = others.every(({ peer }) => asked.has(peer));
-      if (isAllAsked && (answered.size > 0 || elapsedMs >= findMs)) return;
-      if (elapsedMs >= totalMs) return;
-      const polls = next.map(async ({ peer }) => {
-        asked.add(peer);
-        await this.poll(peer);
-        answered.add(peer);
-      });
-      await this.#within(findMs, Promise.allSettled(polls));
-      await this.#within(totalMs - elapsedMs, this.#fetchOwn(next));
-      await this.#within(OWN_RECOVERY_PAUSE_MS, undefined);
-    }
-  }
-
-  /** Waits for `done`, or for `ms`; without `done`, for `ms`. */
-  async #within(ms: number, done: Promise<unknown> | undefined): Promise<void> {
-    const over = Promise.withResolvers<void>();
-    const timer = this.#options.clock.after(ms, () => over.resolve());
-    await Promise.race(done ? [done, over.promise] : [over.promise]);
-    timer.cancel();
-  }
-
-  /** From one after the other, since most of them hold the same. Never rejects. */
-  async #fetchOwn(members: readonly { readonly peer: PeerId }[]): Promise<void> {
-    const { store, view, log } = this.#options;
-    for (const { peer } of members) {
-      for (const holding of this.known.of(peer)) {
-        if (holding.origin !== view.self || holding.epoch >= store.epoch) continue;
-        const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
-        if (missing.length === 0) continue;
-        const what = `${countRuns(missing)} own batches of ${segmentName(holding)}`;
-        log('warn', `${what} are lost here and fetched from ${peer}`);
-        await this.#tryFetch(peer, holding, missing).catch((error: unknown) => {
-          log('warn', `${what} did not come from ${peer}: ${messageOf(error)}`);
-        });
-      }
+      return;
     }
   }
 
   /** Learns what changed at a peer. Rejects when it cannot be asked. */
   async poll(peer: PeerId): Promise<void> {
-    const { transport, timeoutMs, store, view, onHeld } = this.#options;
+    const { transport, clock, timeoutMs, store, view, onHeld } = this.#options;
     const { instance, version } = this.known.versionOf(peer);
-    const answer = await request(
-      transport,
-      peer,
-      INVENTORY_PROTOCOL,
-      encodeInventoryRequest(instance, version),
-      timeoutMs,
-    );
+    this.#askedAtMs.set(peer, clock.monotonicMs());
+    const message = encodeInventoryRequest(instance, version);
+    const answer = await request(transport, peer, INVENTORY_PROTOCOL, message, timeoutMs);
+    const unexamined = this.#unexaminedOf(peer);
     for (const holding of this.known.merge(peer, parseInventory(answer))) {
+      unexamined.add(segmentName(holding));
       if (holding.origin !== view.self || holding.epoch !== store.epoch) continue;
       // Cumulative from the segment's first batch: what lies behind a hole is not confirmed by it.
       const first = store.segment(holding)?.firstSeq;
@@ -198,43 +159,104 @@ export class Repairer {
     }
   }
 
-  /**
-   * The peers that a segment should be on now: its owners as recorded, less those away for longer than the repair delay,
-   * filled up by rendezvous. A dead owner keeps its place for the delay unless too few others are alive for the quorum.
-   */
-  wantedOwners(id: SegmentId, recorded: readonly string[]): string[] {
-    const { view, clock, replicas, repairDelayMs, ackQuorum } = this.#options;
-    const members = view.members();
-    const states = new Map<string, MeshMember>(members.map((member) => [member.peer, member]));
-    const alive = recorded.filter((peer) => states.get(peer)?.state === 'alive');
-    const kept = recorded.filter((peer) => {
-      const member = states.get(peer);
-      if (!member || member.state === 'left' || member.state === 'gone') return false;
-      if (member.state !== 'dead' || alive.length >= ackQuorum) {
-        return member.state !== 'dead' || clock.monotonicMs() - member.stateSinceMs < repairDelayMs;
+  #unexaminedOf(peer: PeerId): Set<string> {
+    let names = this.#unexamined.get(peer);
+    if (!names) this.#unexamined.set(peer, (names = new Set()));
+    return names;
+  }
+
+  /** Looks on through what one peer holds, and fetches what is wanted here. */
+  async #pullNext(): Promise<void> {
+    const { clock, wanted, hasRoom, store } = this.#options;
+    store.rollIfAged();
+    const nowMs = clock.monotonicMs();
+    const others = this.#others();
+    if (wanted.version !== this.#wantedVersion || nowMs >= this.#reviewAtMs) {
+      this.#wantedVersion = wanted.version;
+      this.#reviewAtMs = nowMs + REVIEW_MS;
+      for (const peer of others) {
+        const names = this.#unexaminedOf(peer);
+        for (const name of this.known.namesOf(peer)) names.add(name);
       }
-      return false;
-    });
-    if (kept.length >= replicas) return kept;
-    const candidates = placeable(members).filter(
-      ({ peer, state }) => state === 'alive' && !kept.includes(peer),
-    );
-    return [...kept, ...placeOn(segmentName(id), candidates, replicas - kept.length)];
+    }
+    for (const segment of store.damaged) {
+      for (const peer of this.known.holders(segment.id).keys())
+        this.#unexaminedOf(peer).add(segmentName(segment.id));
+    }
+    if (!hasRoom()) return;
+    const startedAt = this.#fetchedBytes;
+    for (let looked = 0; looked < others.length; looked++) {
+      const peer = others[this.#nextSource++ % others.length];
+      await this.#pullFrom(peer);
+      if (this.#fetchedBytes > startedAt) break;
+    }
+    const elapsedMs = clock.monotonicMs() - nowMs;
+    const gained = this.#fetchedBytes - startedAt;
+    if (gained > 0 && elapsedMs > 0) this.#bytesPerSecond = (gained / elapsedMs) * 1000;
   }
 
   async #pullFrom(peer: PeerId): Promise<void> {
-    const { store, view } = this.#options;
-    for (const holding of this.known.of(peer)) {
-      if (this.#closed) return;
-      const segment = store.segment(holding);
-      let missing = subtractRuns(holding.runs, segment?.intervals() ?? []);
-      // What comes live is left to it; what rotted away behind it does not come again.
-      if (this.#comesLive(holding)) missing = intersectRuns(missing, [[1, segment?.accepted?.seq ?? 0]]);
-      if (missing.length === 0) continue;
-      const own = holding.origin === view.self;
-      if (!own && !this.wantedOwners(holding, holding.owners).includes(view.self)) continue;
-      await this.#tryFetch(peer, holding, missing);
+    const names = this.#unexamined.get(peer);
+    if (!names) return;
+    let looked = 0;
+    for (const name of names) {
+      if (this.#closed || ++looked > REVIEWED_AT_ONCE) return;
+      const holding = this.known.named(peer, name);
+      if (!holding || this.#isIdle(holding)) names.delete(name);
+      if (!holding) continue;
+      const missing = this.#missingOf(holding);
+      if (missing.length > 0) {
+        // Looked at again until nothing is missing.
+        names.add(name);
+        await this.#tryFetch(peer, holding, missing);
+      }
     }
+  }
+
+  /** Nothing will change about it but by news of it: one that its origin still writes may have to be fetched when it ends. */
+  #isIdle(holding: Holding): boolean {
+    return !this.#isOpen(holding);
+  }
+
+  /** What this peer should hold of it and does not. */
+  #missingOf(holding: Holding): [number, number][] {
+    const { store, view, wanted, isTooOld } = this.#options;
+    const segment = store.segment(holding);
+    let missing = subtractRuns(holding.runs, segment?.intervals() ?? []);
+    if (missing.length === 0) return [];
+    if (this.#isOpen(holding)) {
+      // What comes live is left to it; what rotted away behind it does not come again.
+      if (holding.owners.includes(view.self)) {
+        missing = intersectRuns(missing, [[1, segment?.accepted?.seq ?? 0]]);
+      } else if (!this.#lacksOwners(holding)) return [];
+    } else if (!wanted.of(holding).includes(view.self)) return [];
+    if (missing.length === 0 || isTooOld(holding.sealedAtMs)) return [];
+    return subtractRuns(missing, store.expired.runs(holding.origin, holding.epoch));
+  }
+
+  /** It was opened on too few owners, or lost some, and this peer is wanted in their place. */
+  #lacksOwners(holding: Holding): boolean {
+    const { view, wanted } = this.#options;
+    const owners = wanted.of(holding);
+    if (!owners.includes(view.self)) return false;
+    const up = view
+      .members()
+      .filter(({ peer, state }) => state !== 'dead' && state !== 'gone' && holding.owners.includes(peer));
+    return up.length < owners.length;
+  }
+
+  /** Its origin is up and may still add to it. */
+  #isOpen({ origin, epoch, index }: Holding): boolean {
+    const { view, store } = this.#options;
+    if (origin === view.self) return store.openSegment?.id.index === index && epoch === store.epoch;
+    const isUp = view
+      .members()
+      .some(({ peer, state }) => peer === origin && (state === 'alive' || state === 'suspect'));
+    if (!isUp) return false;
+    const own = this.known.holding(origin as PeerId, { origin, epoch, index });
+    // One that its origin does not name any more was dropped there, so it is finished.
+    if (!own) return this.known.versionOf(origin as PeerId).instance === '';
+    return own.open;
   }
 
   /** One segment that cannot be taken must not keep the others of that peer from coming. */
@@ -244,7 +266,7 @@ export class Repairer {
     const nowMs = clock.monotonicMs();
     if ((this.#refusedUntilMs.get(key) ?? 0) > nowMs) return;
     try {
-      await this.#fetch(peer, holding, missing);
+      this.#fetchedBytes += await fetchBatches(peer, holding, missing, this.#options);
       this.#refusedUntilMs.delete(key);
     } catch (error) {
       const { code } = error as { code?: string };
@@ -255,102 +277,72 @@ export class Repairer {
     }
   }
 
-  /** Another origin is writing this segment and sends it here. */
-  #comesLive({ origin, owners, ...id }: Holding): boolean {
-    const { view } = this.#options;
-    if (origin === view.self || !owners.includes(view.self)) return false;
-    const isAlive = view.members().some(({ peer, state }) => peer === origin && state === 'alive');
-    return isAlive && this.known.holding(origin as PeerId, { origin, ...id })?.open !== false;
+  /**
+   * Brings back what others hold of this peer's earlier runs and it lost itself. To be waited for before anything is read on;
+   * see own-recovery.ts.
+   */
+  recoverOwn(findMs: number, totalMs: number): Promise<void> {
+    return recoverOwn({
+      ...this.#options,
+      known: this.known,
+      findMs,
+      totalMs,
+      isClosed: () => this.#closed,
+      poll: (peer) => this.poll(peer),
+      fetch: (peer, holding, missing) => this.#tryFetch(peer, holding, missing),
+    });
   }
 
-  async #fetch(peer: PeerId, id: SegmentId, runs: readonly Run[]): Promise<void> {
-    const { transport, clock, store, timeoutMs } = this.#options;
-    const channel = await transport.open(peer, FETCH_PROTOCOL, { timeoutMs });
-    const late = () => new LogvineError('LV_PEER_TIMEOUT', `${peer} sent nothing for ${timeoutMs} ms`);
-    try {
-      const { origin, epoch, index } = id;
-      await channel.send(encodeMessage({ origin, epoch, index, runs }));
-      for (;;) {
-        // One that falls silent must not stop the rounds with all the others.
-        const frame = await withDeadline(clock, timeoutMs, late, () => channel.receive());
-        if (!frame) break;
-        await store.appendReplica(frame);
-        this.#fetchedBytes += frame.length;
-      }
-      await channel.close();
-    } catch (error) {
-      channel.abort(error as Error);
-      throw error;
-    }
+  wantedOwners(id: SegmentId): readonly PeerId[] {
+    return this.#options.wanted.of(id);
   }
 
-  /** Batches that are on fewer than k peers, as far as this peer knows: its own, and those of origins that are away. */
-  debt(): { batchesBelowK: number; bytesBelowK: number } {
-    const { view, store, replicas } = this.#options;
-    const members = view.members();
-    const present = new Set(placeable(members).map(({ peer }) => peer));
-    const alive = new Set(members.filter(({ state }) => state === 'alive').map(({ peer }) => peer));
-    const wanted = Math.min(replicas, present.size);
-    let batchesBelowK = 0;
-    let bytesBelowK = 0;
-    for (const [segment, holding] of ownHoldings(store)) {
-      if (holding.origin !== view.self && alive.has(holding.origin as PeerId)) continue;
-      const { origin, epoch, index } = segment.id;
-      const others = [...alive].filter((peer) => peer !== view.self);
-      const copies = others.map((peer) => this.known.holding(peer, { origin, epoch, index })?.runs ?? []);
-      // How many others each batch needs, as runs: below k when fewer than wanted − 1 of the others have it.
-      const short = shortRuns(holding.runs, copies, wanted - 1);
-      if (short.length === 0) continue;
-      batchesBelowK += countRuns(short);
-      for (const [from, to] of short) {
-        for (let seq = from; seq <= to; seq++) bytesBelowK += segment.entry(seq)?.frameBytes ?? 0;
+  debt(): Debt {
+    return debtOf({ ...this.#options, known: this.known });
+  }
+
+  /** Looks through everything known: for the status, not for every second. */
+  backlog(): Backlog {
+    const { store } = this.#options;
+    let batches = 0;
+    let bytes = 0;
+    const seen = new Set<string>();
+    for (const peer of this.#others()) {
+      for (const holding of this.known.of(peer)) {
+        const name = segmentName(holding);
+        if (seen.has(name)) continue;
+        seen.add(name);
+        const missing = countRuns(this.#missingOf(holding));
+        if (missing === 0) continue;
+        batches += missing;
+        bytes += Math.round((holding.bytes * missing) / Math.max(1, countRuns(holding.runs)));
       }
     }
-    return { batchesBelowK, bytesBelowK };
+    for (const segment of store.damaged) {
+      const damaged = segment.record.quarantined.reduce((sum, range) => sum + range.bytes, 0);
+      if (!seen.has(segmentName(segment.id))) bytes += damaged;
+    }
+    const rate = this.#bytesPerSecond;
+    return { batches, bytes, seconds: rate > 0 ? Math.ceil(bytes / rate) : undefined };
   }
 
   /** Segments held here of which some batch is on fewer than k of the peers that stay. Asks each of them anew. */
   async segmentsToHandOver(): Promise<number> {
-    const { view, store, replicas } = this.#options;
-    const staying = view.members().filter(({ peer, state }) => state === 'alive' && peer !== view.self);
-    await Promise.allSettled(staying.map(({ peer }) => this.poll(peer)));
-    const needed = Math.min(replicas, staying.length);
-    let segments = 0;
-    for (const [, { runs, origin, epoch, index }] of ownHoldings(store)) {
-      const copies = staying.map(
-        ({ peer }) => this.known.holding(peer, { origin, epoch, index })?.runs ?? [],
-      );
-      if (needed === 0 || shortRuns(runs, copies, needed).length > 0) segments++;
-    }
-    return segments;
+    const { view } = this.#options;
+    const staying = view
+      .members()
+      .filter(({ peer, state }) => state === 'alive' && peer !== view.self)
+      .map(({ peer }) => peer);
+    await Promise.allSettled(staying.map((peer) => this.poll(peer)));
+    return segmentsShortOf(staying, { ...this.#options, known: this.known });
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#timer?.cancel();
+    for (const timer of this.#timers) timer.cancel();
     await Promise.race([
-      this.#round,
+      Promise.all(this.#rounds),
       new Promise<void>((resolve) => this.#options.clock.after(this.#options.timeoutMs, resolve)),
     ]);
   }
-}
-
-/** The part of `runs` that fewer than `needed` of `copies` have. */
-export function shortRuns(
-  runs: readonly Run[],
-  copies: readonly (readonly Run[])[],
-  needed: number,
-): [number, number][] {
-  if (needed <= 0) return [];
-  // covered[i] = what at least i + 1 of the copies have.
-  let covered: [number, number][][] = Array.from({ length: needed }, () => []);
-  for (const copy of copies) {
-    const next = covered.map((level) => level);
-    for (let level = needed - 1; level >= 0; level--) {
-      const gained = level === 0 ? (copy as [number, number][]) : intersectRuns(covered[level - 1], copy);
-      next[level] = unionRuns(covered[level], gained);
-    }
-    covered = next;
-  }
-  return subtractRuns(runs, covered[needed - 1]);
 }

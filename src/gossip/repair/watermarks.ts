@@ -12,7 +12,23 @@ const watermark = z.object({
 
 export type Watermark = z.infer<typeof watermark>;
 
-const digest = z.array(watermark).max(100_000);
+/** What rides on membership's messages. */
+const rider = z.object({
+  marks: z.array(watermark).max(100_000),
+  /** Which inventory the sender has now. */
+  inventory: z.object({ instance: z.string().max(64), version: z.number().int().nonnegative() }),
+  /** Its disk takes no copies of others. */
+  isFull: z.boolean(),
+});
+export type Rider = z.infer<typeof rider>;
+
+export function encodeRider({ marks, ...rest }: Rider): Buffer {
+  const plain = marks.map(({ origin, epoch, sealed, durable }) => ({ origin, epoch, sealed, durable }));
+  return encodeMessage({ marks: plain, ...rest });
+}
+
+/** Throws LV_PROTOCOL. */
+export const parseRider = (bytes: Uint8Array): Rider => parseMessage(rider, bytes, 'rider');
 
 /**
  * The highest sealed and durable seq of every (origin, epoch) that this peer has heard of. They only rise, so that
@@ -52,16 +68,9 @@ export class Watermarks {
     return [...this.#marks.values()].flatMap((epochs) => [...epochs.values()]);
   }
 
-  encode(marks: readonly Watermark[]): Buffer {
-    return encodeMessage(
-      marks.map(({ origin, epoch, sealed, durable }) => ({ origin, epoch, sealed, durable })),
-    );
-  }
-
-  /** Takes a digest in; what an origin says of itself is heard now. Throws LV_PROTOCOL. */
-  merge(from: string, bytes: Uint8Array, nowMs: number): void {
-    for (const mark of parseMessage(digest, bytes, 'watermark'))
-      this.raise(mark, mark.origin === from ? nowMs : 0);
+  /** Takes marks in; what an origin says of itself is heard now. */
+  merge(from: string, marks: readonly Watermark[], nowMs: number): void {
+    for (const mark of marks) this.raise(mark, mark.origin === from ? nowMs : 0);
   }
 
   /** True once after each change: what is on disk is older. */

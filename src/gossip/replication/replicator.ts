@@ -23,6 +23,8 @@ export interface ReplicatorOptions {
   readonly ackTimeoutMs: number;
   /** A peer whose replication failed is passed over for this long, while there are others. */
   readonly ownerCooldownMs: number;
+  /** A peer said that its disk takes no copies. */
+  isFull(peer: PeerId): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
@@ -95,11 +97,13 @@ export class Replicator {
 
   /** Owners for a segment that opens now: the best live peers, passing over those that just failed. */
   chooseOwners(id: SegmentId): PeerId[] {
-    const { view, replicas, clock, ownerCooldownMs } = this.#options;
+    const { view, replicas, clock, ownerCooldownMs, isFull } = this.#options;
     const now = clock.monotonicMs();
     const alive = view.members().filter(({ peer, state }) => state === 'alive' || peer === view.self);
     const healthy = alive.filter(
-      ({ peer }) => now - (this.#failedAtMs.get(peer) ?? -Infinity) >= ownerCooldownMs || peer === view.self,
+      ({ peer }) =>
+        peer === view.self ||
+        (now - (this.#failedAtMs.get(peer) ?? -Infinity) >= ownerCooldownMs && !isFull(peer)),
     );
     const candidates = healthy.length >= Math.min(this.#options.ackQuorum, alive.length) ? healthy : alive;
     return placeOn(segmentName(id), candidates, replicas) as PeerId[];

@@ -40,7 +40,17 @@ export interface Config {
     readonly pushLingerMs: number;
   };
   readonly segment: { readonly bytesMax: number; readonly ageMaxMs: number };
+  readonly retention: {
+    /** Undefined: for ever. */
+    readonly ageMsMax: number | undefined;
+    readonly bytesMax: number | undefined;
+    readonly streams: readonly { readonly selector: string; readonly ageMsMax: number }[];
+  };
+  readonly diskReserveBytes: number;
+  readonly scrubPeriodMs: number;
+  readonly repairBytesPerSecond: number;
   readonly pushTimeoutMs: number;
+  /** 0: pushes are not told apart. */
   /** Undefined: as many as there are cores. */
   readonly workers: number | undefined;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -274,6 +284,14 @@ function toConfig(
       pushLingerMs: batch.pushLinger,
     },
     segment: { bytesMax: segment.bytesMax, ageMaxMs: segment.ageMax },
+    retention: {
+      ageMsMax: written.retention.ageMax,
+      bytesMax: written.retention.bytesMax,
+      streams: written.retention.streams.map(({ selector, ageMax }) => ({ selector, ageMsMax: ageMax })),
+    },
+    diskReserveBytes: written.diskReserve,
+    scrubPeriodMs: written.scrubPeriod,
+    repairBytesPerSecond: written.repairBytesPerSecond,
     pushTimeoutMs: written.pushTimeout,
     workers: written.workers,
     logLevel: written.logLevel,

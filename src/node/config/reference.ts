@@ -43,6 +43,9 @@ const EXAMPLES: Readonly<Record<string, unknown>> = {
   workers: 1,
   'inputs.tail': [{ paths: ['/var/log/*.log'], labels: { job: 'system' }, exclude: ['/var/log/private*'] }],
   secretFile: 'logvine.secret',
+  'retention.ageMax': '30d',
+  'retention.bytesMax': '500GiB',
+  'retention.streams': [{ selector: '{level="debug"}', ageMax: '3d' }],
 };
 
 function example(knob: Knob, set: Readonly<Record<string, unknown>>, indent: string): string[] {

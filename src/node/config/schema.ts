@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LIMITS } from '../../store/index.ts';
+import { compileQuery, LIMITS } from '../../store/index.ts';
 import { parseHostPort } from './address.ts';
 import { DURATION_ALLOWED, parseDuration, parseSize, SIZE_ALLOWED } from './units.ts';
 
@@ -102,6 +102,26 @@ const tail = z.strictObject({
   timeZone: timeZone().optional().describe('Zone of times that name none; else the `timeZone` of the node.'),
 });
 
+const selector = kind(
+  z.string().max(4096).refine(isSelector),
+  'text',
+  'a stream selector, such as {app="checkout"}',
+);
+
+function isSelector(text: string): boolean {
+  try {
+    compileQuery(text, () => 0);
+    return /^\s*\{[^]*\}\s*$/.test(text);
+  } catch {
+    return false;
+  }
+}
+
+const retentionOfStreams = z.strictObject({
+  selector: selector.describe('Which streams it is for. The first entry that matches counts.'),
+  ageMax: duration('1h', '36500d').describe('Instead of `retention.ageMax`.'),
+});
+
 export const configSchema = z.strictObject({
   data: path('a directory')
     .prefault('./logvine-data')
@@ -186,6 +206,36 @@ export const configSchema = z.strictObject({
       ageMax: duration('1m', '1h').prefault('1h').describe('A segment closes at this age.'),
     })
     .prefault({}),
+  retention: z
+    .strictObject({
+      ageMax: duration('1h', '36500d')
+        .optional()
+        .describe(
+          'Whole segments go once everything in them was sealed longer ago. Unset, they are kept for ever.',
+        ),
+      bytesMax: size('64MiB', '8000TiB')
+        .optional()
+        .describe('What all segments here may take: beyond it the oldest go, copies that others keep first.'),
+      streams: kind(
+        z.array(retentionOfStreams).max(1000),
+        'file',
+        'a list of entries with `selector`, `ageMax`',
+      )
+        .prefault([])
+        .describe('Other ages for some streams. A segment stays as long as any stream in it.'),
+    })
+    .prefault({}),
+  diskReserve: size('0', '1000TiB')
+    .prefault('1GiB')
+    .describe(
+      'Never filled, or 5 % of the disk if that is less. At three times as much no copies of others are taken, at twice no pushes, at once files are not read on.',
+    ),
+  scrubPeriod: duration('1h', '365d')
+    .prefault('7d')
+    .describe('Everything stored is read again in this time, so that rot is found and healed.'),
+  repairBytesPerSecond: size('64KiB', '100GiB')
+    .prefault('32MiB')
+    .describe('How fast this peer fetches copies that it should hold, and reads its own for others.'),
   pushTimeout: duration('100ms', '5m')
     .prefault('10s')
     .describe('How long a push waits for its copies before it is answered 503.'),

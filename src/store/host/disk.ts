@@ -110,6 +110,11 @@ export const systemDisk: Disk = {
     }
   },
 
+  async space(path) {
+    const { bavail, blocks, bsize } = await fs.statfs(path);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  },
+
   async readFile(path) {
     try {
       return await fs.readFile(path);

@@ -59,6 +59,8 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** Makes names created, renamed or removed in a directory durable. */
   syncDirectory(path: string): Promise<void>;
+  /** Room on the disk that holds `path`, for this process. */
+  space(path: string): Promise<{ freeBytes: number; totalBytes: number }>;
   /** Whole small file, or undefined when missing. */
   readFile(path: string): Promise<Buffer | undefined>;
   /** Replaces a small file atomically and durably (temporary file, fsync, rename, fsync of the directory). */

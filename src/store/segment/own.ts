@@ -83,6 +83,12 @@ export class OwnLog {
     this.#open.segment.touch();
   }
 
+  /** Rolls when the open segment is past its age. */
+  rollIfAged(): void {
+    const { clock, segmentAgeMsMax } = this.#options;
+    if (this.#open && clock.monotonicMs() - this.#open.openedAtMs >= segmentAgeMsMax) this.roll();
+  }
+
   /** Gives the packed batch its place in the chain, signs it and writes it. Calls seal in the order of their calls. */
   seal(packed: PackedBatch, sources: readonly SourcePosition[]): SealedBatch {
     const { origin, epoch, previousEpoch, clock, sign } = this.#options;

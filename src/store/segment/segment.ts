@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { LogvineError, messageOf } from '../errors.ts';
-import type { BatchHeader } from '../batch/index.ts';
+import { compareInstants, type BatchHeader, type Instant } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
 import { addBatch, quarantineBatch, type BatchEntry, type SegmentId, type SegmentRecord } from './record.ts';
 
@@ -95,6 +95,22 @@ export class Segment {
     return runs;
   }
 
+  /** When its last batch was sealed, by its origin's clock; 0 when it holds none. */
+  get lastSealedAtMs(): number {
+    return this.last?.sealedAtMs ?? 0;
+  }
+
+  /** Earliest and latest entry of its batches. */
+  bounds(): { min: Instant; max: Instant } {
+    let min: Instant = { ms: Infinity, sub: 0 };
+    let max: Instant = { ms: -Infinity, sub: 0 };
+    for (const batch of this.record.batches) {
+      if (compareInstants(batch.min, min) < 0) min = batch.min;
+      if (compareInstants(batch.max, max) > 0) max = batch.max;
+    }
+    return { min, max };
+  }
+
   entry(seq: number): BatchEntry | undefined {
     const { batches } = this.record;
     const guess = batches[seq - this.firstSeq];
@@ -104,6 +120,11 @@ export class Segment {
   /** Marks the segment as changed for inventories. */
   touch(): void {
     this.version = ++this.#health.version;
+  }
+
+  /** Something is being written. */
+  get isBusy(): boolean {
+    return this.#running !== undefined;
   }
 
   /** Resolves when nothing is being written. */

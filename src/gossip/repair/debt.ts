@@ -1,0 +1,88 @@
+import {
+  countRuns,
+  intersectRuns,
+  subtractRuns,
+  unionRuns,
+  type Run,
+  type Store,
+} from '../../store/index.ts';
+import type { PeerId } from '../transport/index.ts';
+import { placeable, type MeshView } from '../view.ts';
+import { ownHoldings, type HoldingsKnown } from './knowledge.ts';
+
+export interface Debt {
+  readonly batchesBelowK: number;
+  readonly bytesBelowK: number;
+}
+
+interface DebtOptions {
+  readonly view: MeshView;
+  readonly store: Store;
+  readonly known: HoldingsKnown;
+  readonly replicas: number;
+}
+
+/**
+ * Batches that are on fewer than k peers, as far as this peer knows: its own, and those of origins that are away. What
+ * retention dropped anywhere is owed to nobody.
+ */
+export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
+  const members = view.members();
+  const alive = new Set(
+    members.filter(({ state }) => state === 'alive' || state === 'suspect').map(({ peer }) => peer),
+  );
+  const wanted = Math.min(replicas, placeable(members).length);
+  let batchesBelowK = 0;
+  let bytesBelowK = 0;
+  for (const [segment, holding] of ownHoldings(store)) {
+    const { origin, epoch } = holding;
+    if (origin !== view.self && alive.has(origin as PeerId)) continue;
+    const copies: Run[][] = [];
+    for (const [peer, { runs }] of known.holders(segment.id))
+      if (peer !== view.self && alive.has(peer)) copies.push(runs);
+    // How many others each batch needs, as runs: below k when fewer than wanted − 1 of the others have it.
+    const short = subtractRuns(
+      shortRuns(holding.runs, copies, wanted - 1),
+      unionRuns(known.expired.runs(origin, epoch), store.expired.runs(origin, epoch)),
+    );
+    batchesBelowK += countRuns(short);
+    for (const [from, to] of short)
+      for (let seq = from; seq <= to; seq++) bytesBelowK += segment.entry(seq)?.frameBytes ?? 0;
+  }
+  return { batchesBelowK, bytesBelowK };
+}
+
+/** Segments held here of which some batch is on fewer than k of the peers that stay. */
+export function segmentsShortOf(
+  staying: readonly PeerId[],
+  { store, known, replicas }: Omit<DebtOptions, 'view'>,
+) {
+  const needed = Math.min(replicas, staying.length);
+  let segments = 0;
+  for (const [segment, { runs, origin, epoch }] of ownHoldings(store)) {
+    const copies = staying.map((peer) => known.holding(peer, segment.id)?.runs ?? []);
+    const short = needed === 0 ? runs : shortRuns(runs, copies, needed);
+    if (subtractRuns(short, known.expired.runs(origin, epoch)).length > 0) segments++;
+  }
+  return segments;
+}
+
+/** The part of `runs` that fewer than `needed` of `copies` have. */
+export function shortRuns(
+  runs: readonly Run[],
+  copies: readonly (readonly Run[])[],
+  needed: number,
+): [number, number][] {
+  if (needed <= 0) return [];
+  // covered[i] = what at least i + 1 of the copies have.
+  let covered: [number, number][][] = Array.from({ length: needed }, () => []);
+  for (const copy of copies) {
+    const next = covered.map((level) => level);
+    for (let level = needed - 1; level >= 0; level--) {
+      const gained = level === 0 ? (copy as [number, number][]) : intersectRuns(covered[level - 1], copy);
+      next[level] = unionRuns(covered[level], gained);
+    }
+    covered = next;
+  }
+  return subtractRuns(runs, covered[needed - 1]);
+}

@@ -1,0 +1,210 @@
+import { z } from 'zod';
+import {
+  messageOf,
+  segmentName,
+  type Clock,
+  type Pace,
+  type Segment,
+  type SegmentId,
+  type Store,
+  type Timer,
+} from '../../store/index.ts';
+import { request, type Channel, type Transport } from '../transport/index.ts';
+import type { MeshView } from '../view.ts';
+import { encodeMessage, parseMessage } from './inventory.ts';
+import type { WantedOwners } from './wanted.ts';
+
+export const CONFIRM_PROTOCOL = '/logvine/confirm/1';
+
+const CANDIDATES_PER_ROUND = 1_000;
+const RETRY_MS = 30_000;
+const RETRIES_REMEMBERED_MAX = 100_000;
+
+const confirmRequest = z.object({
+  origin: z.string().max(128),
+  epoch: z.number().int().nonnegative(),
+  index: z.number().int().positive(),
+  /** Runs of seqs with the header hash of each run's last batch: through the chain it stands for all before it. */
+  runs: z
+    .array(z.tuple([z.number().int().positive(), z.number().int().positive(), z.string().length(64)]))
+    .max(100_000),
+});
+const confirmAnswer = z.object({ held: z.boolean() });
+
+export interface DropperOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly view: MeshView;
+  readonly store: Store;
+  readonly wanted: WantedOwners;
+  readonly replicas: number;
+  /** One segment is looked into at a time, this often. */
+  readonly everyMs: number;
+  /** A copy must have been one too many for this long. */
+  readonly surplusDelayMs: number;
+  /** How long an owner may take to read a segment again. */
+  readonly confirmTimeoutMs: number;
+  readonly pace: Pace;
+  /** Whether every batch of an own segment is acknowledged. */
+  isAcknowledged(segment: Segment): boolean;
+  log(level: 'info' | 'warn' | 'error', message: string): void;
+}
+
+/**
+ * Drops copies beyond the k owners (I8). A peer that wants to drop a segment first declares so to itself: from then on it
+ * confirms that segment to nobody. Then it asks each of the k owners, and each reads the segment again from its disk before
+ * it says yes; one that is itself about to drop it says no.
+ *
+ * Why k copies remain, with any views of the membership, any delays and no clocks: of all who ever drop a segment take the
+ * one that declared itself last. Its k confirmations came after that, from peers that had not declared themselves; had one
+ * of them dropped later, it would have declared itself later still.
+ */
+export class Dropper {
+  readonly #options: DropperOptions;
+  readonly #declared = new Set<string>();
+  readonly #surplusSinceMs = new Map<string, number>();
+  readonly #retryAtMs = new Map<string, number>();
+  #candidates: Segment[] = [];
+  #timer: Timer | undefined;
+  #round: Promise<void> = Promise.resolve();
+  #closed = false;
+  #droppedBytes = 0;
+
+  constructor(options: DropperOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes dropped since the start, because others keep them. */
+  get droppedBytes(): number {
+    return this.#droppedBytes;
+  }
+
+  start(): void {
+    if (this.#closed) return;
+    this.#timer = this.#options.clock.after(this.#options.everyMs, () => {
+      this.#round = this.#next().finally(() => this.start());
+    });
+  }
+
+  /** A copy that this peer need not keep, whatever the others have. */
+  isSurplus(segment: Segment): boolean {
+    const { wanted, replicas, view, store, isAcknowledged } = this.#options;
+    if (segment.record.batches.length === 0 || !store.isFinished(segment)) return false;
+    if (segment.id.origin === view.self && !isAcknowledged(segment)) return false;
+    const owners = wanted.of(segment.id);
+    return owners.length >= replicas && !owners.includes(view.self);
+  }
+
+  async #next(): Promise<void> {
+    const { store, clock, surplusDelayMs } = this.#options;
+    if (this.#candidates.length === 0) this.#candidates = [...store.segments()];
+    const nowMs = clock.monotonicMs();
+    for (const segment of this.#candidates.splice(0, CANDIDATES_PER_ROUND)) {
+      const name = segmentName(segment.id);
+      if (!this.isSurplus(segment)) {
+        this.#surplusSinceMs.delete(name);
+        continue;
+      }
+      const sinceMs = this.#surplusSinceMs.get(name);
+      if (sinceMs === undefined) this.#surplusSinceMs.set(name, nowMs);
+      if (nowMs - (sinceMs ?? nowMs) < surplusDelayMs || (this.#retryAtMs.get(name) ?? 0) > nowMs) continue;
+      // One a round: dropping is never urgent.
+      await this.tryDrop(segment);
+      return;
+    }
+  }
+
+  /** Drops surplus copies without waiting, until `bytes` are gained or none is left; resolves with the bytes gained. */
+  async dropSurplus(bytes: number): Promise<number> {
+    const before = this.#droppedBytes;
+    for (const segment of [...this.#options.store.segments()]) {
+      if (this.#closed || this.#droppedBytes - before >= bytes) break;
+      const isDue = (this.#retryAtMs.get(segmentName(segment.id)) ?? 0) <= this.#options.clock.monotonicMs();
+      if (isDue && this.isSurplus(segment)) await this.tryDrop(segment);
+    }
+    return this.#droppedBytes - before;
+  }
+
+  /** Drops a surplus copy if k owners confirm theirs now. Never rejects. */
+  async tryDrop(segment: Segment): Promise<boolean> {
+    const { store, clock, log } = this.#options;
+    const name = segmentName(segment.id);
+    if (this.#declared.has(name)) return false;
+    this.#declared.add(name);
+    try {
+      const { version } = segment;
+      const confirmed = await this.#isConfirmed(segment);
+      // What came or went meanwhile was not asked about.
+      if (confirmed && !this.#closed && segment.version === version && this.isSurplus(segment)) {
+        const bytes = segment.record.fileBytes;
+        await store.drop([segment], 'surplus');
+        this.#droppedBytes += bytes;
+        this.#surplusSinceMs.delete(name);
+        this.#retryAtMs.delete(name);
+        return true;
+      }
+    } catch (error) {
+      log('warn', `a surplus copy of ${name} could not be dropped: ${messageOf(error)}`);
+    } finally {
+      this.#declared.delete(name);
+    }
+    if (this.#retryAtMs.size >= RETRIES_REMEMBERED_MAX) this.#retryAtMs.clear();
+    this.#retryAtMs.set(name, clock.monotonicMs() + RETRY_MS);
+    return false;
+  }
+
+  async #isConfirmed(segment: Segment): Promise<boolean> {
+    const { transport, wanted, replicas, confirmTimeoutMs, view } = this.#options;
+    const owners = wanted.of(segment.id).slice(0, replicas);
+    if (owners.length < replicas || owners.includes(view.self)) return false;
+    const message = encodeMessage({
+      ...segment.id,
+      runs: segment
+        .intervals()
+        .map(([from, to]) => [from, to, segment.entry(to)!.headerHash.toString('hex')]),
+    });
+    const answers = await Promise.allSettled(
+      owners.map(async (peer) => {
+        const answer = await request(transport, peer, CONFIRM_PROTOCOL, message, confirmTimeoutMs);
+        return parseMessage(confirmAnswer, answer, 'confirm').held;
+      }),
+    );
+    return answers.every((answer) => answer.status === 'fulfilled' && answer.value);
+  }
+
+  /** Answers another peer that wants to drop its copy. */
+  async serveConfirm(channel: Channel): Promise<void> {
+    const message = await channel.receive();
+    if (!message) return;
+    const { runs, ...id } = parseMessage(confirmRequest, message, 'confirm');
+    const held = await this.#holds(id, runs);
+    // No wait between this look and the answer: what is declared later will ask for confirmations of its own.
+    await channel.send(encodeMessage({ held: held && !this.#declared.has(segmentName(id)) }));
+    await channel.close();
+  }
+
+  async #holds(id: SegmentId, runs: z.infer<typeof confirmRequest>['runs']): Promise<boolean> {
+    const { store, pace } = this.#options;
+    for (const [from, to, lastHash] of runs) {
+      const batches = store.segment(id)?.record.batches.filter(({ seq }) => seq >= from && seq <= to) ?? [];
+      if (batches.length !== to - from + 1) return false;
+      if (batches.at(-1)?.headerHash.toString('hex') !== lastHash) return false;
+      for (const { seq, frameBytes } of batches) {
+        if (this.#closed || store.health.failure || this.#declared.has(segmentName(id))) return false;
+        await pace.take(frameBytes);
+        if (!(await store.readFrame(id, seq))) return false;
+      }
+    }
+    // What was read may have been dropped or found rotten since.
+    return runs.every(([from, to]) => {
+      for (let seq = from; seq <= to; seq++) if (!store.segment(id)?.entry(seq)) return false;
+      return true;
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#round;
+  }
+}

@@ -1,0 +1,86 @@
+import {
+  countRuns,
+  messageOf,
+  segmentName,
+  subtractRuns,
+  type Clock,
+  type Run,
+  type Store,
+} from '../../store/index.ts';
+import type { PeerId } from '../transport/index.ts';
+import type { MeshView } from '../view.ts';
+import type { Holding } from './inventory.ts';
+import type { HoldingsKnown } from './knowledge.ts';
+
+const PARALLEL = 8;
+const PAUSE_MS = 50;
+
+interface OwnRecovery {
+  readonly clock: Clock;
+  readonly view: MeshView;
+  readonly store: Store;
+  readonly known: HoldingsKnown;
+  /** Members are waited for up to `findMs`; all of it takes no longer than `totalMs`. */
+  readonly findMs: number;
+  readonly totalMs: number;
+  isClosed(): boolean;
+  poll(peer: PeerId): Promise<void>;
+  fetch(peer: PeerId, holding: Holding, missing: readonly Run[]): Promise<void>;
+  log(level: 'warn', message: string): void;
+}
+
+/**
+ * Brings back what others hold of this peer's earlier runs and it lost itself: a file that was cut, an older image of its
+ * disk. To be waited for before anything is read on, else the lost lines would be read and sealed a second time.
+ */
+export async function recoverOwn(options: OwnRecovery): Promise<void> {
+  const { clock, view, findMs, totalMs } = options;
+  const startedMs = clock.monotonicMs();
+  const asked = new Set<PeerId>();
+  const answered = new Set<PeerId>();
+  while (!options.isClosed()) {
+    const others = view.members().filter(({ peer, state }) => peer !== view.self && state === 'alive');
+    // Those that were not asked yet come first; who did not answer is asked again.
+    const next = others
+      .filter(({ peer }) => !answered.has(peer))
+      .sort((a, b) => Number(asked.has(a.peer)) - Number(asked.has(b.peer)))
+      .slice(0, PARALLEL);
+    const elapsedMs = clock.monotonicMs() - startedMs;
+    const isAllAsked = others.every(({ peer }) => asked.has(peer));
+    if (isAllAsked && (answered.size > 0 || elapsedMs >= findMs)) return;
+    if (elapsedMs >= totalMs) return;
+    const polls = next.map(async ({ peer }) => {
+      asked.add(peer);
+      await options.poll(peer);
+      answered.add(peer);
+    });
+    await within(clock, findMs, Promise.allSettled(polls));
+    await within(clock, totalMs - elapsedMs, fetchOwn(next, options));
+    await within(clock, PAUSE_MS, undefined);
+  }
+}
+
+/** Waits for `done`, or for `ms`; without `done`, for `ms`. */
+async function within(clock: Clock, ms: number, done: Promise<unknown> | undefined): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  const timer = clock.after(ms, () => over.resolve());
+  await Promise.race(done ? [done, over.promise] : [over.promise]);
+  timer.cancel();
+}
+
+/** From one after the other, since most of them hold the same. Never rejects. */
+async function fetchOwn(members: readonly { readonly peer: PeerId }[], options: OwnRecovery): Promise<void> {
+  const { store, view, known, log } = options;
+  for (const { peer } of members) {
+    for (const holding of [...known.of(peer)]) {
+      if (holding.origin !== view.self || holding.epoch >= store.epoch || store.isReleased(holding)) continue;
+      const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
+      if (missing.length === 0) continue;
+      const what = `${countRuns(missing)} own batches of ${segmentName(holding)}`;
+      log('warn', `${what} are lost here and fetched from ${peer}`);
+      await options.fetch(peer, holding, missing).catch((error: unknown) => {
+        log('warn', `${what} did not come from ${peer}: ${messageOf(error)}`);
+      });
+    }
+  }
+}

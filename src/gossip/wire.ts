@@ -1,0 +1,62 @@
+import { z } from 'zod';
+
+/** What the messages between peers are made of. */
+
+/**
+ * A list of up to `max` items, read up to the first that is malformed. (zod's own arrays go on and describe everything that is
+ * wrong with every item: a message of 1 MB of nonsense took gigabytes.)
+ */
+export function listOf<T>(item: z.ZodType<T>, max: number): z.ZodType<T[]> {
+  return z.unknown().transform((value, context): T[] => {
+    if (!Array.isArray(value) || value.length > max) {
+      context.addIssue({ code: 'custom', message: `not a list of at most ${max}` });
+      return z.NEVER;
+    }
+    const items: T[] = [];
+    for (let at = 0; at < value.length; at++) {
+      const read = item.safeParse(value[at]);
+      if (!read.success) {
+        context.addIssue({ code: 'custom', message: `item ${at} is malformed: ${firstOf(read.error)}` });
+        return z.NEVER;
+      }
+      items.push(read.data);
+    }
+    return items;
+  });
+}
+
+function firstOf({ issues }: z.ZodError): string {
+  const { path = [], message = '' } = issues[0] ?? {};
+  return path.length > 0 ? `${path.join('.').slice(0, 100)}: ${message}` : message;
+}
+
+const RUNS_MAX = 100_000;
+
+/** Runs of seqs, both ends included: ascending and apart, so that no seq is counted or asked for twice. */
+export const runsSchema: z.ZodType<[number, number][]> = z.unknown().transform((value, context) => {
+  const isSound = Array.isArray(value) && value.length <= RUNS_MAX && areRuns(value);
+  if (isSound) return value as [number, number][];
+  context.addIssue({ code: 'custom', message: `not a list of at most ${RUNS_MAX} ascending runs` });
+  return z.NEVER;
+});
+
+function areRuns(runs: readonly unknown[]): boolean {
+  let after = 0;
+  for (const run of runs) {
+    if (!Array.isArray(run) || run.length !== 2) return false;
+    const [from, to] = run as unknown[];
+    if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to)) return false;
+    if ((from as number) <= after || (to as number) < (from as number)) return false;
+    after = to as number;
+  }
+  return true;
+}
+
+/** As far from 1970 as a Date goes, in ms. */
+const TIME_MS_MAX = 8.64e15;
+
+/** A moment: whole ms since 1970 and nanoseconds within them. */
+export const instantSchema = z.object({
+  ms: z.number().min(-TIME_MS_MAX).max(TIME_MS_MAX),
+  sub: z.number().int().min(0).max(999_999),
+});

@@ -1,0 +1,102 @@
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import type { EpochLink } from '../batch/index.ts';
+import { LIMITS } from '../limits.ts';
+import { unionRuns } from '../runs.ts';
+import type { SegmentId, SegmentRecord } from '../segment/index.ts';
+import { ExpiredRuns } from './expired.ts';
+
+/** Where a source of this peer stands, and the own batch that says so. */
+export interface OwnPosition {
+  readonly epoch: number;
+  readonly seq: number;
+  readonly position: string;
+}
+
+const count = z.number().int().nonnegative();
+const instant = z.object({ ms: z.number(), sub: count });
+const content = z.object({
+  last: z.object({ epoch: count, lastSeq: count, headerHash: z.string().regex(/^[0-9a-f]{64}$/) }).optional(),
+  positions: z.array(z.tuple([z.string(), count, count, z.string()])),
+  released: z.array(z.tuple([count, z.array(z.tuple([count, count]))])),
+  expired: z.array(
+    z.object({ origin: z.string(), epoch: count, from: count, to: count, min: instant, max: instant }),
+  ),
+});
+
+/**
+ * What must outlive the segments that this peer drops: where its sources stand and where its chain ends (I3), which of its
+ * own segments it let go of on purpose, and what retention expired. Written before a segment is removed.
+ */
+export class DroppedLog {
+  /** The last batch of this peer's chain in a dropped segment. */
+  last: EpochLink | undefined;
+  readonly positions = new Map<string, OwnPosition>();
+  readonly #released = new Map<number, [number, number][]>();
+  readonly expired = new ExpiredRuns();
+
+  /** Own segment, dropped because others keep it. */
+  isReleased(id: SegmentId): boolean {
+    return (this.#released.get(id.epoch) ?? []).some(([from, to]) => id.index >= from && id.index <= to);
+  }
+
+  /** An own segment is about to go, whatever for. */
+  releaseOwn({ id, batches, positions }: SegmentRecord): void {
+    const last = batches.at(-1);
+    if (last && (!this.last || isLater({ epoch: id.epoch, seq: last.seq }, this.last))) {
+      this.last = { epoch: id.epoch, lastSeq: last.seq, headerHash: last.headerHash };
+    }
+    for (const [source, { seq, position }] of positions) {
+      notePosition(this.positions, source, { epoch: id.epoch, seq, position });
+    }
+    while (this.positions.size > LIMITS.sourcesMax) {
+      // The one that has been silent for longest; Map keeps the order of the last change.
+      this.positions.delete(this.positions.keys().next().value!);
+    }
+    this.#released.set(id.epoch, unionRuns(this.#released.get(id.epoch) ?? [], [[id.index, id.index]]));
+  }
+
+  encode(): Buffer {
+    const { last } = this;
+    const value: z.infer<typeof content> = {
+      last: last && { ...last, headerHash: last.headerHash.toString('hex') },
+      positions: [...this.positions].map(([source, { epoch, seq, position }]) => [
+        source,
+        epoch,
+        seq,
+        position,
+      ]),
+      released: [...this.#released],
+      expired: [...this.expired.all],
+    };
+    const bytes = Buffer.from(JSON.stringify(value));
+    return Buffer.concat([Buffer.from(`${crc32(bytes)}\n`), bytes]);
+  }
+
+  /** Throws when the bytes are not `encode`'s. */
+  static decode(bytes: Buffer): DroppedLog {
+    const end = bytes.indexOf(10);
+    const body = bytes.subarray(end + 1);
+    if (bytes.toString('latin1', 0, end) !== String(crc32(body))) throw new Error('its checksum is wrong');
+    const { last, positions, released, expired } = content.parse(JSON.parse(body.toString()));
+    const log = new DroppedLog();
+    log.last = last && { ...last, headerHash: Buffer.from(last.headerHash, 'hex') };
+    for (const [source, epoch, seq, position] of positions)
+      log.positions.set(source, { epoch, seq, position });
+    for (const [epoch, runs] of released) log.#released.set(epoch, runs);
+    log.expired.add(expired);
+    return log;
+  }
+}
+
+function isLater(a: { epoch: number; seq: number }, b: { epoch: number; lastSeq: number }): boolean {
+  return a.epoch > b.epoch || (a.epoch === b.epoch && a.seq > b.lastSeq);
+}
+
+/** The latest batch of the chain says where a source stands. */
+export function notePosition(positions: Map<string, OwnPosition>, source: string, at: OwnPosition): void {
+  const known = positions.get(source);
+  if (known && (known.epoch > at.epoch || (known.epoch === at.epoch && known.seq >= at.seq))) return;
+  positions.delete(source);
+  positions.set(source, at);
+}

@@ -1,0 +1,146 @@
+import type { Labels } from '../batch/index.ts';
+import { messageOf } from '../errors.ts';
+import type { Clock, Disk, Timer } from '../host/index.ts';
+import { segmentName, type Segment } from '../segment/index.ts';
+import type { Store } from '../store.ts';
+
+/**
+ * A copy is kept at least so long after it came here, or as long as it is kept at all when that is less: an origin whose
+ * clock is wrong must not have its lines dropped before anybody can notice.
+ */
+const KEPT_HERE_MS = 86_400_000;
+const DROPPED_AT_ONCE = 100;
+
+export interface RetentionRule {
+  /** The rule is for streams with such labels. */
+  matches(labels: Labels): boolean;
+  readonly ageMsMax: number;
+}
+
+export interface RetentionOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly disk: Pick<Disk, 'stat'>;
+  /** Since sealing; undefined: for ever. */
+  readonly ageMsMax: number | undefined;
+  /** The first rule that matches a stream stands before `ageMsMax`. */
+  readonly rules: readonly RetentionRule[];
+  /** What all segments together may take here. */
+  readonly bytesMax: number | undefined;
+  readonly everyMs: number;
+  /** Drops copies that others keep, until so many bytes are free or there are none; resolves with the bytes dropped. */
+  dropSurplus(bytes: number): Promise<number>;
+  /** False while this peer's clock is in doubt. */
+  isClockTrusted(): boolean;
+  log(level: 'info' | 'warn', message: string): void;
+}
+
+/**
+ * Drops whole segments: those of which every stream has passed its age, and, when they take too much together, surplus
+ * copies first and then those that were sealed first. Age counts from sealing, not from the time in the line.
+ */
+export class Retention {
+  readonly #options: RetentionOptions;
+  #timer: Timer | undefined;
+  #round: Promise<void> = Promise.resolve();
+  #closed = false;
+  #expiredBytes = 0;
+
+  constructor(options: RetentionOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes expired since the start. */
+  get expiredBytes(): number {
+    return this.#expiredBytes;
+  }
+
+  /** Whether a segment that was sealed then would go at once, whatever streams it has. */
+  isTooOld(sealedAtMs: number): boolean {
+    const { ageMsMax, rules, clock } = this.#options;
+    if (ageMsMax === undefined) return false;
+    const longest = rules.reduce((most, rule) => Math.max(most, rule.ageMsMax), ageMsMax);
+    return clock.nowMs() - sealedAtMs > longest;
+  }
+
+  start(): void {
+    if (this.#closed) return;
+    const { clock, everyMs, log } = this.#options;
+    this.#timer = clock.after(everyMs, () => {
+      this.#round = this.sweep()
+        .catch((error: unknown) => log('warn', `retention: ${messageOf(error)}`))
+        .finally(() => this.start());
+    });
+  }
+
+  /** Drops what is due now. */
+  async sweep(): Promise<void> {
+    const { isClockTrusted, bytesMax, store } = this.#options;
+    if (isClockTrusted()) await this.#dropAged();
+    if (bytesMax === undefined || store.totals.storedBytes <= bytesMax) return;
+    await this.#options.dropSurplus(store.totals.storedBytes - bytesMax);
+    await this.#dropOldest(bytesMax);
+  }
+
+  async #dropAged(): Promise<void> {
+    const { store, clock, disk } = this.#options;
+    const due: Segment[] = [];
+    for (const segment of store.segments()) {
+      if (due.length >= DROPPED_AT_ONCE) break;
+      if (!segment.last || !store.isFinished(segment)) continue;
+      const keptMs = this.#keptMs(segment);
+      const nowMs = clock.nowMs();
+      if (nowMs - segment.lastSealedAtMs <= keptMs) continue;
+      const stat = await disk.stat(segment.path);
+      if (stat && nowMs - stat.mtimeMs <= Math.min(keptMs, KEPT_HERE_MS)) continue;
+      if (store.isFinished(segment)) due.push(segment);
+    }
+    await this.#expire(due, 'their age');
+  }
+
+  /** The longest that any of its streams is kept. */
+  #keptMs({ record }: Segment): number {
+    const { ageMsMax = Infinity, rules } = this.#options;
+    if (rules.length === 0) return ageMsMax;
+    let longest = 0;
+    for (const labels of record.labels) {
+      const rule = rules.find((one) => one.matches(labels));
+      longest = Math.max(longest, rule?.ageMsMax ?? ageMsMax);
+    }
+    return longest;
+  }
+
+  async #dropOldest(bytesMax: number): Promise<void> {
+    const { store } = this.#options;
+    const oldest = [...store.segments()]
+      .filter((segment) => segment.last && store.isFinished(segment))
+      .sort((a, b) => a.lastSealedAtMs - b.lastSealedAtMs);
+    let over = store.totals.storedBytes - bytesMax;
+    const due: Segment[] = [];
+    for (const segment of oldest) {
+      if (over <= 0 || due.length >= DROPPED_AT_ONCE) break;
+      due.push(segment);
+      over -= segment.record.fileBytes;
+    }
+    await this.#expire(due, 'their size');
+  }
+
+  async #expire(segments: readonly Segment[], why: string): Promise<void> {
+    if (segments.length === 0) return;
+    let bytes = 0;
+    for (const { record } of segments) bytes += record.fileBytes;
+    await this.#options.store.drop(segments, 'expired');
+    this.#expiredBytes += bytes;
+    const first = segmentName(segments[0].id);
+    this.#options.log(
+      'info',
+      `retention dropped ${segments.length} segments (${bytes} bytes) for ${why}, first ${first}`,
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#round;
+  }
+}

@@ -1,0 +1,75 @@
+import { messageOf } from '../errors.ts';
+import type { Clock, Timer } from '../host/index.ts';
+import { Pace } from '../pace.ts';
+import { segmentName } from '../segment/index.ts';
+import type { Store } from '../store.ts';
+
+/** A small store is still read no slower than this, so that a young mesh is soon looked through. */
+const BYTES_PER_SECOND_MIN = 256 * 1024;
+const PAUSE_MS = 1_000;
+
+export interface ScrubberOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  /** Everything held is read once in this time. */
+  readonly periodMs: number;
+  log(level: 'warn', message: string): void;
+}
+
+/**
+ * Reads everything that is held again, over and over, so that rot is found while other copies are sound. What fails its
+ * checksums is quarantined, and repair fetches it again.
+ */
+export class Scrubber {
+  readonly #options: ScrubberOptions;
+  #timer: Timer | undefined;
+  #round: Promise<void> = Promise.resolve();
+  #closed = false;
+  #queue: string[] = [];
+  readonly #done = { bytes: 0, rottenBatches: 0, rounds: 0 };
+
+  constructor(options: ScrubberOptions) {
+    this.#options = options;
+  }
+
+  /** Since the start: bytes read, batches found rotten, times that everything was read. */
+  get done(): Readonly<{ bytes: number; rottenBatches: number; rounds: number }> {
+    return this.#done;
+  }
+
+  start(): void {
+    if (this.#closed) return;
+    const { clock, log } = this.#options;
+    this.#timer = clock.after(PAUSE_MS, () => {
+      this.#round = this.#next()
+        .catch((error: unknown) => log('warn', `scrub: ${messageOf(error)}`))
+        .finally(() => this.start());
+    });
+  }
+
+  async #next(): Promise<void> {
+    const { store, clock, periodMs } = this.#options;
+    if (this.#queue.length === 0) {
+      this.#queue = [...store.segments()].map(({ id }) => segmentName(id));
+      if (this.#queue.length > 0 && this.#done.bytes > 0) this.#done.rounds++;
+    }
+    const segment = store.named(this.#queue.pop() ?? '');
+    if (!segment) return;
+    const bytesPerSecond = Math.max(BYTES_PER_SECOND_MIN, (store.totals.storedBytes / periodMs) * 1000);
+    const pace = new Pace(clock, bytesPerSecond);
+    for (const { seq, frameBytes } of segment.record.batches.slice()) {
+      await pace.take(frameBytes);
+      if (this.#closed || store.named(segmentName(segment.id)) !== segment) return;
+      if (!segment.entry(seq)) continue;
+      this.#done.bytes += frameBytes;
+      if (!(await store.readFrame(segment.id, seq)) && store.named(segmentName(segment.id)) === segment)
+        this.#done.rottenBatches++;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#round;
+  }
+}
