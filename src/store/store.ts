@@ -387,17 +387,14 @@ export class Store {
         ),
       );
     }
-    let first = segments;
     const needsSaving = why === 'expired' || segments.some(({ id }) => id.origin === this.origin);
+    let first = segments;
     try {
       if (needsSaving) await this.#saveDropped();
-    } catch (cause) {
+    } catch (error) {
       // On a full disk, room comes from dropping: others' segments can go before it is written that they did.
       first = segments.filter(({ id }) => id.origin !== this.origin);
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOSPC' || first.length === 0) {
-        const message = `${this.#droppedPath} cannot be written: ${messageOf(cause)}`;
-        throw new LogvineError('LV_DISK_FULL', message, { cause });
-      }
+      if (first.length === 0) throw error;
     }
     for (const segment of first) await this.#remove(segment);
     if (first === segments) return;
@@ -405,12 +402,13 @@ export class Store {
     for (const segment of segments) if (!first.includes(segment)) await this.#remove(segment);
   }
 
-  get #droppedPath(): string {
-    return `${this.#options.directory}/dropped.json`;
-  }
-
-  #saveDropped(): Promise<void> {
-    return this.#options.disk.replaceFile(this.#droppedPath, this.#dropped.encode());
+  async #saveDropped(): Promise<void> {
+    const path = `${this.#options.directory}/dropped.json`;
+    try {
+      await this.#options.disk.replaceFile(path, this.#dropped.encode());
+    } catch (cause) {
+      throw new LogvineError('LV_DISK_FULL', `${path} cannot be written: ${messageOf(cause)}`, { cause });
+    }
   }
 
   async #remove(segment: Segment): Promise<void> {

@@ -118,7 +118,7 @@ export interface MeshOptions {
   readonly ackQuorum?: number;
   readonly segmentBytesMax?: number;
   readonly faults?: Partial<Faults>;
-  readonly timing?: Partial<typeof TIMING>;
+  readonly timing?: Partial<Record<keyof typeof TIMING, number>>;
 }
 
 /** Peers with stores on simulated disks, and membership as an oracle that is told late. */
