@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
-import type { Member, Membership, PeerId, Repairer, Replicator, Watermarks } from '../gossip/index.ts';
+import type { Member, Membership, Repairer, Replicator, Watermarks } from '../gossip/index.ts';
 import { placeOn } from '../gossip/placement/index.ts';
 import { segmentName, type Clock, type Store } from '../store/index.ts';
+import { batchConflictProblems, clockProblems, identityProblems, shortPeer } from './alarms.ts';
 import type { Input } from './inputs/index.ts';
 import type { Batcher } from './pipeline/batcher.ts';
 import type { Status } from './status.ts';
@@ -22,6 +23,8 @@ export interface ReporterOptions {
   readonly watermarks: Watermarks;
   readonly batcher: Batcher;
   readonly replicas: number;
+  /** The data directory. */
+  readonly directory: string;
   /** Addresses of the mesh to join. */
   readonly seeds: readonly string[];
   inputs(): readonly Input[];
@@ -98,6 +101,7 @@ export class Reporter {
         version,
         share: shares.get(peer) ?? 0,
         heldBytes,
+        clockSkewMs: membership.clockSkewMs(peer) ?? null,
       };
     });
   }
@@ -138,11 +142,24 @@ export class Reporter {
     const { store, membership, replicator } = this.#options;
     const problems: { code: string; message: string }[] = [];
     const failure = store.health.failure ?? this.#options.batcher.failure;
-    if (failure)
-      problems.push({ code: 'LV_DATA_UNSAFE', message: `nothing more is stored here: ${failure.message}` });
+    const identities = [
+      ...identityProblems(membership.identityConflicts(), {
+        peer: membership.self,
+        epoch: store.epoch,
+        directory: this.#options.directory,
+      }),
+    ];
+    problems.push(...identities);
+    if (failure) {
+      const code = (failure as { code?: string }).code ?? 'LV_DATA_UNSAFE';
+      // Said above, with both addresses, for as long as the other one is heard.
+      const isSaid = code === 'LV_IDENTITY_CONFLICT' && identities.length > 0;
+      if (!isSaid) problems.push({ code, message: `nothing more is stored here: ${failure.message}` });
+    }
     if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
-    for (const message of store.conflicts) problems.push({ code: 'LV_BATCH_CONFLICT', message });
+    problems.push(...batchConflictProblems(store.conflicts));
     const members = membership.members();
+    problems.push(...clockProblems(members, membership.self, (peer) => membership.clockSkewMs(peer)));
     const alive = members.filter(({ state }) => state === 'alive' || state === 'suspect').length;
     const lonely = this.seedsUnanswered();
     if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
@@ -169,9 +186,4 @@ export class Reporter {
     }
     return problems;
   }
-}
-
-/** The end of a peer id: all Ed25519 ids begin alike. */
-function shortPeer(peer: PeerId): string {
-  return `…${peer.slice(-6)}`;
 }

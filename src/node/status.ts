@@ -54,4 +54,6 @@ export interface MemberStatus {
   readonly share: number;
   /** Bytes of batches that it is known to hold. */
   readonly heldBytes: number;
+  /** Milliseconds that its clock is ahead of that of the peer that was asked; null until it has been measured. */
+  readonly clockSkewMs: number | null;
 }

@@ -135,7 +135,7 @@ describe('status, members, labels', () => {
     assert.match(text, /peer {5}alice, version 0\.1\.0, up 1h1m/);
     assert.match(text, /k=3, w=2: 4 batches \(2\.00 KiB\) are below k/);
     assert.match(text, /4\.00 KiB in 1\.00 KiB \(1 : 4\.0\)/);
-    assert.match(text, /bob +dead\\x1b\[2J +r1 +2 +1 +- +-\n/);
+    assert.match(text, /bob +dead\\x1b\[2J +r1 +2 +1 +- +- +-\n/);
     const json = new FakeIo();
     await main(['status', '--output', 'json'], json, services);
     assert.deepEqual(JSON.parse(json.output.toString()), STATUS);
@@ -147,8 +147,8 @@ describe('status, members, labels', () => {
     io.env = { LOGVINE_TOKEN: 'abc' };
     assert.equal(await main(['members'], io, services), 0);
     const lines = io.output.toString().split('\n');
-    assert.match(lines[0], /^PEER +STATE +ZONE +WEIGHT +EPOCH +HTTP +MESH$/);
-    assert.match(lines[1], /^alice \* +alive +- +1 +3 +http:\/\/a +\/ip4\/1$/);
+    assert.match(lines[0], /^PEER +STATE +ZONE +WEIGHT +EPOCH +HTTP +MESH +CLOCK$/);
+    assert.match(lines[1], /^alice \* +alive +- +1 +3 +http:\/\/a +\/ip4\/1 +-$/);
     assert.equal(requests[0].authorization, 'Bearer abc');
   });
 

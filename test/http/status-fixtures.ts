@@ -21,6 +21,7 @@ export function member(peer: string, over: Partial<MemberStatus> = {}): MemberSt
     version: '0.1.0',
     share: 1 / 3,
     heldBytes: 410 * MiB,
+    clockSkewMs: 3,
     ...over,
   };
 }

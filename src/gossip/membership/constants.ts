@@ -72,4 +72,14 @@ export const BOUNDS = {
   httpLength: 256,
   versionLength: 64,
   membersFileBytes: 16 * 1024 * 1024,
+  /** What a process had sent before its end does not arrive later than this. */
+  lateMessageMs: 10_000,
+  /**
+   * An identity that runs twice is forgotten so long after only one of the two is heard: this, and for each live member as
+   * much as it takes until all were pinged a few times.
+   */
+  twinRememberedMs: 10_000,
+  twinRememberedMsPerMember: 3_000,
+  /** Runs of one identity that are told apart. */
+  twins: 4,
 } as const;

@@ -6,6 +6,7 @@ import {
   type Transport,
   type TransportLog,
 } from '../transport/index.ts';
+import { ClockSkews } from './clocks.ts';
 import { BOUNDS } from './constants.ts';
 import {
   encodeMessage,
@@ -32,11 +33,15 @@ export interface Attachment {
 interface Riders {
   updates: Update[];
   digest?: string | undefined;
+  epoch?: number | undefined;
+  wallMs?: number | undefined;
+  twins?: { epoch: number; addresses: string[] }[] | undefined;
 }
 
 /** The conversation of two peers: pings, pings on behalf of others, and push-pull; both sides of each. */
 export class Exchange implements StateHost {
   readonly transport: Transport;
+  readonly clocks = new ClockSkews();
   readonly #news: News;
   readonly #log: TransportLog;
   readonly #relayTimeoutMs: number;
@@ -71,6 +76,7 @@ export class Exchange implements StateHost {
 
   forget(peer: PeerId): void {
     this.#heard.delete(peer);
+    this.clocks.forget(peer);
   }
 
   close(): void {
@@ -82,17 +88,26 @@ export class Exchange implements StateHost {
 
   #ridersFor(peer: PeerId): Riders {
     const updates = this.#news.updatesFor(peer);
+    const twins = this.#news.identities
+      .twinsOf(peer)
+      .map((twin) => ({ ...twin, addresses: [...twin.addresses] }));
+    const speaker = {
+      epoch: this.#news.ownEpoch,
+      wallMs: this.transport.clock.nowMs(),
+      ...(twins.length > 0 ? { twins } : {}),
+    };
     const digest = this.#guard('digest', () => this.#attachment?.digest());
-    if (digest === undefined) return { updates };
+    if (digest === undefined) return { updates, ...speaker };
     if (digest.length > BOUNDS.digestBytes) {
       this.#log.warn({ bytes: digest.length }, 'a digest exceeds its bound and is not sent');
-      return { updates };
+      return { updates, ...speaker };
     }
-    return { updates, digest: digest.toString('base64') };
+    return { updates, ...speaker, digest: digest.toString('base64') };
   }
 
   #hear(from: PeerId, riders?: Riders): void {
     this.#heard.set(from, this.transport.clock.monotonicMs());
+    if (riders) this.#news.heardFrom(from, riders);
     for (const update of riders?.updates ?? []) this.#news.apply(update);
     const digest = riders?.digest;
     if (digest !== undefined) {
@@ -113,9 +128,15 @@ export class Exchange implements StateHost {
   // Asking.
 
   async ping(peer: PeerId, timeoutMs: number): Promise<void> {
+    const { clock } = this.transport;
+    const sentMs = clock.monotonicMs();
     const riders = this.#ridersFor(peer);
     const answer = await this.#pings.ask(peer, (seq) => ({ kind: 'ping', seq, ...riders }), timeoutMs);
-    if (answer.kind === 'ack') this.#hear(peer, answer);
+    if (answer.kind !== 'ack') return;
+    if (answer.wallMs !== undefined) {
+      this.clocks.note(peer, answer.wallMs, clock.monotonicMs() - sentMs, clock.nowMs());
+    }
+    this.#hear(peer, answer);
   }
 
   async pingThrough(helper: PeerId, target: PeerId, timeoutMs: number): Promise<boolean> {

@@ -4,6 +4,7 @@ import type { MeshView } from '../view.ts';
 import { BOUNDS, DEFAULT_TIMING, MEMBERS_TOPIC, SWIM_PROTOCOL, type MembershipTiming } from './constants.ts';
 import { Exchange, type Attachment } from './exchange.ts';
 import { LocalHealth } from './health.ts';
+import type { IdentityConflict, Twin } from './identities.ts';
 import { News } from './news.ts';
 import { Prober, shuffled } from './prober.ts';
 import { RememberedMembers } from './remembered.ts';
@@ -26,6 +27,8 @@ export interface MembershipEvents {
   joined(member: Member): void;
   /** A member's state, epoch or description changed. */
   changed(member: Member, previous: Member): void;
+  /** Another process runs with this peer's identity and started later, at those multiaddrs: this one must not go on. */
+  superseded(by: Twin): void;
   /** A tombstone expired. */
   forgotten(peer: PeerId): void;
 }
@@ -57,6 +60,10 @@ export interface Membership extends MeshView {
   lastHeardMs(peer: PeerId): number | undefined;
   /** Lifeguard's local health: 0 is healthy, up to 7. */
   healthScore(): number;
+  /** Identities that two processes run with; this peer's own first. */
+  identityConflicts(): readonly IdentityConflict[];
+  /** Milliseconds that the wall clock of `peer` is ahead of this one's; undefined until it answered a ping. */
+  clockSkewMs(peer: PeerId): number | undefined;
   /** Changes what this peer says of itself. */
   update(changes: Partial<Omit<SelfDescription, 'epoch'>>): void;
   start(): void;
@@ -103,6 +110,7 @@ class Swim implements Membership {
       self: options.self,
       changed: (change) => this.#changed(change),
       lastHeardMs: (peer) => this.lastHeardMs(peer),
+      superseded: (by) => this.#emit((listener) => listener.superseded?.(by)),
     });
     this.#table = this.#news.table;
     this.#exchange = new Exchange(transport, this.#news, log, this.#timing.probeTimeoutMs);
@@ -172,6 +180,14 @@ class Swim implements Membership {
 
   healthScore(): number {
     return this.#health.score;
+  }
+
+  identityConflicts(): readonly IdentityConflict[] {
+    return this.#news.identities.conflicts(this.#news.ownTwin);
+  }
+
+  clockSkewMs(peer: PeerId): number | undefined {
+    return this.#exchange.clocks.of(peer);
   }
 
   update(changes: Partial<Omit<SelfDescription, 'epoch'>>): void {
@@ -263,6 +279,7 @@ class Swim implements Membership {
   #forget(peer: PeerId): void {
     this.#table.forget(peer);
     this.#exchange.forget(peer);
+    this.#news.identities.forget(peer);
     this.#remembered.changed();
     this.#emit((listener) => listener.forgotten?.(peer));
   }

@@ -44,6 +44,20 @@ const news = {
     .max(Math.ceil(BOUNDS.digestBytes / 3) * 4)
     .optional(),
 };
+/** Who speaks: which run of the sender, and what its clock shows; and what it knows to run with the receiver's identity. */
+const speaker = {
+  epoch: counterSchema.optional(),
+  wallMs: z.number().optional(),
+  twins: z
+    .array(
+      z.object({
+        epoch: counterSchema,
+        addresses: z.array(z.string().max(BOUNDS.addressLength)).max(BOUNDS.addresses),
+      }),
+    )
+    .max(BOUNDS.twins)
+    .optional(),
+};
 const seq = z.number().int().nonnegative().max(0xffff_ffff);
 const rowSchema = z.object({
   record: recordSchema,
@@ -53,12 +67,12 @@ const rowSchema = z.object({
 
 /** What the opener of a channel sends. `sync` comes alone, followed by one message of opaque state; the rest repeats. */
 const requestSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('ping'), seq, ...news }),
+  z.object({ kind: z.literal('ping'), seq, ...news, ...speaker }),
   z.object({ kind: z.literal('ping-req'), seq, target: peerIdSchema }),
   z.object({ kind: z.literal('sync'), members: z.array(rowSchema).max(LIMITS.membersMax) }),
 ]);
 const answerSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('ack'), seq, ...news }),
+  z.object({ kind: z.literal('ack'), seq, ...news, ...speaker }),
   z.object({ kind: z.literal('nack'), seq }),
 ]);
 const syncAnswerSchema = z.object({

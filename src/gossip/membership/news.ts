@@ -3,9 +3,10 @@ import type { PeerId, Transport, TransportLog } from '../transport/index.ts';
 import { BOUNDS, MEMBERS_TOPIC, type MembershipTiming } from './constants.ts';
 import type { LocalHealth } from './health.ts';
 import { encodeMessage, parseTopicMessage, type Claim, type StateRow, type Update } from './messages.ts';
-import { signRecord, type MemberRecord, type UnsignedRecord } from './record.ts';
+import { compareAge, isSigned, signRecord, type MemberRecord, type UnsignedRecord } from './record.ts';
 import { Rumours } from './rumours.ts';
 import { Suspicion, suspicionSpan } from './suspicion.ts';
+import { Identities, type Twin } from './identities.ts';
 import { isLive, MemberTable, type Change } from './table.ts';
 
 export interface NewsOptions {
@@ -17,6 +18,8 @@ export interface NewsOptions {
   /** What this peer says of itself; signed here. */
   readonly self: Omit<UnsignedRecord, 'peer' | 'addresses' | 'incarnation' | 'left'>;
   changed(change: Change): void;
+  /** A record of this peer came in that it has not signed itself: a later run of the same identity is about. */
+  superseded(by: Twin): void;
   lastHeardMs(peer: PeerId): number | undefined;
 }
 
@@ -26,6 +29,7 @@ export interface NewsOptions {
  */
 export class News {
   readonly table: MemberTable;
+  readonly identities: Identities;
   readonly #options: NewsOptions;
   readonly #transport: Transport;
   readonly #rumours = new Rumours();
@@ -44,6 +48,7 @@ export class News {
       left: false,
     });
     this.table = new MemberTable(options.clock, this.#own);
+    this.identities = new Identities(options.clock, peer, () => this.table.live);
   }
 
   close(): void {
@@ -74,14 +79,37 @@ export class News {
     this.#publish({ kind: 'record', record: this.#own });
   }
 
-  #onOwnRecord({ epoch, incarnation }: MemberRecord): void {
-    const newer =
-      epoch > this.#own.epoch || (epoch === this.#own.epoch && incarnation > this.#own.incarnation);
-    if (!newer) return;
-    this.#options.log.warn(
-      { epoch },
-      'a newer record of this very peer is about: another node runs with a copy of this data directory',
-    );
+  get ownEpoch(): number {
+    return this.#own.epoch;
+  }
+
+  /** This very run, as others are told of it. */
+  get ownTwin(): Twin {
+    return { epoch: this.#own.epoch, addresses: this.#own.addresses };
+  }
+
+  /**
+   * What this peer signs, it knows. A record that is newer than its own, or another one of the same age, was signed by
+   * another process with the same key. An older one may be from an earlier run of this one.
+   */
+  #onOwnRecord(record: MemberRecord): void {
+    const order = compareAge(record, this.#own);
+    if (order < 0 || record.signature === this.#own.signature || !isSigned(record)) return;
+    const { epoch, addresses } = record;
+    this.identities.toldOfOwn({ epoch, addresses });
+    this.#options.superseded({ epoch, addresses });
+  }
+
+  /** A ping or an ack came from `peer`, and says which run of it has sent it. */
+  heardFrom(
+    peer: PeerId,
+    { epoch, twins }: { epoch?: number | undefined; twins?: readonly Twin[] | undefined },
+  ): void {
+    if (epoch === undefined || !this.table.get(peer)) return;
+    const newest = this.table.get(peer)!.epoch;
+    if (newest > epoch) this.identities.heard(peer, newest);
+    this.identities.heard(peer, epoch);
+    for (const twin of twins ?? []) if (twin.epoch !== this.#own.epoch) this.identities.toldOfOwn(twin);
   }
 
   #refute({ epoch, incarnation, accuser, kind }: Claim): void {
@@ -98,6 +126,7 @@ export class News {
       if (update.record.peer === this.#own.peer) return this.#onOwnRecord(update.record);
       const change = this.table.applyRecord(update.record);
       if (change) this.#took(change, update);
+      else this.#noteOlderRun(update.record);
       return;
     }
     if (update.subject === this.#own.peer) return this.#refute(update);
@@ -129,12 +158,28 @@ export class News {
   /** Everything that follows from a change in the table. `update` is passed on to others. */
   #took(change: Change, update: Update | undefined): void {
     const { peer, addresses } = change.member;
-    if (peer !== this.#own.peer) this.#transport.learn(peer, addresses);
+    if (peer !== this.#own.peer) {
+      this.#transport.learn(peer, addresses);
+      const { previous } = change;
+      if (previous && previous.epoch !== change.member.epoch) {
+        this.identities.noteAddresses(peer, previous.epoch, previous.addresses);
+      }
+      this.identities.noteAddresses(peer, change.member.epoch, addresses);
+    }
     this.#suspicions.get(peer)?.cancel();
     this.#suspicions.delete(peer);
     if (update?.kind === 'suspect') this.#suspect(update);
     if (update) this.#rumours.add(update);
     this.#options.changed(change);
+  }
+
+  /** An older run that still speaks tells where it is. */
+  #noteOlderRun(record: MemberRecord): void {
+    const { peer, epoch, addresses } = record;
+    const twins = this.identities.twinsOf(peer);
+    if (twins.some((twin) => twin.epoch === epoch && twin.addresses.length === 0) && isSigned(record)) {
+      this.identities.noteAddresses(peer, epoch, addresses);
+    }
   }
 
   // Suspicion and conviction.
@@ -183,7 +228,13 @@ export class News {
       const { epoch, incarnation } = about;
       updates.push({ kind: 'suspect', subject: peer, epoch, incarnation, accuser: this.#own.peer });
     }
-    return updates;
+    // Where a run of an identity is that runs twice; and to each of its runs, which is the newer one.
+    if (this.identities.conflicts(this.ownTwin)[0]?.peer === this.#own.peer) {
+      updates.unshift({ kind: 'record', record: this.#own });
+    }
+    const record = this.identities.spokeAsOlderRun(peer) ? this.table.record(peer) : undefined;
+    if (record) updates.unshift({ kind: 'record', record });
+    return updates.slice(0, BOUNDS.updatesPerMessage + 1);
   }
 
   /** The topic reaches everybody in one hop; what is lost there comes with pings and push-pull. */

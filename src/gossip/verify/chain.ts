@@ -71,6 +71,8 @@ export class ChainWalk {
   readonly shortSegments = new Map<string, SegmentId>();
   readonly #expectations: Expectations;
   readonly #durable = new Map<string, Map<number, number>>();
+  /** The present run of each origin, and how far it is acknowledged. */
+  readonly #latest = new Map<string, { readonly epoch: number; readonly durable: number }>();
   /** Epochs of the present origin that were walked. */
   #walked = new Set<number>();
   #epoch: Epoch | undefined;
@@ -81,6 +83,7 @@ export class ChainWalk {
       let epochs = this.#durable.get(origin);
       if (!epochs) this.#durable.set(origin, (epochs = new Map()));
       epochs.set(epoch, durable);
+      if (epoch >= (this.#latest.get(origin)?.epoch ?? 0)) this.#latest.set(origin, { epoch, durable });
     }
   }
 
@@ -308,9 +311,9 @@ export class ChainWalk {
 
   /** Past the last acknowledgement that was heard of its origin's present run. */
   #isFresh({ origin, epoch }: SegmentId, seq: number): boolean {
-    const epochs = this.#durable.get(origin);
-    if (!epochs || epoch < Math.max(...epochs.keys())) return false;
-    return seq > (epochs.get(epoch) ?? 0);
+    const latest = this.#latest.get(origin);
+    if (!latest || epoch < latest.epoch) return false;
+    return epoch > latest.epoch || seq > latest.durable;
   }
 
   #leave(at: Epoch, copies: Copies, seen: ReadonlyMap<number, Seen>): void {

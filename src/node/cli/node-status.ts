@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LogvineError } from '../../store/index.ts';
+import { formatDuration } from '../config/index.ts';
 import { getJson, type Endpoint } from './http.ts';
 
 /** What the commands show of `GET /api/v1/status`; a node may say more, and `--output json` prints all of it. */
@@ -16,6 +17,7 @@ const nodeStatus = z.object({
       epoch: z.number(),
       http: z.string().nullish(),
       mesh: z.union([z.string(), z.array(z.string())]).nullish(),
+      clockSkewMs: z.number().nullish(),
     }),
   ),
   replication: z.object({
@@ -44,6 +46,7 @@ const nodeStatus = z.object({
       problem: z.string().nullish(),
     }),
   ),
+  problems: z.array(z.object({ code: z.string(), message: z.string() })).default([]),
 });
 
 export type NodeStatus = z.output<typeof nodeStatus>;
@@ -58,7 +61,7 @@ export async function getStatus(endpoint: Endpoint): Promise<{ status: NodeStatu
 }
 
 export function memberRows(status: NodeStatus): string[][] {
-  return status.members.map(({ peer, state, zone, weight, epoch, http, mesh }) => [
+  return status.members.map(({ peer, state, zone, weight, epoch, http, mesh, clockSkewMs }) => [
     peer === status.peer ? `${peer} *` : peer,
     state,
     zone || '-',
@@ -66,7 +69,14 @@ export function memberRows(status: NodeStatus): string[][] {
     String(epoch),
     http || '-',
     (Array.isArray(mesh) ? mesh[0] : mesh) || '-',
+    clockText(clockSkewMs),
   ]);
 }
 
-export const MEMBER_HEAD = ['PEER', 'STATE', 'ZONE', 'WEIGHT', 'EPOCH', 'HTTP', 'MESH'];
+export const MEMBER_HEAD = ['PEER', 'STATE', 'ZONE', 'WEIGHT', 'EPOCH', 'HTTP', 'MESH', 'CLOCK'];
+
+/** How far its clock is ahead of that of the node that was asked. */
+function clockText(skewMs: number | null | undefined): string {
+  if (skewMs === null || skewMs === undefined) return '-';
+  return `${skewMs < 0 ? '-' : '+'}${formatDuration(Math.abs(skewMs))}`;
+}

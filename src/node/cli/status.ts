@@ -32,6 +32,7 @@ export function statusText(status: NodeStatus): string {
   ];
   const sections = [
     facts.map((fact) => `${visibleText(fact)}\n`).join(''),
+    ...problemsText(status),
     table(MEMBER_HEAD, memberRows(status)),
     table(
       ['ORIGIN', 'EPOCH', 'SEALED', 'DURABLE'],
@@ -50,4 +51,11 @@ export function statusText(status: NodeStatus): string {
     ),
   ];
   return sections.join('\n');
+}
+
+/** What a person should look at, before everything else. */
+function problemsText({ problems }: NodeStatus): string[] {
+  if (problems.length === 0) return [];
+  const lines = problems.map(({ code, message }) => visibleText(`PROBLEM  ${code}: ${message}`));
+  return [lines.map((line) => `${line}\n`).join('')];
 }

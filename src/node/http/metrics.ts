@@ -55,6 +55,11 @@ function* families(status: Status): Generator<string> {
 
   yield counter('ingest_bytes_total', 'Bytes of lines taken in.', ingest.bytesTaken);
   yield* inputFamilies(status.inputs);
+  yield gauge(
+    'clock_skew_seconds_max',
+    "Largest difference between this peer's clock and that of another one that is up.",
+    clockSkewSecondsMax(status),
+  );
   yield gauge('problems', 'What a person should look at now, by code.', problemsByCode(status));
 
   const { rssBytes, cpuSeconds } = status.process;
@@ -88,6 +93,11 @@ function* inputFamilies(inputs: Status['inputs']): Generator<string> {
 
 function membersByState({ members }: Status): Sample[] {
   return MEMBER_STATES.map((state) => [{ state }, members.filter((member) => member.state === state).length]);
+}
+
+function clockSkewSecondsMax({ members }: Status): number {
+  const skews = members.map(({ clockSkewMs, state }) => (state === 'alive' ? Math.abs(clockSkewMs ?? 0) : 0));
+  return Math.max(0, ...skews) / 1000;
 }
 
 function ownShare({ peer, members }: Status): number {

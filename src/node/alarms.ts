@@ -1,0 +1,105 @@
+import { join } from 'node:path';
+import type { IdentityConflict, Member, PeerId } from '../gossip/index.ts';
+import { LIMITS } from '../store/index.ts';
+
+/** What a person should look at: a stable code, and a sentence that says what, where and what to do. */
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+}
+
+const CONFLICTS_SHOWN_MAX = 20;
+
+/** The end of a peer id: all Ed25519 ids begin alike. */
+export function shortPeer(peer: PeerId): string {
+  return `…${peer.slice(-6)}`;
+}
+
+/** `self` is this very run of this peer, `directory` its data directory. */
+export function* identityProblems(
+  conflicts: readonly IdentityConflict[],
+  self: { readonly peer: PeerId; readonly epoch: number; readonly directory: string },
+): Generator<Problem> {
+  const code = 'LV_IDENTITY_CONFLICT';
+  for (const { peer, twins } of conflicts) {
+    const newest = twins.at(-1)!.epoch;
+    const where = twins.map(({ epoch, addresses }) => {
+      const own = peer === self.peer && epoch === self.epoch ? 'this node, ' : '';
+      const fenced = epoch < newest ? ', which acknowledges nothing any more' : '';
+      return `${own}${addresses.join(' or ') || 'an unknown address'} (epoch ${epoch}${fenced})`;
+    });
+    const whose = peer === self.peer ? "this peer's identity" : `the identity of ${shortPeer(peer)}`;
+    const key =
+      peer === self.peer ? `identity.key (here: ${join(self.directory, 'identity.key')})` : 'identity.key';
+    const message =
+      `two nodes run with ${whose}: ${where.join('; and ')}. A data directory was copied. ` +
+      `Stop the copy, delete ${key} in its data directory, and start it again as a peer of its own; then restart the other`;
+    yield { code, message };
+  }
+}
+
+/** The answer that replaces an acknowledgement once a later run of this peer's identity is about. */
+export function supersededText(
+  by: { readonly epoch: number; readonly addresses: readonly string[] },
+  directory: string,
+): string {
+  return (
+    `another node runs with this peer's identity and started later, at ${by.addresses.join(' or ') || 'an unknown address'} ` +
+    `(epoch ${by.epoch}): nothing more is acknowledged here. If this is the copy, delete ${join(directory, 'identity.key')}; ` +
+    `if the other one is, delete its identity.key. Then restart this node`
+  );
+}
+
+/** Clocks far from this peer's; when most of the others are, it is this peer's clock. */
+export function* clockProblems(
+  members: readonly Member[],
+  self: PeerId,
+  skewMsOf: (peer: PeerId) => number | undefined,
+): Generator<Problem> {
+  const code = 'LV_CLOCK_SKEW';
+  const measured = members.flatMap(({ peer, state }) => {
+    const skewMs = peer !== self && (state === 'alive' || state === 'suspect') ? skewMsOf(peer) : undefined;
+    return skewMs === undefined ? [] : [{ peer, skewMs }];
+  });
+  const far = measured.filter(({ skewMs }) => Math.abs(skewMs) > LIMITS.clockSkewMsMax);
+  const sorted = measured.map(({ skewMs }) => skewMs).sort((a, b) => a - b);
+  const median = sorted[Math.floor((sorted.length - 1) / 2)];
+  if (measured.length >= 2 && Math.abs(median) > LIMITS.clockSkewMsMax && far.length * 2 > measured.length) {
+    const message = `this peer's clock is ${spanText(median)} ${median > 0 ? 'behind' : 'ahead of'} those of ${far.length} of ${measured.length} others: set it right`;
+    yield { code, message };
+    return;
+  }
+  for (const { peer, skewMs } of far) {
+    const message = `the clock of ${shortPeer(peer)} is ${spanText(skewMs)} ${skewMs > 0 ? 'ahead of' : 'behind'} this peer's: one of the two is wrong`;
+    yield { code, message };
+  }
+}
+
+/** One batch id with two contents, as the store tells it. */
+export function* batchConflictProblems(conflicts: readonly string[]): Generator<Problem> {
+  const code = 'LV_BATCH_CONFLICT';
+  for (const conflict of conflicts.slice(0, CONFLICTS_SHOWN_MAX)) {
+    const todo = 'neither is overwritten; logvine verify names which peer has which';
+    yield { code, message: `${conflict}: ${todo}` };
+  }
+  const rest = conflicts.length - CONFLICTS_SHOWN_MAX;
+  if (rest > 0) yield { code, message: `and ${rest} batches more with two contents` };
+}
+
+/** `2 h 5 min`: a difference of clocks, in the two largest units. */
+function spanText(ms: number): string {
+  const seconds = Math.round(Math.abs(ms) / 1000);
+  const units: readonly [number, string][] = [
+    [86_400, 'd'],
+    [3_600, 'h'],
+    [60, 'min'],
+    [1, 's'],
+  ];
+  const first = units.findIndex(([size]) => seconds >= size);
+  if (first < 0) return '0 s';
+  const [size, unit] = units[first];
+  const whole = `${Math.floor(seconds / size)} ${unit}`;
+  const next = units[first + 1];
+  const rest = next ? Math.floor((seconds % size) / next[0]) : 0;
+  return rest > 0 ? `${whole} ${rest} ${next[1]}` : whole;
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Member, PeerId } from '../src/gossip/index.ts';
+import { batchConflictProblems, clockProblems, identityProblems } from '../src/node/alarms.ts';
+
+const [ALICE, BOB, CAROL, DAVE] = ['alice1', 'bob222', 'carol3', 'dave44'] as PeerId[];
+const HOUR_MS = 3_600_000;
+
+function clocksSay(
+  skewsMs: Readonly<Record<string, number>>,
+  states: Readonly<Record<string, string>> = {},
+): string[] {
+  const members = [ALICE, BOB, CAROL, DAVE].map(
+    (peer) => ({ peer, state: states[peer] ?? 'alive' }) as Member,
+  );
+  return [...clockProblems(members, ALICE, (peer) => skewsMs[peer])].map(({ message }) => message);
+}
+
+describe('clocks', () => {
+  test('within the limit, unmeasured, or of a peer that is down: nothing', () => {
+    assert.deepEqual(clocksSay({ [BOB]: 59_999, [CAROL]: -60_000 }), []);
+    assert.deepEqual(clocksSay({ [BOB]: HOUR_MS }, { [BOB]: 'dead' }), []);
+  });
+
+  test('one that is far off is named with its skew', () => {
+    assert.deepEqual(clocksSay({ [BOB]: 2 * HOUR_MS + 5 * 60_000, [CAROL]: 10, [DAVE]: -3 }), [
+      "the clock of …bob222 is 2 h 5 min ahead of this peer's: one of the two is wrong",
+    ]);
+    assert.deepEqual(clocksSay({ [BOB]: -90_000 }), [
+      "the clock of …bob222 is 1 min 30 s behind this peer's: one of the two is wrong",
+    ]);
+  });
+
+  test('when most others are far off in one direction, it is this one', () => {
+    assert.deepEqual(clocksSay({ [BOB]: HOUR_MS, [CAROL]: HOUR_MS, [DAVE]: HOUR_MS + 20 }), [
+      "this peer's clock is 1 h behind those of 3 of 3 others: set it right",
+    ]);
+  });
+});
+
+test('two runs of one identity: both addresses, which of them stopped, and the file to delete', () => {
+  const twins = [
+    { epoch: 5, addresses: ['/ip4/10.0.0.1/tcp/7421'] },
+    { epoch: 9, addresses: [] },
+  ];
+  const conflicts = [
+    { peer: ALICE, twins },
+    { peer: BOB, twins },
+  ];
+  const [own, other] = [...identityProblems(conflicts, { peer: ALICE, epoch: 5, directory: '/data' })];
+  assert.equal(own.code, 'LV_IDENTITY_CONFLICT');
+  assert.match(
+    own.message,
+    /this peer's identity: this node, \/ip4\/10\.0\.0\.1\/tcp\/7421 \(epoch 5, which acknowledges nothing any more\); and an unknown address \(epoch 9\)/,
+  );
+  assert.match(own.message, /delete identity\.key \(here: \/data\/identity\.key\)/);
+  assert.match(other.message, /the identity of …bob222: \/ip4/);
+  assert.ok(!other.message.includes('/data'));
+});
+
+test('batches with two contents are named, up to a bound', () => {
+  const problems = [...batchConflictProblems(Array.from({ length: 100 }, (_, at) => `batch ${at} differs`))];
+  assert.equal(problems.length, 21);
+  assert.match(problems[0].message, /^batch 0 differs: neither is overwritten; logvine verify names/);
+  assert.equal(problems[20].message, 'and 80 batches more with two contents');
+});

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, cpSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { numberedLines } from './lines.ts';
+import { assertSameBytes, Mesh, type MeshNode, waitFor } from './mesh.ts';
+
+async function problemsOf(node: MeshNode, code: string): Promise<string[]> {
+  const { problems } = await node.status();
+  return problems.filter((problem) => problem.code === code).map(({ message }) => message);
+}
+
+test('a copied data directory: both copies and the others raise the alarm, the older run stops, nothing is lost', async (t) => {
+  const mesh = new Mesh(t);
+  const path = mesh.path('app.log');
+  const first = numberedLines(0, 2_000);
+  writeFileSync(path, first);
+  const nodes = await mesh.startAll({ alice: {}, bob: { files: [path] }, charlie: {} });
+  const [alice, bob, charlie] = nodes;
+  await bob.tailed(path, first.length, 60_000);
+  await bob.stop();
+  cpSync(bob.data, mesh.path('copy'), { recursive: true });
+  await bob.start();
+  await mesh.agree(nodes);
+  const copy = await mesh.start('copy', { join: [alice.meshAddress, charlie.meshAddress] });
+  assert.equal(copy.peer, bob.peer);
+
+  for (const node of [bob, copy, alice, charlie]) {
+    await waitFor(`${node.name} to raise the alarm`, 60_000, async () => {
+      const [message = ''] = await problemsOf(node, 'LV_IDENTITY_CONFLICT');
+      const addresses = [bob, copy].map(({ meshAddress }) => `/tcp/${meshAddress.split(':')[1]}/`);
+      return addresses.every((address) => message.includes(address)) ? true : message;
+    });
+  }
+  assert.match((await problemsOf(bob, 'LV_IDENTITY_CONFLICT'))[0], new RegExp(`${bob.data}/identity\\.key`));
+  assert.match(
+    (await alice.command('status')).stdout.toString(),
+    /PROBLEM {2}LV_IDENTITY_CONFLICT: two nodes run/,
+  );
+  const metrics = await (await fetch(`${alice.httpUrl}/metrics`)).text();
+  assert.match(metrics, /logvine_problems\{code="LV_IDENTITY_CONFLICT"\} 1/);
+
+  // The older run takes nothing more: its file waits.
+  const second = numberedLines(2_000, 2_100);
+  appendFileSync(path, second);
+  const push = await fetch(`${bob.httpUrl}/loki/api/v1/push`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      streams: [{ stream: { job: 'x' }, values: [[`${Date.now()}000000`, 'refused']] }],
+    }),
+  });
+  assert.equal(push.status, 503);
+  assert.match(await push.text(), /LV_IDENTITY_CONFLICT/);
+
+  // The copy goes away, the other one starts again and goes on where it was.
+  await copy.kill();
+  await bob.stop();
+  await bob.start();
+  await mesh.agree(nodes);
+  await bob.tailed(path, first.length + second.length, 60_000);
+  for (const node of nodes) {
+    await waitFor(`${node.name} to be content`, 90_000, async () => {
+      const messages = await problemsOf(node, 'LV_IDENTITY_CONFLICT');
+      return messages.length === 0 ? true : messages.join();
+    });
+  }
+  const { code, stdout, stderr } = await charlie.query('{job="logvine"}');
+  assertSameBytes(stdout, Buffer.concat([first, second]));
+  assert.equal(code, 0, stderr);
+});
