@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import {
   compileQuery,
   decodeRun,
@@ -5,6 +6,7 @@ import {
   LogvineError,
   type Clock,
   type EntryRun,
+  type Labels,
 } from '../store/index.ts';
 import {
   FOLLOW_PROTOCOL,
@@ -24,6 +26,53 @@ const QUEUE_BLOCKS_MAX = 256;
 const OPEN_TIMEOUT_MS = 3000;
 /** Often enough that a new peer is followed within a second. */
 const JOIN_EVERY_MS = 500;
+
+/** Lines that a slow follower misses are told in lists of at most so many; the count is told whole. */
+const DROPPED_NAMED_MAX = 100;
+const RUN = 1;
+const DROPPED = 2;
+
+const droppedMessage = z.object({
+  count: z.number().int().nonnegative(),
+  entries: z
+    .array(z.object({ labels: z.record(z.string(), z.string()), ms: z.number() }))
+    .max(DROPPED_NAMED_MAX),
+});
+
+/**
+ * What a slow follower misses: blocks of lines that could not wait, each with its stream and time. Blocks of a peer's own are
+ * dropped before the query sees their lines, so that a block may hold none that match.
+ */
+export interface Dropped {
+  readonly count: number;
+  readonly entries: readonly { readonly labels: Labels; readonly ms: number }[];
+}
+
+class DroppedCounter {
+  #count = 0;
+  #entries: { labels: Labels; ms: number }[] = [];
+
+  add(labels: Labels, ms: number): void {
+    this.#count++;
+    if (this.#entries.length < DROPPED_NAMED_MAX) this.#entries.push({ labels, ms });
+  }
+
+  merge({ count, entries }: Dropped): void {
+    this.#count += count;
+    this.#entries = [...this.#entries, ...entries].slice(0, DROPPED_NAMED_MAX);
+  }
+
+  /** What was dropped since it was last asked. */
+  take(): Dropped | undefined {
+    if (this.#count === 0) return undefined;
+    const taken = { count: this.#count, entries: this.#entries };
+    this.#count = 0;
+    this.#entries = [];
+    return taken;
+  }
+}
+
+type OnDropped = (dropped: Dropped) => void;
 
 export interface FollowOptions {
   readonly batcher: Batcher;
@@ -46,20 +95,25 @@ export class Follow {
     this.#options = options;
   }
 
-  /** This peer's own lines. Ends with the signal. */
-  async *local(query: string, signal: AbortSignal): AsyncGenerator<EntryRun> {
+  /** This peer's own lines. Ends with the signal. Says what was dropped before the lines that came after it. */
+  async *local(query: string, signal: AbortSignal, onDropped: OnDropped = ignore): AsyncGenerator<EntryRun> {
     const compiled = compileQuery(query, () => 0);
+    const dropped = new DroppedCounter();
     const queue: UnsealedStream[][] = [];
     let wake: () => void = () => undefined;
     const stop = this.#options.batcher.follow((streams) => {
       const matching = streams.filter(({ labels }) => compiled.matchesStream(labels));
-      if (matching.length > 0 && queue.length < QUEUE_BLOCKS_MAX) queue.push(matching);
+      if (matching.length === 0) return;
+      if (queue.length < QUEUE_BLOCKS_MAX) queue.push(matching);
+      else for (const stream of matching) dropped.add(stream.labels, timeOf(stream));
       wake();
     });
     const ended = (): void => wake();
     signal.addEventListener('abort', ended, { once: true });
     try {
       while (!signal.aborted) {
+        const missed = dropped.take();
+        if (missed) onDropped(missed);
         const streams = queue.splice(0).flat();
         if (streams.length === 0) {
           await new Promise<void>((resolve) => {
@@ -77,8 +131,14 @@ export class Follow {
   }
 
   /** Lines of the whole mesh, each origin's in its order; peers that join are followed too. Ends with the signal. */
-  async *everywhere(query: string, signal: AbortSignal): AsyncGenerator<EntryRun> {
+  async *everywhere(
+    query: string,
+    signal: AbortSignal,
+    onDropped: OnDropped = ignore,
+  ): AsyncGenerator<EntryRun> {
     compileQuery(query, () => 0);
+    const dropped = new DroppedCounter();
+    const onMissed = (missed: Dropped): void => dropped.merge(missed);
     const ready: EntryRun[] = [];
     let wake: () => void = () => undefined;
     const followed = new Set<PeerId>();
@@ -86,6 +146,9 @@ export class Follow {
       try {
         for await (const run of runs) {
           if (ready.length < QUEUE_BLOCKS_MAX) ready.push(run);
+          else
+            for (let row = 0; row < run.count; row++)
+              dropped.add(run.streams[run.streamIds[row]], run.ms[row]);
           wake();
         }
       } catch {
@@ -98,16 +161,18 @@ export class Follow {
       for (const peer of this.#options.others()) {
         if (followed.has(peer)) continue;
         followed.add(peer);
-        void pump(peer, this.#remote(peer, query, signal));
+        void pump(peer, this.#remote(peer, query, signal, onMissed));
       }
     };
     const { self } = this.#options.transport;
     followed.add(self);
-    void pump(self, this.local(query, signal));
+    void pump(self, this.local(query, signal, onMissed));
     const ended = (): void => wake();
     signal.addEventListener('abort', ended, { once: true });
     while (!signal.aborted) {
       join();
+      const missed = dropped.take();
+      if (missed) onDropped(missed);
       yield* ready.splice(0);
       if (ready.length > 0 || signal.aborted) continue;
       await Promise.race([
@@ -125,7 +190,12 @@ export class Follow {
     });
   }
 
-  async *#remote(peer: PeerId, query: string, signal: AbortSignal): AsyncGenerator<EntryRun> {
+  async *#remote(
+    peer: PeerId,
+    query: string,
+    signal: AbortSignal,
+    onMissed: OnDropped,
+  ): AsyncGenerator<EntryRun> {
     const channel = await this.#options.transport.open(peer, FOLLOW_PROTOCOL, { timeoutMs: OPEN_TIMEOUT_MS });
     const stop = (): void => channel.abort(new LogvineError('LV_CLOSED', 'nobody follows any more'));
     signal.addEventListener('abort', stop, { once: true });
@@ -134,7 +204,9 @@ export class Follow {
       for (;;) {
         const bytes = await channel.receive();
         if (!bytes) return;
-        yield decodeRun(bytes);
+        if (bytes[0] === RUN) yield decodeRun(bytes.subarray(1));
+        else if (bytes[0] === DROPPED) onMissed(parseMessage(droppedMessage, bytes.subarray(1), 'follow'));
+        else throw new LogvineError('LV_PROTOCOL', `${peer} sent a follow message of an unknown kind`);
       }
     } finally {
       signal.removeEventListener('abort', stop);
@@ -150,6 +222,18 @@ export class Follow {
     const controller = new AbortController();
     const gone = (): void => controller.abort(new LogvineError('LV_CLOSED', 'the follower has gone'));
     channel.receive().then(gone, gone);
-    for await (const run of this.local(query, controller.signal)) await channel.send(encodeRun(run));
+    const dropped = new DroppedCounter();
+    const onMissed = (missed: Dropped): void => dropped.merge(missed);
+    for await (const run of this.local(query, controller.signal, onMissed)) {
+      const missed = dropped.take();
+      if (missed) await channel.send(Buffer.concat([Buffer.of(DROPPED), encodeMessage(missed)]));
+      await channel.send(Buffer.concat([Buffer.of(RUN), encodeRun(run)]));
+    }
   }
+}
+
+function ignore(): void {}
+
+function timeOf({ blocks, columns }: UnsealedStream): number {
+  return columns?.ms[0] ?? blocks[0]?.readAtMs ?? 0;
 }

@@ -1,16 +1,24 @@
 import {
+  aggregateBatches,
+  compileMetric,
   compileQuery,
   packBatch,
   RunBuilder,
   scanBatches,
   scanColumns,
+  scanPatterns,
   type Clock,
   type Columns,
+  type CompiledMetric,
   type CompiledQuery,
   type DiskReader,
   type EntryRun,
   type Handled,
+  type MetricScan,
+  type ScanRequest,
+  type ScanResult,
 } from '../store/index.ts';
+import { preparePush, shared } from './http/push-prepare.ts';
 import { columnsOf, withLevels } from './pipeline/index.ts';
 import type { Tasks, UnsealedStream } from './tasks.ts';
 
@@ -39,18 +47,51 @@ export type Handlers = {
 
 type Request<Kind extends keyof Tasks> = Tasks[Kind]['request'];
 
-/** What a worker does for each task. Handlers share a memory of compiled queries. */
-export function createHandlers(reader: DiskReader, clock: Pick<Clock, 'nowMs'>): Handlers {
-  const compiled = new Map<string, CompiledQuery>();
-  const compileOnce = (query: string): CompiledQuery => {
-    let known = compiled.get(query);
-    if (!known) {
-      if (compiled.size >= QUERIES_REMEMBERED_MAX) compiled.delete(compiled.keys().next().value!);
-      compiled.set(query, (known = compileQuery(query, () => clock.nowMs())));
+/** Makes what is asked for once, and remembers the last ones. */
+function remembering<Made>(make: (key: string) => Made): (key: string) => Made {
+  const made = new Map<string, Made>();
+  return (key) => {
+    let known = made.get(key);
+    if (known === undefined) {
+      if (made.size >= QUERIES_REMEMBERED_MAX) made.delete(made.keys().next().value!);
+      made.set(key, (known = make(key)));
     }
     return known;
   };
+}
 
+/** Searches batches for whatever is asked. Keeps compiled queries. */
+export function createScanner(
+  reader: DiskReader,
+  clock: Pick<Clock, 'nowMs'>,
+): { compile(query: string): CompiledQuery; scan(request: ScanRequest): ScanResult } {
+  const nowMs = (): number => clock.nowMs();
+  const compile = remembering((query): CompiledQuery => compileQuery(query, nowMs));
+  const compileWithTimes = remembering((key): CompiledMetric => {
+    const [start, end, step, query] = JSON.parse(key) as string[];
+    const times = { startNs: BigInt(start), endNs: BigInt(end), stepNs: BigInt(step) };
+    return compileMetric(query, times, nowMs);
+  });
+  const metricOf = ({ query, times }: MetricScan): CompiledMetric =>
+    compileWithTimes(JSON.stringify([...[times.startNs, times.endNs, times.stepNs].map(String), query]));
+  return {
+    compile,
+    scan(request) {
+      switch (request.kind) {
+        case 'entries':
+          return scanBatches(request, compile(request.query), reader);
+        case 'metric':
+          return aggregateBatches(request, metricOf(request), reader);
+        case 'patterns':
+          return scanPatterns(request, compile(request.query), reader);
+      }
+    },
+  };
+}
+
+/** What a worker does for each task. */
+export function createHandlers(reader: DiskReader, clock: Pick<Clock, 'nowMs'>): Handlers {
+  const scanner = createScanner(reader, clock);
   return {
     pack({ streams, discoverLevels, compressionLevel }: Request<'pack'>) {
       const contents = streams.map((stream) => ({
@@ -61,13 +102,17 @@ export function createHandlers(reader: DiskReader, clock: Pick<Clock, 'nowMs'>):
       return { value, transfer: [value.payload.buffer as ArrayBuffer] };
     },
 
+    decodePush(request: Request<'decodePush'>) {
+      return { value: shared(preparePush(request)) };
+    },
+
     scan(request: Request<'scan'>) {
-      const value = scanBatches(request, compileOnce(request.query), reader);
-      return { value, transfer: transferOf(value.run) };
+      const value = scanner.scan(request);
+      return { value, transfer: value.kind === 'entries' ? transferOf(value.run) : [] };
     },
 
     scanUnsealed(request: Request<'scanUnsealed'>) {
-      const query = compileOnce(request.query);
+      const query = scanner.compile(request.query);
       const builder = new RunBuilder();
       const rank = builder.rank(request.rank);
       for (const stream of request.streams) {

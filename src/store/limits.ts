@@ -15,6 +15,8 @@ export const LIMITS = {
   /** Entries in one batch: bounds the columns of empty lines. */
   batchEntriesMax: 2 * MiB,
   batchStreamsMax: 20_000,
+  /** Names and values of the labels in one batch: they stand in its header. */
+  batchLabelBytesMax: 2 * MiB,
   headerBytesMax: 4 * MiB,
   payloadBytesMax: 16 * MiB,
   /** One message between peers: a whole frame fits. */
@@ -29,12 +31,36 @@ export const LIMITS = {
   ownersMax: 16,
   /** Lines read and not yet sealed, over all inputs: inputs wait beyond it. */
   unsealedBytesMax: 16 * MiB,
+  /** Memory that raw lines wait in; more than the lines themselves where batches are small. */
+  arenaBytesMax: 64 * MiB,
   /** Sealed and waiting for their acknowledgement. */
   unacknowledgedBytesMax: 64 * MiB,
   /** Frames under way to one owner. */
   replicationWindowBytes: 8 * MiB,
+  /** Frames that wait for an owner after enough others have them, over all owners: the slowest is left to repair beyond it. */
+  laggingBytesMax: 64 * MiB,
+  /** Replicas received and not on disk yet, over all origins. */
+  replicaBytesInFlightMax: 64 * MiB,
+  /** Bytes in the body of any other request: a query as a form. */
+  requestBytesMax: 1 * MiB,
   /** Bytes in one request body of a push. */
   pushBytesMax: 32 * MiB,
+  /** Bodies of pushes, as received or decoded, until their lines wait for their batch: 429 beyond it. */
+  pushBytesInFlightMax: 128 * MiB,
+  /** How long the body of a push may take to arrive. */
+  pushBodyMs: 30_000,
+  /** Bytes of lines and times in one batch of a push; a larger push becomes several. */
+  pushPartBytes: 4 * MiB,
+  /** Pushes whose digests one batch carries. */
+  batchPushesMax: 4096,
+  /** Digests of pushes that a peer remembers: some 200 bytes each. */
+  pushesRememberedMax: 200_000,
+  /** Pushes that a peer carries to their end at once, and questions after them that it keeps waiting. */
+  pushesUnderWayMax: 10_000,
+  /** Claims, or digests asked for, in one message. */
+  pushesPerMessageMax: 1_000,
+  /** Tasks that wait for a worker thread. */
+  workerTasksMax: 10_000,
   queryLengthMax: 128 * KiB,
   /** Results that one query holds at one peer before it waits for its reader. */
   queryBufferBytesMax: 64 * MiB,
@@ -43,7 +69,27 @@ export const LIMITS = {
   /** Entries that a Loki client may ask for at once (JSON is built in memory). */
   queryLimitMax: 100_000,
   queriesAtOnceMax: 64,
+  /** WebSocket tails at one peer. */
+  tailsAtOnceMax: 64,
+  /** Queries that wait for their turn; beyond it they are refused. */
+  queriesWaitingMax: 512,
+  /** Series in the answer to a metric query, as Loki's `max_query_series`. */
+  querySeriesMax: 500,
+  /** Series that a metric query gathers before it sums them up, at one peer. */
+  queryPartialSeriesMax: 50_000,
+  /** Numbers in the partial results of a metric query at one peer: some operations keep every sample. */
+  queryNumbersMax: 4 * MiB,
+  /** A holder that says nothing for this long is taken for hung, and its work is given to another. */
+  queryIdleMs: 15_000,
+  /** Patterns of lines told apart by one `patterns` request, at one peer. */
+  patternsMax: 300,
   queryTimeoutMs: 120_000,
+  /** What verification reads of this disk, over all that ask for it. */
+  verifyBytesPerSecond: 64 * MiB,
+  /** Verifications of this disk, and of the mesh from here, at once. */
+  verifyAtOnceMax: 4,
+  /** A peer whose clock differs by more from this one's is named. */
+  clockSkewMsMax: 60_000,
   membersMax: 10_000,
   /** Sources whose position is remembered after their batches are dropped. */
   sourcesMax: 100_000,
@@ -68,6 +114,15 @@ export function assertLimits(): void {
     ],
     ['a batch fits a segment', LIMITS.payloadBytesMax <= LIMITS.segmentBytesMax],
     ['a window takes a target batch', LIMITS.batchBytesTarget <= LIMITS.replicationWindowBytes],
+    [
+      'the labels of a batch fit its header, with those of the push that crossed the bound',
+      LIMITS.batchLabelBytesMax + LIMITS.labelsPerStreamMax * LIMITS.labelValueBytesMax <=
+        LIMITS.headerBytesMax,
+    ],
+    ['a part of a push fits a batch', LIMITS.pushPartBytes <= LIMITS.batchBytesMax],
+    ['a push fits what may be in flight', LIMITS.pushBytesMax <= LIMITS.pushBytesInFlightMax],
+    ['what lags takes one window', LIMITS.replicationWindowBytes <= LIMITS.laggingBytesMax],
+    ['a replica fits what may be in flight', LIMITS.messageBytesMax <= LIMITS.replicaBytesInFlightMax],
     ['a chunk fits one message', LIMITS.queryChunkBytes + LIMITS.batchBytesMax < LIMITS.messageBytesMax],
   ];
   for (const [relation, holds] of relations) {

@@ -433,12 +433,15 @@ test('line filters and selectors are answered by the holders', async () => {
     assert.ok(receipt.complete);
     assert.equal(receipt.read + receipt.pruned, mesh.sealed.length);
   }
-  const hosts = (
-    await mesh.clock.run(
-      mesh.peer('eve').running.coordinator.series({ from: { ms: 0, sub: 0 }, to: { ms: 2 ** 50, sub: 0 } }),
-    )
-  )
-    .map(({ host }) => host)
-    .sort();
+  const { series, receipt } = await mesh.clock.run(
+    mesh.peer('eve').running.coordinator.series({
+      selectors: [],
+      range: { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 50, sub: 0 } },
+      signal: new AbortController().signal,
+    }),
+  );
+  assert.ok(receipt.complete);
+  assert.equal(receipt.fromIndex, mesh.sealed.length);
+  const hosts = series.map(({ host }) => host).sort();
   assert.deepEqual(hosts, [...NAMES].sort());
 });

@@ -12,19 +12,18 @@ import {
   Watermarks,
 } from '../../src/gossip/repair/index.ts';
 import {
-  receiveReplicas,
+  ReplicaReceiver,
   REPLICATE_PROTOCOL,
   Replicator,
   type TrackedBatch,
 } from '../../src/gossip/replication/index.ts';
 import { keysFromSeed, type PeerId, type PeerKeys } from '../../src/gossip/transport/index.ts';
+import { createScanner } from '../../src/node/handlers.ts';
 import type { MemberState, MeshMember } from '../../src/gossip/view.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import {
-  compileQuery,
   lineOf,
   Pace,
-  scanBatches,
   segmentName,
   type EntryRun,
   type PackedBatch,
@@ -70,6 +69,7 @@ interface Process {
   readonly transport: SimTransport;
   readonly store: Store;
   readonly replicator: Replicator;
+  readonly receiver: ReplicaReceiver;
   readonly repairer: Repairer;
   readonly dropper: Dropper;
   readonly holder: Holder;
@@ -214,15 +214,14 @@ export class StoreMesh {
     });
     if (peer.remembered)
       repairer.known.restore(peer.remembered as Parameters<typeof repairer.known.restore>[0]);
-    const reader = peer.disk.reader();
-    const compile = (query: string) => compileQuery(query, () => clock.nowMs());
+    const scanner = createScanner(peer.disk.reader(), clock);
     const holder = new Holder({
       store,
       parallel: 2,
-      compile,
+      compile: (query) => scanner.compile(query),
       scan: async (request): Promise<ScanResult> => {
         await peer.onScan(request);
-        return scanBatches(request, compile(request.query), reader);
+        return scanner.scan(request);
       },
       unsealed: () => Promise.resolve(undefined),
       unsealedLabels: () => [],
@@ -235,7 +234,8 @@ export class StoreMesh {
       watermarks: peer.watermarks,
       hasSeeds: true,
     });
-    transport.handle(REPLICATE_PROTOCOL, (channel) => receiveReplicas(channel, store));
+    const receiver = new ReplicaReceiver(store);
+    transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));

@@ -1,49 +1,43 @@
 import {
+  compileMetric,
   labelsText,
+  LIMITS,
   LogvineError,
   mergeSources,
-  segmentName,
+  PatternTree,
   type Clock,
   type EntryRun,
   type Labels,
-  type SegmentId,
+  type PatternCount,
   type Store,
   type TimeRange,
 } from '../../store/index.ts';
-import {
-  countRuns,
-  encodeMessage,
-  intersectRuns,
-  parseMessage,
-  subtractRuns,
-  unionRuns,
-  type HoldingsKnown,
-  type Watermarks,
-} from '../repair/index.ts';
+import { evaluateMetric, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
+import { encodeMessage, parseMessage, type HoldingsKnown, type Watermarks } from '../repair/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
-import type { MeshView } from '../view.ts';
+import type { MeshMember, MeshView } from '../view.ts';
 import { askWhatExpired } from './expired.ts';
 import { coverageOf, type Holder } from './holder.ts';
 import {
   COVERAGE_PROTOCOL,
   coverageAnswer,
-  SERIES_PROTOCOL,
-  seriesAnswer,
+  patternsFound,
+  seriesFound,
   type CoverageAnswer,
-  type CoveredSegment,
-  type ScanMessage,
+  type Question,
 } from './messages.ts';
+import { addParts } from './questions.ts';
 import {
   countMissing,
   findGaps,
   timeText,
   type Expectation,
   type Gaps,
-  type MissingBatches,
   type Receipt,
   type SilentOrigin,
 } from './receipt.ts';
-import { HolderSource, stepsOf, type SourceEvents } from './sources.ts';
+import { Scatter, type ScatterQuery } from './scatter.ts';
+import type { HolderSource } from './sources.ts';
 
 export interface CoordinatorOptions {
   readonly transport: Transport;
@@ -59,22 +53,51 @@ export interface CoordinatorOptions {
   readonly hasSeeds: boolean;
 }
 
-export interface EntryQuery {
+/** A receipt that also says how much was answered without reading lines. */
+export interface QueryReceipt extends Receipt {
+  /** Of the batches read: those whose header, or record, told enough. */
+  fromIndex: number;
+}
+
+interface Asked {
+  readonly signal: AbortSignal;
+  /** Batches that the holders have looked into, of those they know they will. */
+  onProgress?(done: number, of: number): void;
+}
+
+export interface EntryQuery extends Asked {
   readonly query: string;
   readonly range: TimeRange;
   readonly descending: boolean;
   readonly limit: number;
-  readonly signal: AbortSignal;
 }
 
-/** A segment in the range, and who has which part of it. */
-interface Located {
-  readonly segment: CoveredSegment;
-  readonly holders: Map<PeerId, [number, number][]>;
+export interface MetricQuery extends Asked {
+  readonly query: string;
+  readonly times: EvalTimes;
+  /** Series in the answer at most; default `querySeriesMax`. */
+  readonly seriesMax?: number;
 }
 
-type Work = ScanMessage['work'];
-type Fresh = Pick<ScanMessage, 'freshAfterSeq' | 'freshExcept'>;
+export interface SeriesQuery extends Asked {
+  readonly selectors: readonly string[];
+  readonly range: TimeRange;
+}
+
+export interface PatternQuery extends Asked {
+  readonly query: string;
+  readonly range: TimeRange;
+  readonly stepMs: number;
+}
+
+/** A query under way. */
+interface Asking {
+  readonly startedMs: number;
+  readonly answered: number;
+  readonly gaps: Gaps;
+  readonly silent: readonly SilentOrigin[];
+  readonly scatter: Scatter;
+}
 
 /**
  * Answers a query for the whole mesh: asks every live member what it holds, gives each segment to one holder, merges
@@ -88,14 +111,11 @@ export class Coordinator {
   }
 
   /** Runs of entries in the order of the query; returns the receipt. */
-  async *entries(query: EntryQuery): AsyncGenerator<EntryRun, Receipt> {
-    const startedMs = this.#options.clock.monotonicMs();
-    // Noted before anybody is asked: what comes into being while they answer is not missing from their answers.
-    const existing = this.#existing();
-    const answers = await this.#coverage(query.range);
-    const gaps = await this.#gaps(existing, query.range, answers);
-    const silent = this.#silent(answers);
-    const scatter = new Scatter(this.#options, query, answers);
+  async *entries(query: EntryQuery): AsyncGenerator<EntryRun, QueryReceipt> {
+    const { descending, limit } = query;
+    const question = { kind: 'entries', query: query.query, descending, limit } as const;
+    const asking = await this.#ask({ ...query, question });
+    const { scatter } = asking;
     let entries = 0;
     try {
       const merged = mergeSources(scatter.start(), { ...query, joining: () => scatter.joining() });
@@ -106,37 +126,86 @@ export class Coordinator {
     } finally {
       await scatter.stop();
     }
-    const receipt = this.#receipt([...gaps.missing, ...scatter.corrupt], silent, answers.size);
-    const total = scatter.total;
-    const bounded = entries >= query.limit;
-    receipt.read = total.read;
-    receipt.pruned = total.pruned;
-    // Holders that were stopped at the limit gave no account of the rest.
-    const expected = scatter.assigned;
-    receipt.unneeded = bounded ? Math.max(0, expected - total.read - total.pruned) : total.unneeded;
-    receipt.expired = gaps.expired;
-    receipt.expected = receipt.read + receipt.pruned + receipt.unneeded + countMissing(receipt.missing);
-    receipt.entries = entries;
-    receipt.bytesScanned = total.bytesScanned;
-    receipt.durationMs = Math.round(this.#options.clock.monotonicMs() - startedMs);
-    return receipt;
+    return this.#receipt(asking, entries, entries >= limit);
   }
 
-  /** Label sets of all streams with entries in the range. */
-  async series(range: TimeRange): Promise<Labels[]> {
-    const { transport, holder, coverageTimeoutMs } = this.#options;
+  /**
+   * The answer to a metric query. Holders send partial results; what one of them told counts when it has told all, so that
+   * each batch counts once. Rejects with LV_QUERY_INVALID, LV_QUERY_TOO_LARGE (more than `seriesMax` series).
+   */
+  async metric(query: MetricQuery): Promise<{ result: MetricResult; receipt: QueryReceipt }> {
+    const { times, seriesMax = LIMITS.querySeriesMax } = query;
+    // What `now` is matters where templates run: at the holders.
+    const metric = compileMetric(query.query, times, () => 0);
+    const partials = metric.newPartials();
+    let receipt = this.#receiptOfNothing();
+    if (partials.length > 0) {
+      const [startNs, endNs, stepNs] = [times.startNs, times.endNs, times.stepNs].map(String);
+      const question = { kind: 'metric', query: query.query, startNs, endNs, stepNs } as const;
+      receipt = await this.#survey({ ...query, question, range: metric.range }, (bytes) =>
+        addParts(partials, bytes),
+      );
+    }
+    const result = evaluateMetric(metric.plan, partials);
+    if (result.kind !== 'scalar') {
+      if (result.series.length > seriesMax) throw tooManySeries(seriesMax);
+      receipt.entries = result.series.length;
+    }
+    return { result, receipt };
+  }
+
+  /** Label sets of the streams with batches in the range that one of the selectors matches; all, when there is none. */
+  async series(query: SeriesQuery): Promise<{ series: Labels[]; receipt: QueryReceipt }> {
     const found = new Map<string, Labels>();
-    const add = (series: readonly Labels[]): void => {
-      for (const labels of series) found.set(labelsText(labels), labels);
-    };
-    add(holder.series(range.from, range.to));
-    const message = encodeMessage(range);
-    const asked = this.#reachable().map(async (peer) => {
-      const answer = await request(transport, peer, SERIES_PROTOCOL, message, coverageTimeoutMs);
-      add(parseMessage(seriesAnswer, answer, 'series'));
+    const question: Question = { kind: 'series', selectors: [...query.selectors] };
+    const receipt = await this.#survey({ ...query, question }, (bytes) => {
+      for (const labels of parseMessage(seriesFound, bytes, 'series')) found.set(labelsText(labels), labels);
     });
-    await Promise.allSettled(asked);
-    return [...found.values()];
+    receipt.entries = found.size;
+    return { series: [...found.values()], receipt };
+  }
+
+  /** Patterns of the lines that a log query selects, the most frequent first. */
+  async patterns(query: PatternQuery): Promise<{ patterns: PatternCount[]; receipt: QueryReceipt }> {
+    const tree = new PatternTree();
+    const question = { kind: 'patterns', query: query.query, stepMs: query.stepMs } as const;
+    const receipt = await this.#survey({ ...query, question }, (bytes) => {
+      for (const { pattern, level, samples } of parseMessage(patternsFound, bytes, 'patterns'))
+        tree.add(pattern, level, samples);
+    });
+    const patterns = tree.patterns();
+    receipt.entries = patterns.length;
+    return { patterns, receipt };
+  }
+
+  /** Puts a question to every holder and takes in what those found that came to their end. */
+  async #survey(query: ScatterQuery, take: (bytes: Uint8Array) => void): Promise<QueryReceipt> {
+    const asking = await this.#ask(query);
+    const { scatter } = asking;
+    const absorb = async (source: HolderSource): Promise<void> => {
+      const found = await source.found();
+      for (const bytes of found ?? []) take(bytes);
+      await Promise.all(scatter.joining().map(absorb));
+    };
+    try {
+      await Promise.all(scatter.start().map(absorb));
+    } finally {
+      await scatter.stop();
+    }
+    return this.#receipt(asking, 0, false);
+  }
+
+  /** Finds out who has what. */
+  async #ask(query: ScatterQuery): Promise<Asking> {
+    const startedMs = this.#options.clock.monotonicMs();
+    // Noted before anybody is asked: what comes into being while they answer is not missing from their answers.
+    const existing = this.#existing();
+    const answers = await this.#coverage(query.range);
+    query.signal.throwIfAborted();
+    const gaps = await this.#gaps(existing, query.range, answers);
+    const silent = this.#silent(answers);
+    const scatter = new Scatter(this.#options, query, answers);
+    return { startedMs, answered: answers.size, gaps, silent, scatter };
   }
 
   #reachable(): PeerId[] {
@@ -186,19 +255,48 @@ export class Coordinator {
     };
   }
 
-  #receipt(missing: MissingBatches[], silent: SilentOrigin[], answered: number): Receipt {
-    const { view } = this.#options;
-    const members = view.members().filter(({ state }) => state !== 'left');
+  #receipt(
+    { startedMs, answered, gaps, silent, scatter }: Asking,
+    entries: number,
+    isBounded: boolean,
+  ): QueryReceipt {
+    const { total } = scatter;
+    const receipt = this.#receiptOfNothing();
+    receipt.missing.push(...gaps.missing, ...scatter.corrupt);
+    receipt.expired = gaps.expired;
+    receipt.silent.push(...silent);
+    receipt.complete = receipt.missing.length === 0 && silent.length === 0;
+    receipt.members = { asked: this.#members().length, answered };
+    receipt.read = total.read;
+    receipt.fromIndex = total.fromIndex;
+    receipt.pruned = total.pruned;
+    // Holders that were stopped at the limit gave no account of the rest.
+    const rest = Math.max(0, scatter.assigned - total.read - total.pruned);
+    receipt.unneeded = isBounded ? rest : total.unneeded;
+    receipt.expected = receipt.read + receipt.pruned + receipt.unneeded + countMissing(receipt.missing);
+    receipt.entries = entries;
+    receipt.bytesScanned = total.bytesScanned;
+    receipt.durationMs = Math.round(this.#options.clock.monotonicMs() - startedMs);
+    return receipt;
+  }
+
+  #members(): MeshMember[] {
+    return this.#options.view.members().filter(({ state }) => state !== 'left');
+  }
+
+  /** Of a query that has nothing to ask. */
+  #receiptOfNothing(): QueryReceipt {
     return {
-      complete: missing.length === 0 && silent.length === 0,
+      complete: true,
       expected: 0,
       read: 0,
+      fromIndex: 0,
       pruned: 0,
       unneeded: 0,
       expired: 0,
-      missing,
-      silent,
-      members: { asked: members.length, answered },
+      missing: [],
+      silent: [],
+      members: { asked: 0, answered: 0 },
       entries: 0,
       bytesScanned: 0,
       durationMs: 0,
@@ -211,8 +309,8 @@ export class Coordinator {
    * range: a line may be older than the moment at which it was read.
    */
   #silent(answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
-    const { view, watermarks, ackQuorum } = this.#options;
-    const members = view.members().filter(({ state }) => state !== 'left');
+    const { watermarks, ackQuorum } = this.#options;
+    const members = this.#members();
     if (members.length === 1 && this.#options.hasSeeds) {
       // It has found nobody yet, so it cannot know what others have.
       return [{ peer: 'every peer of the mesh to join', epoch: null, durableSeq: null, lastHeard: null }];
@@ -231,188 +329,10 @@ export class Coordinator {
   }
 }
 
-/** One query's work: who scans what, and what happens when a holder or a batch fails. */
-class Scatter {
-  readonly corrupt: MissingBatches[] = [];
-  readonly total = { read: 0, pruned: 0, unneeded: 0, bytesScanned: 0 };
-  /** Batches given to holders. */
-  assigned = 0;
-  readonly #options: CoordinatorOptions;
-  readonly #query: EntryQuery;
-  readonly #answers: ReadonlyMap<PeerId, CoverageAnswer>;
-  readonly #located = new Map<string, Located>();
-  readonly #sources = new Set<HolderSource>();
-  #joining: HolderSource[] = [];
-  /** Bytes given to each holder so far: the next segment goes to the one with the least. */
-  readonly #load = new Map<PeerId, number>();
-  readonly #failed = new Set<PeerId>();
-  /** Segment → holder → seqs that proved rotten or absent there. */
-  readonly #rotten = new Map<string, Map<PeerId, [number, number][]>>();
-  readonly #controller = new AbortController();
-
-  constructor(options: CoordinatorOptions, query: EntryQuery, answers: ReadonlyMap<PeerId, CoverageAnswer>) {
-    this.#options = options;
-    this.#query = query;
-    this.#answers = answers;
-    for (const [peer, { overlapping }] of answers) {
-      for (const segment of overlapping) {
-        const name = segmentName(segment);
-        let located = this.#located.get(name);
-        if (!located) this.#located.set(name, (located = { segment, holders: new Map() }));
-        located.holders.set(peer, segment.runs);
-      }
-    }
-  }
-
-  start(): HolderSource[] {
-    const work = new Map<PeerId, Work>();
-    for (const { segment, holders } of this.#located.values()) {
-      let wanted: [number, number][] = [];
-      for (const runs of holders.values()) wanted = unionRuns(wanted, runs);
-      this.assigned += countRuns(wanted);
-      this.#assign(segment, wanted, work);
-    }
-    for (const peer of this.#answers.keys()) if (!work.has(peer)) work.set(peer, []);
-    return [...work].map(([peer, items]) => this.#open(peer, items, this.#freshOf(peer)));
-  }
-
-  /** What an origin answers for beside its work: all since its coverage answer, but for what others are asked for. */
-  #freshOf(peer: PeerId): Fresh {
-    const { epoch, writtenSeq } = this.#answers.get(peer)!;
-    let freshExcept: [number, number][] = [];
-    for (const { segment, holders } of this.#located.values()) {
-      if (segment.origin !== peer || segment.epoch !== epoch) continue;
-      for (const runs of holders.values()) freshExcept = unionRuns(freshExcept, runs);
-    }
-    return {
-      freshAfterSeq: writtenSeq,
-      freshExcept: writtenSeq === 0 ? freshExcept : subtractRuns(freshExcept, [[1, writtenSeq]]),
-    };
-  }
-
-  joining(): HolderSource[] {
-    const joining = this.#joining;
-    this.#joining = [];
-    return joining;
-  }
-
-  async stop(): Promise<void> {
-    this.#controller.abort(new LogvineError('LV_CLOSED', 'the query is over'));
-    await Promise.all([...this.#sources].map((source) => source.stop()));
-  }
-
-  /** Gives the wanted seqs of a segment to as few holders as have them; returns what nobody has. */
-  #assign(segment: CoveredSegment, wanted: readonly (readonly [number, number])[], work: Map<PeerId, Work>) {
-    const { holders } = this.#located.get(segmentName(segment))!;
-    let left = wanted.map(([from, to]): [number, number] => [from, to]);
-    while (left.length > 0) {
-      const best = this.#bestHolder(holders, left, segment);
-      if (!best) break;
-      const { origin, epoch, index } = segment;
-      const items = work.get(best.peer) ?? [];
-      items.push({ origin, epoch, index, runs: best.runs });
-      work.set(best.peer, items);
-      this.#load.set(best.peer, (this.#load.get(best.peer) ?? 0) + segment.bytes);
-      left = subtractRuns(left, best.runs);
-    }
-    return left;
-  }
-
-  #bestHolder(
-    holders: Located['holders'],
-    left: readonly (readonly [number, number])[],
-    segment: CoveredSegment,
-  ) {
-    const { self } = this.#options.transport;
-    let best: { peer: PeerId; runs: [number, number][]; count: number; load: number } | undefined;
-    for (const [peer, held] of holders) {
-      if (this.#failed.has(peer)) continue;
-      const runs = subtractRuns(intersectRuns(left, held), this.#rottenAt(segment, peer));
-      const count = countRuns(runs);
-      if (count === 0) continue;
-      // The local copy costs no network: worth a segment's head start.
-      const load = (this.#load.get(peer) ?? 0) - (peer === self ? segment.bytes : 0);
-      if (!best || count > best.count || (count === best.count && load < best.load)) {
-        best = { peer, runs, count, load };
-      }
-    }
-    return best;
-  }
-
-  #open(peer: PeerId, work: Work, fresh: Fresh, predecessor?: HolderSource): HolderSource {
-    const { transport, holder, coverageTimeoutMs } = this.#options;
-    const { query, range, descending, limit } = this.#query;
-    const message: ScanMessage = { query, ...range, descending, limit, work, ...fresh };
-    const signal = AbortSignal.any([this.#query.signal, this.#controller.signal]);
-    const steps = stepsOf(peer, message, { transport, holder, timeoutMs: coverageTimeoutMs, signal });
-    const source = new HolderSource(peer, message, steps, this.#events, predecessor);
-    this.#sources.add(source);
-    return source;
-  }
-
-  readonly #events: SourceEvents = {
-    done: (_source, tally) => {
-      this.total.read += tally.read;
-      this.total.pruned += tally.pruned;
-      this.total.unneeded += tally.unneeded;
-      this.total.bytesScanned += tally.bytesScanned;
-    },
-    failedBatches: async (source, { seqs, ...id }) => {
-      const located = this.#located.get(segmentName(id));
-      if (!located) return;
-      const runs = unionRuns(
-        seqs.map((seq) => [seq, seq] as const),
-        [],
-      );
-      const byPeer = this.#rotten.get(segmentName(id)) ?? new Map<PeerId, [number, number][]>();
-      this.#rotten.set(segmentName(id), byPeer);
-      byPeer.set(source.peer, unionRuns(byPeer.get(source.peer) ?? [], runs));
-      this.#reassign(source, [{ ...id, runs }]);
-    },
-    lost: async (source, error) => {
-      this.#query.signal.throwIfAborted();
-      if (this.#controller.signal.aborted) return;
-      if (source.peer === this.#options.transport.self || isQueryError(error)) throw error;
-      this.#failed.add(source.peer);
-      // What it had named as rotten was given to others already.
-      const undone = source.message.work.map((item) => ({
-        ...item,
-        runs: subtractRuns(item.runs, this.#rottenAt(item, source.peer)),
-      }));
-      this.#reassign(source, undone);
-    },
-  };
-
-  #rottenAt(id: SegmentId, peer: PeerId): [number, number][] {
-    return this.#rotten.get(segmentName(id))?.get(peer) ?? [];
-  }
-
-  /** Another holder goes on where this one stopped; what nobody else has is missing. */
-  #reassign(source: HolderSource, items: Work): void {
-    const work = new Map<PeerId, Work>();
-    for (const { runs, ...id } of items) {
-      const { segment } = this.#located.get(segmentName(id))!;
-      for (const [fromSeq, toSeq] of this.#assign(segment, runs, work)) {
-        const { origin, epoch } = id;
-        const reason = this.#failed.has(source.peer) ? 'unreachable' : 'corrupt';
-        this.corrupt.push({
-          origin,
-          epoch,
-          fromSeq,
-          toSeq,
-          fromTime: timeText(segment.min.ms),
-          toTime: timeText(segment.max.ms),
-          lastOwners: segment.owners,
-          reason,
-        });
-      }
-    }
-    for (const [peer, parts] of work)
-      this.#joining.push(this.#open(peer, parts, { freshExcept: [] }, source));
-  }
-}
-
-function isQueryError(error: Error): boolean {
-  const code = (error as { code?: string }).code ?? '';
-  return code.startsWith('LV_QUERY_');
+function tooManySeries(seriesMax: number): LogvineError {
+  return new LogvineError(
+    'LV_QUERY_TOO_LARGE',
+    `maximum number of series (${seriesMax}) reached for a single query; consider reducing query cardinality by adding ` +
+      'more specific stream selectors, reducing the time range, or aggregating results with functions like sum, count or topk',
+  );
 }

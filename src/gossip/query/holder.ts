@@ -1,44 +1,37 @@
 import {
   compareInstants,
   LogvineError,
-  scanInWindows,
-  type CompiledQuery,
-  type EntryRun,
   type Instant,
   type Labels,
-  type ScanRequest,
-  type ScanResult,
   type SegmentWork,
   type Store,
-  type TimeRange,
 } from '../../store/index.ts';
 import { encodeMessage, intersectRuns, parseMessage, subtractRuns, unionRuns } from '../repair/index.ts';
 import type { Channel } from '../transport/index.ts';
 import {
   coverageRequest,
   encodeStep,
+  refusalOf,
   scanRequest,
   seriesRequest,
   type CoverageAnswer,
+  type Question,
   type RemoteStep,
   type ScanMessage,
 } from './messages.ts';
+import {
+  answerEntries,
+  answerMetric,
+  answerPatterns,
+  answerSeries,
+  type Answerer,
+  type AnswerStep,
+  type Part,
+} from './questions.ts';
 
 /** What a peer needs to answer for its part of a query. */
-export interface HolderOptions {
+export interface HolderOptions extends Answerer {
   readonly store: Store;
-  readonly parallel: number;
-  compile(query: string): CompiledQuery;
-  scan(request: ScanRequest, signal: AbortSignal): Promise<ScanResult>;
-  /** Matching lines of this peer that are in no written batch yet, sorted. The snapshot is taken in the call's turn. */
-  unsealed(
-    query: string,
-    range: TimeRange,
-    descending: boolean,
-    limit: number,
-  ): Promise<EntryRun | undefined>;
-  /** Labels of lines that are in no written batch yet. */
-  unsealedLabels(): Labels[];
 }
 
 /** What this peer holds in a range, and what it holds outside of it. */
@@ -75,9 +68,8 @@ export class Holder {
 
   /** Runs this peer's part of a query. Batches that are asked for and not here are named as failed. */
   async *scan(message: ScanMessage, signal: AbortSignal): AsyncGenerator<RemoteStep> {
-    const { store, compile, scan, parallel, unsealed } = this.#options;
-    const { query, from, to, descending, limit } = message;
-    const range = { from, to };
+    const { store } = this.#options;
+    const { from, to, freshAfterSeq } = message;
     const work: SegmentWork[] = [];
     for (const { runs, ...id } of message.work) {
       const segment = store.segment(id);
@@ -88,31 +80,28 @@ export class Holder {
       if (absent.length > 0) yield { kind: 'failed', failed: { ...id, seqs: absent } };
       if (segment) work.push({ segment, runs });
     }
-    // One turn of the event loop: no line can go from unsealed to sealed between the two.
-    let fresh: Promise<EntryRun | undefined> = Promise.resolve(undefined);
-    if (message.freshAfterSeq !== undefined) {
-      work.push(...this.#sealedSince(message.freshAfterSeq, message.freshExcept));
-      fresh = unsealed(query, range, descending, limit);
-    }
-    const compiled = compile(query);
-    const steps = scanInWindows({
-      query,
-      compiled,
-      range,
-      descending,
-      limit,
-      work,
-      unsealed: await fresh,
-      signal,
-      scan,
-      parallel,
-    });
-    for await (const step of steps) {
+    const isFresh = freshAfterSeq !== undefined;
+    if (isFresh) work.push(...this.#sealedSince(freshAfterSeq, message.freshExcept));
+    for await (const step of this.#answer(message.question, { range: { from, to }, work, isFresh, signal })) {
       if (step.kind !== 'failed') yield step;
       else {
         this.#quarantine(step.id, step.seqs);
         yield { kind: 'failed', failed: { ...step.id, seqs: step.seqs } };
       }
+    }
+  }
+
+  /** Begins in the call's turn: what is fresh is told in the one in which the work was listed. */
+  #answer(question: Question, part: Part): AsyncIterable<AnswerStep> | Iterable<AnswerStep> {
+    switch (question.kind) {
+      case 'entries':
+        return answerEntries(this.#options, question, part);
+      case 'metric':
+        return answerMetric(this.#options, question, part);
+      case 'patterns':
+        return answerPatterns(this.#options, question, part);
+      case 'series':
+        return answerSeries(this.#options, question, part);
     }
   }
 
@@ -181,7 +170,13 @@ export class Holder {
       () => controller.abort(new LogvineError('LV_CLOSED', 'the asker is done')),
       () => controller.abort(new LogvineError('LV_CLOSED', 'the asker has gone')),
     );
-    for await (const step of this.scan(parsed, controller.signal)) await channel.send(encodeStep(step));
+    try {
+      for await (const step of this.scan(parsed, controller.signal)) await channel.send(encodeStep(step));
+    } catch (error) {
+      const refusal = refusalOf(error);
+      if (!refusal) throw error;
+      await channel.send(encodeStep({ kind: 'refused', error: refusal }));
+    }
     await channel.close();
   }
 }

@@ -1,4 +1,5 @@
 export { Coordinator } from './coordinator.ts';
+export type { QueryReceipt } from './coordinator.ts';
 export { Holder } from './holder.ts';
 export type { HolderOptions } from './holder.ts';
 export {

@@ -1,96 +1,188 @@
 import { z } from 'zod';
-import { decodeRun, encodeRun, LogvineError, type EntryRun, type ScanTally } from '../../store/index.ts';
+import {
+  decodeRun,
+  encodeRun,
+  LIMITS,
+  LogvineError,
+  type EntryRun,
+  type ScanTally,
+} from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
+import { instantSchema, listOf, runsSchema } from '../wire.ts';
 
 export const COVERAGE_PROTOCOL = '/logvine/coverage/1';
 export const SCAN_PROTOCOL = '/logvine/scan/1';
 export const SERIES_PROTOCOL = '/logvine/series/1';
 export const FOLLOW_PROTOCOL = '/logvine/follow/1';
 
-const instant = z.object({ ms: z.number(), sub: z.number().int().min(0).max(999_999) });
-const runs = z.array(z.tuple([z.number().int().positive(), z.number().int().positive()])).max(100_000);
+/** What is wrong with the query itself: no other holder would answer it. */
+const REFUSAL_CODES = ['LV_QUERY_INVALID', 'LV_QUERY_TIMEOUT', 'LV_QUERY_TOO_LARGE'] as const;
+
+/** Segments that one message speaks of. */
+const SEGMENTS_MAX = 1_000_000;
+
 const segment = z.object({
   origin: z.string().max(128),
   epoch: z.number().int().nonnegative(),
   index: z.number().int().positive(),
-  runs,
-  min: instant,
-  max: instant,
-  owners: z.array(z.string().max(128)).max(64),
-  bytes: z.number(),
+  runs: runsSchema,
+  min: instantSchema,
+  max: instantSchema,
+  owners: listOf(z.string().max(128), LIMITS.ownersMax),
+  bytes: z.number().nonnegative(),
 });
 
-export const coverageRequest = z.object({ from: instant, to: instant });
+export const coverageRequest = z.object({ from: instantSchema, to: instantSchema });
 export const coverageAnswer = z.object({
   epoch: z.number().int().nonnegative(),
   /** The last batch that this peer has sealed and written: what it read since is asked for with the scan. */
   writtenSeq: z.number().int().nonnegative(),
   /** Segments held here that overlap the range. */
-  overlapping: z.array(segment).max(1_000_000),
+  overlapping: listOf(segment, SEGMENTS_MAX),
   /** What is held here of segments that lie outside of it. */
-  outside: z.array(z.object({ origin: z.string().max(128), epoch: z.number(), runs })).max(1_000_000),
+  outside: listOf(
+    z.object({ origin: z.string().max(128), epoch: z.number().int().nonnegative(), runs: runsSchema }),
+    SEGMENTS_MAX,
+  ),
 });
 export type CoverageAnswer = z.infer<typeof coverageAnswer>;
 export type CoveredSegment = z.infer<typeof segment>;
 
+/** Nanoseconds since 1970, or a step of them: beyond what a number carries. */
+const nanoseconds = z.string().regex(/^-?\d{1,24}$/);
+const queryText = z.string().max(131_072);
+
+/** What is wanted of the batches. */
+const question = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('entries'),
+    query: queryText,
+    descending: z.boolean(),
+    limit: z.number().int().positive(),
+  }),
+  z.object({
+    kind: z.literal('metric'),
+    query: queryText,
+    startNs: nanoseconds,
+    endNs: nanoseconds,
+    stepNs: nanoseconds,
+  }),
+  /** Label sets of streams that one of the selectors matches; no selector: of all. */
+  z.object({ kind: z.literal('series'), selectors: listOf(queryText, 64) }),
+  z.object({ kind: z.literal('patterns'), query: queryText, stepMs: z.number().int().positive() }),
+]);
+export type Question = z.infer<typeof question>;
+export type QuestionOf<Kind extends Question['kind']> = Extract<Question, { kind: Kind }>;
+
 export const scanRequest = z.object({
-  query: z.string().max(131_072),
-  from: instant,
-  to: instant,
-  descending: z.boolean(),
-  limit: z.number().int().positive(),
-  work: z
-    .array(
-      z.object({ origin: z.string().max(128), epoch: z.number(), index: z.number().int().positive(), runs }),
-    )
-    .max(1_000_000),
+  question,
+  from: instantSchema,
+  to: instantSchema,
+  work: listOf(
+    z.object({
+      origin: z.string().max(128),
+      epoch: z.number().int().nonnegative(),
+      index: z.number().int().positive(),
+      runs: runsSchema,
+    }),
+    SEGMENTS_MAX,
+  ),
   /** Also this peer's own lines after that seq of its current epoch, sealed or not. */
   freshAfterSeq: z.number().int().nonnegative().optional(),
   /** Batches after that seq which another holder is asked for: they were copied while coverage was being asked. */
-  freshExcept: runs,
+  freshExcept: runsSchema,
 });
 export type ScanMessage = z.infer<typeof scanRequest>;
 
-export const seriesRequest = z.object({ from: instant, to: instant });
-export const seriesAnswer = z.array(z.record(z.string(), z.string())).max(1_000_000);
+export const seriesRequest = z.object({ from: instantSchema, to: instantSchema });
+export const seriesAnswer = listOf(z.record(z.string(), z.string()), 1_000_000);
 export const followRequest = z.object({ query: z.string().max(131_072) });
 
 const failedMessage = z.object({
   origin: z.string().max(128),
   epoch: z.number(),
   index: z.number().int().positive(),
-  seqs: z.array(z.number().int().positive()).max(100_000),
+  seqs: listOf(z.number().int().positive(), 100_000),
 });
 const tally = z.object({
   batches: z.number(),
   pruned: z.number(),
   read: z.number(),
   unneeded: z.number(),
+  fromIndex: z.number(),
   bytesScanned: z.number(),
 });
+const progress = z.object({ done: z.number(), of: z.number() });
+const refusal = z.object({ code: z.enum(REFUSAL_CODES), message: z.string().max(65_536) });
+export const seriesFound = listOf(z.record(z.string(), z.string()), 1_000_000);
+export const patternsFound = listOf(
+  z.object({
+    pattern: z.string(),
+    level: z.string(),
+    samples: listOf(z.tuple([z.number(), z.number()]), 1_000_000),
+  }),
+  1_000_000,
+);
 
 /** A step of a scan as it travels: one byte of kind, then the run's bytes or JSON. */
 export type RemoteStep =
   | { readonly kind: 'run'; readonly run: EntryRun }
+  /** A piece of the answer to a question other than 'entries'. It counts once the holder is done. */
+  | { readonly kind: 'found'; readonly bytes: Uint8Array }
   | { readonly kind: 'failed'; readonly failed: z.infer<typeof failedMessage> }
+  | { readonly kind: 'progress'; readonly done: number; readonly of: number }
+  | { readonly kind: 'refused'; readonly error: LogvineError }
   | { readonly kind: 'done'; readonly tally: ScanTally };
 
+const KINDS = ['run', 'failed', 'done', 'found', 'progress', 'refused'] as const;
+
 export function encodeStep(step: RemoteStep): Buffer {
-  if (step.kind === 'run') return Buffer.concat([Buffer.of(1), encodeRun(step.run)]);
-  if (step.kind === 'failed') return Buffer.concat([Buffer.of(2), encodeMessage(step.failed)]);
-  return Buffer.concat([Buffer.of(3), encodeMessage(step.tally)]);
+  return Buffer.concat([Buffer.of(KINDS.indexOf(step.kind) + 1), bodyOf(step)]);
 }
 
+function bodyOf(step: RemoteStep): Uint8Array {
+  switch (step.kind) {
+    case 'run':
+      return encodeRun(step.run);
+    case 'found':
+      return step.bytes;
+    case 'failed':
+      return encodeMessage(step.failed);
+    case 'done':
+      return encodeMessage(step.tally);
+    case 'progress':
+      return encodeMessage({ done: step.done, of: step.of });
+    case 'refused':
+      return encodeMessage({ code: step.error.code, message: step.error.message });
+  }
+}
+
+/** Throws LV_PROTOCOL. */
 export function decodeStep(bytes: Buffer): RemoteStep {
   const body = bytes.subarray(1);
-  switch (bytes[0]) {
-    case 1:
-      return { kind: 'run', run: decodeRun(body) };
-    case 2:
-      return { kind: 'failed', failed: parseMessage(failedMessage, body, 'scan') };
-    case 3:
-      return { kind: 'done', tally: parseMessage(tally, body, 'scan') };
+  const kind = KINDS[bytes[0] - 1];
+  switch (kind) {
+    case 'run':
+      return { kind, run: decodeRun(body) };
+    case 'found':
+      return { kind, bytes: body };
+    case 'failed':
+      return { kind, failed: parseMessage(failedMessage, body, 'scan') };
+    case 'done':
+      return { kind, tally: parseMessage(tally, body, 'scan') };
+    case 'progress':
+      return { kind, ...parseMessage(progress, body, 'scan') };
+    case 'refused': {
+      const { code, message } = parseMessage(refusal, body, 'scan');
+      return { kind, error: new LogvineError(code, message) };
+    }
     default:
       throw new LogvineError('LV_PROTOCOL', 'a scan message has an unknown kind');
   }
+}
+
+/** The refusal that an error amounts to, when it is the query's own fault. */
+export function refusalOf(error: unknown): LogvineError | undefined {
+  const isRefusal = error instanceof LogvineError && REFUSAL_CODES.some((code) => code === error.code);
+  return isRefusal ? error : undefined;
 }

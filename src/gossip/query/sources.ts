@@ -1,10 +1,13 @@
-import { LogvineError, sliceRun, type EntryRun, type RunSource } from '../../store/index.ts';
-import type { PeerId, Transport } from '../transport/index.ts';
+import { LIMITS, LogvineError, sliceRun, type EntryRun, type RunSource } from '../../store/index.ts';
+import { withDeadline, type PeerId, type Transport } from '../transport/index.ts';
 import { encodeMessage } from '../repair/index.ts';
 import type { Holder } from './holder.ts';
 import { decodeStep, SCAN_PROTOCOL, type RemoteStep, type ScanMessage } from './messages.ts';
 
-/** The steps of a scan at this peer or another one. */
+/**
+ * The steps of a scan at this peer or another one. A holder at work says so with every task that it finishes; one that says
+ * nothing for `queryIdleMs` while it is listened to is given up with LV_PEER_TIMEOUT.
+ */
 export async function* stepsOf(
   peer: PeerId,
   message: ScanMessage,
@@ -18,12 +21,17 @@ export async function* stepsOf(
   const channel = await transport.open(peer, SCAN_PROTOCOL, { timeoutMs: options.timeoutMs });
   const stop = (): void => channel.abort(signal.reason as Error);
   signal.addEventListener('abort', stop, { once: true });
+  const late = (): Error =>
+    new LogvineError('LV_PEER_TIMEOUT', `${peer} said nothing for ${LIMITS.queryIdleMs} ms`);
+  const listen = <Heard>(work: () => Promise<Heard>): Promise<Heard> =>
+    withDeadline(transport.clock, LIMITS.queryIdleMs, late, work);
   try {
-    await channel.send(encodeMessage(message));
+    await listen(() => channel.send(encodeMessage(message)));
     for (;;) {
-      const bytes = await channel.receive();
+      const bytes = await listen(() => channel.receive());
       if (!bytes) throw new LogvineError('LV_PEER_UNREACHABLE', `${peer} ended a scan early`);
       const step = decodeStep(bytes);
+      if (step.kind === 'refused') throw step.error;
       yield step;
       if (step.kind === 'done') break;
     }
@@ -48,11 +56,12 @@ export interface SourceEvents {
     failed: Extract<RemoteStep, { kind: 'failed' }>['failed'],
   ): Promise<void>;
   done(source: HolderSource, tally: Extract<RemoteStep, { kind: 'done' }>['tally']): void;
+  progress(source: HolderSource, done: number, of: number): void;
   /** The holder is gone with work undone. */
   lost(source: HolderSource, error: Error): Promise<void>;
 }
 
-/** One holder's sorted rows. When the holder fails, `lost` is called and the source just ends. */
+/** One holder's part of the answer. When the holder fails, `lost` is called and the source just ends. */
 export class HolderSource implements RunSource {
   readonly peer: PeerId;
   readonly message: ScanMessage;
@@ -61,6 +70,7 @@ export class HolderSource implements RunSource {
   /** Where the one before it stopped: rows up to there were passed on already. */
   #skip: Mark | undefined;
   #mark: Mark | undefined;
+  #isDone = false;
 
   constructor(
     peer: PeerId,
@@ -81,18 +91,47 @@ export class HolderSource implements RunSource {
     return this.#mark;
   }
 
+  /** The next sorted rows of a holder that is asked for entries. */
   async next(): Promise<EntryRun | undefined> {
+    for (let step = await this.#content(); step; step = await this.#content()) {
+      if (step.kind !== 'run') continue;
+      const run = this.#afterSkip(step.run);
+      if (run.count === 0) continue;
+      this.#remember(run);
+      return run;
+    }
+    return undefined;
+  }
+
+  /** All that a holder found; undefined when it was lost on the way, and what it had told counts for nothing. */
+  async found(): Promise<Uint8Array[] | undefined> {
+    const pieces: Uint8Array[] = [];
+    for (let step = await this.#content(); step; step = await this.#content()) {
+      if (step.kind === 'found') pieces.push(step.bytes);
+    }
+    return this.#isDone ? pieces : undefined;
+  }
+
+  async #content(): Promise<Extract<RemoteStep, { kind: 'run' | 'found' }> | undefined> {
     try {
       for (;;) {
         const { value: step, done } = await this.#steps.next();
         if (done) return undefined;
-        if (step.kind === 'failed') await this.#events.failedBatches(this, step.failed);
-        else if (step.kind === 'done') this.#events.done(this, step.tally);
-        else {
-          const run = this.#afterSkip(step.run);
-          if (run.count === 0) continue;
-          this.#remember(run);
-          return run;
+        switch (step.kind) {
+          case 'failed':
+            await this.#events.failedBatches(this, step.failed);
+            break;
+          case 'progress':
+            this.#events.progress(this, step.done, step.of);
+            break;
+          case 'done':
+            this.#isDone = true;
+            this.#events.done(this, step.tally);
+            break;
+          case 'refused':
+            throw step.error;
+          default:
+            return step;
         }
       }
     } catch (error) {
@@ -122,7 +161,8 @@ export class HolderSource implements RunSource {
   #afterSkip(run: EntryRun): EntryRun {
     const skip = this.#skip;
     if (!skip) return run;
-    const sign = this.message.descending ? -1 : 1;
+    const { question } = this.message;
+    const sign = question.kind === 'entries' && question.descending ? -1 : 1;
     let row = 0;
     for (; row < run.count; row++) {
       const rank = run.ranks[run.rankIds[row]];

@@ -8,15 +8,20 @@ import {
   type CompiledAlternative,
   type CompiledRegex,
 } from '../logql/index.ts';
+import type { LogExpr } from '../logql/index.ts';
 import type { LineFilter, LineTest } from './rows.ts';
 
-/** A log query ready to run over lines: made from LogQL text, once in each thread. */
-export interface CompiledQuery {
+/** What selects lines and prunes batches, for log queries and for the leaves of metric queries. */
+export interface CompiledSelection {
   matchesStream(labels: Labels): boolean;
   /** Line filters that see the line as it is stored. */
   readonly lineFilters: readonly LineFilter[];
   /** And-ed groups of or-ed literals that a matching line contains (in any case of ASCII letters), to prune by. */
   readonly neededLiterals: readonly (readonly Buffer[])[];
+}
+
+/** A log query ready to run over lines: made from LogQL text, once in each thread. */
+export interface CompiledQuery extends CompiledSelection {
   /** The other stages; undefined when there are none. */
   readonly process:
     | ((
@@ -25,7 +30,7 @@ export interface CompiledQuery {
         metadata: Metadata,
         ms: number,
         sub: number,
-      ) => { line: Uint8Array; labels: Labels; metadata: Metadata } | undefined)
+      ) => { line: Uint8Array; labels: Labels; parsed: readonly string[]; metadata: Metadata } | undefined)
     | undefined;
 }
 
@@ -34,7 +39,27 @@ const PRUNING_BYTES_MIN = 4;
 
 /** Throws LV_QUERY_INVALID that points at the place. `nowMs` is for templates. */
 export function compileQuery(text: string, nowMs: () => number): CompiledQuery {
-  const { matchers, stages } = parseLogQuery(text);
+  const log = parseLogQuery(text);
+  const pipeline = compilePipeline(log.stages, { nowMs, leadingFiltersDone: true });
+  return {
+    ...compileSelection(log),
+    process: pipeline.isEmpty
+      ? undefined
+      : (line, labels, metadata, ms, sub) => {
+          const bytes = Buffer.from(line.buffer, line.byteOffset, line.byteLength);
+          if (!pipeline.process(bytes, labels, metadata, ms, sub)) return undefined;
+          const { stream, structuredMetadata, parsed } = pipeline.categories();
+          return {
+            line: pipeline.line,
+            labels: { ...stream, ...parsed },
+            parsed: Object.keys(parsed),
+            metadata: structuredMetadata,
+          };
+        },
+  };
+}
+
+export function compileSelection({ matchers, stages }: LogExpr): CompiledSelection {
   const lineFilters = leadingLineFilters(stages).map(({ negated, alternatives }): LineFilter => ({
     negated,
     anyOf: alternatives.map(testOf),
@@ -49,20 +74,7 @@ export function compileQuery(text: string, nowMs: () => number): CompiledQuery {
       ),
     )
     .map((group) => group.map(({ bytes }) => bytes));
-  const pipeline = compilePipeline(stages, { nowMs, leadingFiltersDone: true });
-  return {
-    matchesStream: compileMatchers(matchers),
-    lineFilters,
-    neededLiterals: needed,
-    process: pipeline.isEmpty
-      ? undefined
-      : (line, labels, metadata, ms, sub) => {
-          const bytes = Buffer.from(line.buffer, line.byteOffset, line.byteLength);
-          if (!pipeline.process(bytes, labels, metadata, ms, sub)) return undefined;
-          const { stream, structuredMetadata, parsed } = pipeline.categories();
-          return { line: pipeline.line, labels: { ...stream, ...parsed }, metadata: structuredMetadata };
-        },
-  };
+  return { matchesStream: compileMatchers(matchers), lineFilters, neededLiterals: needed };
 }
 
 function testOf(alternative: CompiledAlternative): LineTest {

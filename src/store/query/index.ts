@@ -1,7 +1,15 @@
+export { aggregateBatches } from './aggregate.ts';
+export { overlaps } from './candidates.ts';
+export type { SegmentWork } from './candidates.ts';
 export { compileQuery } from './compile.ts';
 export type { CompiledQuery } from './compile.ts';
+export { compileMetric, instantOf } from './compile-metric.ts';
+export type { CompiledMetric } from './compile-metric.ts';
 export { mergeSources, sourceOf } from './merge.ts';
 export type { RunSource } from './merge.ts';
+export { decodeParts, encodeParts } from './parts.ts';
+export { PatternTree, scanPatterns } from './patterns.ts';
+export type { PatternCount } from './patterns.ts';
 export {
   batchRank,
   compareRows,
@@ -14,6 +22,16 @@ export {
 } from './run.ts';
 export type { EntryRun } from './run.ts';
 export { scanBatches, scanColumns } from './scan.ts';
-export type { ScanRequest, ScanResult, TimeRange } from './scan.ts';
+export type {
+  EntryScan,
+  MetricScan,
+  MetricScanResult,
+  PatternScan,
+  PatternScanResult,
+  ScanRequest,
+  ScanResult,
+  TimeRange,
+} from './scan.ts';
+export { seriesOf, surveyBatches } from './survey.ts';
 export { scanInWindows } from './windows.ts';
-export type { ScanStep, ScanTally, SegmentWork } from './windows.ts';
+export type { ScanStep, ScanTally } from './windows.ts';

@@ -17,7 +17,8 @@ class RowCopier {
 
   copy(row: number): void {
     const [run, builder] = [this.#run, this.#builder];
-    const stream = (this.#streams[run.streamIds[row]] ??= builder.stream(run.streams[run.streamIds[row]]));
+    const id = run.streamIds[row];
+    const stream = (this.#streams[id] ??= builder.stream(run.streams[id], run.parsedNames?.[id]));
     const metadata = (this.#metadata[run.metadataIds[row]] ??= builder.metadata(
       run.metadata[run.metadataIds[row]],
     ));

@@ -5,6 +5,7 @@ import {
   encodeColumns,
   labelsText,
   lineStart,
+  readSets,
   type Columns,
   type Labels,
 } from '../batch/index.ts';
@@ -19,6 +20,8 @@ export interface EntryRun extends Columns {
   /** Row → index into `streams`. */
   readonly streamIds: Uint32Array;
   readonly streams: readonly Labels[];
+  /** For each of `streams`: which of its labels stages of the query made. Absent when there are none. */
+  readonly parsedNames?: readonly (readonly string[])[];
   /** Row → index into `ranks`. */
   readonly rankIds: Uint32Array;
   readonly ranks: readonly string[];
@@ -40,6 +43,11 @@ export function encodeRun(run: EntryRun): Buffer {
       writer.text(labels[name]);
     }
   }
+  for (let stream = 0; stream < run.streams.length; stream++) {
+    const names = run.parsedNames?.[stream] ?? NO_NAMES;
+    writer.varint(names.length);
+    for (const name of names) writer.text(name);
+  }
   writer.varint(run.ranks.length);
   for (const rank of run.ranks) writer.text(rank);
   for (let row = 0; row < run.count; row++) writer.varint(run.streamIds[row]);
@@ -57,16 +65,9 @@ export function decodeRun(bytes: Uint8Array): EntryRun {
   try {
     const reader = new ByteReader(bytes);
     const count = reader.varint();
-    if (count > bytes.length) throw new RangeError('count too large');
-    const streams: Labels[] = [];
-    for (let left = reader.count(LIMITS.batchEntriesMax); left > 0; left--) {
-      const labels = Object.create(null) as Record<string, string>;
-      for (let pair = reader.count(LIMITS.batchStreamsMax); pair > 0; pair--) {
-        const name = reader.text(LIMITS.batchBytesMax);
-        labels[name] = reader.text(LIMITS.batchBytesMax);
-      }
-      streams.push(labels);
-    }
+    if (count > Math.min(bytes.length, LIMITS.batchEntriesMax)) throw new RangeError('count too large');
+    const streams = readSets(reader, bytes);
+    const parsedNames = streams.map(() => readNames(reader));
     const ranks: string[] = [];
     for (let left = reader.count(LIMITS.batchEntriesMax); left > 0; left--) ranks.push(reader.text(256));
     const streamIds = readIds(reader, count, streams.length);
@@ -75,12 +76,24 @@ export function decodeRun(bytes: Uint8Array): EntryRun {
     const lines = reader.bytes(LIMITS.messageBytesMax);
     const decoded = decodeColumns(columns, lines);
     if (decoded.count !== count) throw new RangeError('counts differ');
-    return { ...decoded, streamIds, streams, rankIds, ranks };
+    if (!reader.done) throw new RangeError('bytes after the run');
+    return { ...decoded, streamIds, streams, ...someNames(parsedNames), rankIds, ranks };
   } catch (cause) {
     throw new LogvineError('LV_PROTOCOL', `a run of entries is malformed: ${(cause as Error).message}`, {
       cause,
     });
   }
+}
+
+function someNames(parsedNames: readonly (readonly string[])[]): Pick<EntryRun, 'parsedNames'> {
+  return parsedNames.some((names) => names.length > 0) ? { parsedNames } : {};
+}
+
+function readNames(reader: ByteReader): string[] {
+  const names: string[] = [];
+  for (let left = reader.count(LIMITS.batchStreamsMax); left > 0; left--)
+    names.push(reader.text(LIMITS.batchBytesMax));
+  return names;
 }
 
 function readIds(reader: ByteReader, count: number, below: number): Uint32Array {
@@ -102,6 +115,7 @@ export function nanosecondsOf(run: Columns, row: number): bigint {
   return BigInt(run.ms[row]) * 1_000_000n + BigInt(run.sub[row]);
 }
 
+const NO_NAMES: readonly string[] = [];
 const ROWS_FIRST = 1024;
 
 function grown<T extends Float64Array | Uint32Array>(array: T, length: number): T {
@@ -113,6 +127,7 @@ function grown<T extends Float64Array | Uint32Array>(array: T, length: number): 
 /** Gathers rows of several sources into one run, keeping the order in which they are added. Copies lines only at the end. */
 export class RunBuilder {
   readonly #streams: Labels[] = [];
+  readonly #parsedNames: (readonly string[])[] = [];
   readonly #streamIds = new Map<string, number>();
   readonly #ranks: string[] = [];
   readonly #metadata: Columns['metadata'][number][] = [];
@@ -138,8 +153,12 @@ export class RunBuilder {
     return this.#bytes;
   }
 
-  stream(labels: Labels): number {
-    return intern(this.#streams, this.#streamIds, labels, labelsText(labels));
+  /** `parsed`: the names of those labels that stages made. */
+  stream(labels: Labels, parsed: readonly string[] = NO_NAMES): number {
+    const key = parsed.length === 0 ? labelsText(labels) : `${labelsText(labels)} ${JSON.stringify(parsed)}`;
+    const id = intern(this.#streams, this.#streamIds, labels, key);
+    this.#parsedNames[id] ??= parsed;
+    return id;
   }
 
   metadata(set: Columns['metadata'][number]): number {
@@ -204,6 +223,7 @@ export class RunBuilder {
       metadata: this.#metadata,
       streamIds: pick(this.#stream),
       streams: this.#streams,
+      ...someNames(this.#parsedNames),
       rankIds: pick(this.#rank),
       ranks: this.#ranks,
     };

@@ -12,7 +12,9 @@ import {
   type Labels,
 } from '../batch/index.ts';
 import type { DiskReader } from '../host/index.ts';
+import type { EvalTimes } from '../logql/index.ts';
 import type { CompiledQuery } from './compile.ts';
+import type { PatternCount } from './patterns.ts';
 import { selectRows } from './rows.ts';
 import { batchRank, RunBuilder, type EntryRun } from './run.ts';
 
@@ -27,6 +29,8 @@ export interface SegmentScan {
     readonly frameBytes: number;
     readonly headerBytes: number;
     readonly filterBytes: number;
+    /** Streams whose metadata in this batch is known to be levels alone, so that a header tells all of it. */
+    readonly plainStreams?: readonly number[];
   }[];
   /** Stream index within the segment → labels, for matching streams only. */
   readonly streams: ReadonlyMap<number, Labels>;
@@ -38,7 +42,9 @@ export interface TimeRange {
   readonly to: Instant;
 }
 
-export interface ScanRequest {
+/** Wants the entries of a log query. */
+export interface EntryScan {
+  readonly kind: 'entries';
   readonly query: string;
   readonly range: TimeRange;
   readonly descending: boolean;
@@ -47,18 +53,62 @@ export interface ScanRequest {
   readonly segments: readonly SegmentScan[];
 }
 
-export interface ScanResult {
-  readonly run: EntryRun | undefined;
-  /** Batches whose content was read (the others a filter ruled out): [index into `segments`, seq]. */
-  readonly read: [number, number][];
-  /** Uncompressed bytes that were searched. */
-  readonly bytesScanned: number;
-  /** Batches that failed their checksums: [index into `segments`, seq]. */
-  readonly failed: [number, number][];
+/** Wants the partial results of a metric query. */
+export interface MetricScan {
+  readonly kind: 'metric';
+  readonly query: string;
+  readonly times: EvalTimes;
+  readonly segments: readonly SegmentScan[];
+  /** For each leaf: selected lines that are in no batch yet. */
+  readonly rows: readonly (EntryRun | undefined)[];
 }
 
+/** Wants to know which patterns the lines of a log query follow. */
+export interface PatternScan {
+  readonly kind: 'patterns';
+  readonly query: string;
+  readonly range: TimeRange;
+  readonly stepMs: number;
+  readonly segments: readonly SegmentScan[];
+  readonly rows: EntryRun | undefined;
+}
+
+/** What a worker is asked for. */
+export type ScanRequest = EntryScan | MetricScan | PatternScan;
+
+interface ScanTold {
+  /** Batches that were looked into (the others a filter ruled out): [index into `segments`, seq]. */
+  readonly read: [number, number][];
+  /** Batches that failed their checksums: [index into `segments`, seq]. */
+  readonly failed: [number, number][];
+  /** Uncompressed bytes that were searched. */
+  bytesScanned: number;
+}
+
+export interface EntryScanResult extends ScanTold {
+  readonly kind: 'entries';
+  readonly run: EntryRun | undefined;
+}
+
+export interface MetricScanResult extends ScanTold {
+  readonly kind: 'metric';
+  /** See `encodeParts`. */
+  readonly parts: Uint8Array[];
+  /** Of those read: batches whose header told enough. */
+  readonly fromIndex: [number, number][];
+  /** Batches, and streams in them whose metadata proved to be levels alone. */
+  readonly plain: [number, number, number[]][];
+}
+
+export interface PatternScanResult extends ScanTold {
+  readonly kind: 'patterns';
+  readonly patterns: readonly PatternCount[];
+}
+
+export type ScanResult = EntryScanResult | MetricScanResult | PatternScanResult;
+
 /** Scans batches in a worker. Never throws for rot: it names the batch in `failed`. */
-export function scanBatches(request: ScanRequest, query: CompiledQuery, reader: DiskReader): ScanResult {
+export function scanBatches(request: EntryScan, query: CompiledQuery, reader: DiskReader): EntryScanResult {
   const builder = new RunBuilder();
   const literals = query.neededLiterals.map((group) => group.map(gramsOf));
   const read: [number, number][] = [];
@@ -67,7 +117,7 @@ export function scanBatches(request: ScanRequest, query: CompiledQuery, reader: 
   for (const [index, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
       try {
-        if (literals.length > 0 && !mayMatch(segment.path, batch, literals, reader)) continue;
+        if (!mayMatch(segment.path, batch, literals, reader)) continue;
         bytesScanned += scanBatch(request, query, segment, batch, reader, builder);
         read.push([index, batch.seq]);
       } catch (error) {
@@ -77,18 +127,26 @@ export function scanBatches(request: ScanRequest, query: CompiledQuery, reader: 
     }
   }
   const order = builder.sorted(request.descending).subarray(0, request.limit);
-  return { run: order.length > 0 ? builder.finish(order) : undefined, read, bytesScanned, failed };
+  const run = order.length > 0 ? builder.finish(order) : undefined;
+  return { kind: 'entries', run, read, bytesScanned, failed };
 }
 
 /** Bytes that are not what was written. Too many open files, or a failing query, say nothing about them. */
-function isRot(error: unknown): boolean {
+export function isRot(error: unknown): boolean {
   const { code } = error as { code?: string };
   return error instanceof RangeError || code === 'LV_FRAME_CORRUPT' || code === 'EIO';
 }
 
-type BatchToScan = SegmentScan['batches'][number];
+export type BatchToScan = SegmentScan['batches'][number];
 
-function mayMatch(path: string, batch: BatchToScan, literals: Int32Array[][], reader: DiskReader): boolean {
+/** False when the batch's filter shows that a needed literal (each group of or-ed ones as `gramsOf`) is nowhere in it. */
+export function mayMatch(
+  path: string,
+  batch: BatchToScan,
+  literals: readonly (readonly Int32Array[])[],
+  reader: DiskReader,
+): boolean {
+  if (literals.length === 0) return true;
   const stored = reader.readAt(path, batch.offset + PREAMBLE_BYTES + batch.headerBytes, batch.filterBytes);
   const filter = readFilter(stored);
   // A rotten filter rules nothing out; reading the batch then shows the rot.
@@ -97,7 +155,7 @@ function mayMatch(path: string, batch: BatchToScan, literals: Int32Array[][], re
 }
 
 function scanBatch(
-  request: ScanRequest,
+  request: EntryScan,
   query: CompiledQuery,
   segment: SegmentScan,
   batch: BatchToScan,
@@ -149,9 +207,18 @@ export function scanColumns(
     const line = columns.lines.subarray(start, ends[row]);
     const entry = query.process(line, labels, columns.metadata[metadataIds[row]], at, sub[row]);
     if (entry) {
-      const { labels: own, metadata: set } = entry;
+      const { labels: own, parsed, metadata: set } = entry;
       const copy = Buffer.from(entry.line);
-      builder.add(at, sub[row], builder.stream(own), rank, builder.metadata(set), copy, 0, copy.length);
+      builder.add(
+        at,
+        sub[row],
+        builder.stream(own, parsed),
+        rank,
+        builder.metadata(set),
+        copy,
+        0,
+        copy.length,
+      );
     }
   }
 }

@@ -1,15 +1,20 @@
-import type { Instant, Labels } from '../batch/index.ts';
-import type { BatchEntry, Segment, SegmentId } from '../segment/index.ts';
+import type { BatchEntry, SegmentId } from '../segment/index.ts';
+import {
+  candidatesOf,
+  intoTasks,
+  namesOf,
+  overlaps,
+  runTasks,
+  segmentsOf,
+  type Candidate,
+  type Candidates,
+  type SegmentWork,
+} from './candidates.ts';
 import type { CompiledQuery } from './compile.ts';
 import { mergeSources, sourceOf } from './merge.ts';
+import { ProgressCounter, type ScanProgress } from './progress.ts';
 import { sliceRun, type EntryRun } from './run.ts';
-import type { ScanRequest, ScanResult, SegmentScan, TimeRange } from './scan.ts';
-
-/** Batches of one segment that a peer is asked to answer for. */
-export interface SegmentWork {
-  readonly segment: Segment;
-  readonly runs: readonly (readonly [number, number])[];
-}
+import type { EntryScan, EntryScanResult, TimeRange } from './scan.ts';
 
 export interface ScanJob {
   readonly query: string;
@@ -22,7 +27,7 @@ export interface ScanJob {
   readonly unsealed: EntryRun | undefined;
   readonly signal: AbortSignal;
   /** Runs one task on a worker. */
-  scan(request: ScanRequest, signal: AbortSignal): Promise<ScanResult>;
+  scan(request: EntryScan, signal: AbortSignal): Promise<EntryScanResult>;
   /** Tasks at once. */
   readonly parallel: number;
 }
@@ -35,10 +40,14 @@ export interface ScanTally {
   read: number;
   /** Not looked at, because the limit was reached before. */
   unneeded: number;
+  /** Of those read: answered from their headers alone. */
+  fromIndex: number;
+  /** Uncompressed bytes that were searched. */
   bytesScanned: number;
 }
 
 export type ScanStep =
+  | ScanProgress
   | { readonly kind: 'run'; readonly run: EntryRun }
   /** These batches proved rotten; none of their lines in this step or a later one will come from here. */
   | { readonly kind: 'failed'; readonly id: SegmentId; readonly seqs: number[] }
@@ -49,13 +58,6 @@ interface Scanning {
   readonly results: Promise<TaskResult[]>;
 }
 
-interface Candidate {
-  readonly segment: Segment;
-  readonly index: number;
-  readonly batch: BatchEntry;
-}
-
-const TASK_BYTES = 4 * 1024 * 1024;
 const WINDOW_BYTES_FIRST = 1024 * 1024;
 const WINDOW_BYTES_MAX = 1024 * 1024 * 1024;
 /** How fast windows may grow; a filter rules most batches out for next to nothing. */
@@ -70,19 +72,13 @@ const RESULT_BYTES_AIM = 12 * 1024 * 1024;
  * give little, so that a rare word is one sweep, and a limit is reached without reading the rest.
  */
 export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
-  const tally: ScanTally = { batches: 0, pruned: 0, read: 0, unneeded: 0, bytesScanned: 0 };
-  const streams: ReadonlyMap<number, Labels>[] = [];
-  const candidates: Candidate[] = [];
-  for (const [index, { segment, runs }] of job.work.entries()) {
-    const matching = matchingStreams(segment, job.compiled);
-    streams.push(matching);
-    for (const batch of batchesIn(segment, runs)) {
-      tally.batches++;
-      if (overlaps(batch, job.range) && batch.streams.some((stream) => matching.has(stream))) {
-        candidates.push({ segment, index, batch });
-      } else tally.pruned++;
-    }
-  }
+  const found = candidatesOf(job.work, job.compiled.matchesStream, (batch) => overlaps(batch, job.range));
+  const candidates = found.batches;
+  const tally = emptyTally();
+  tally.batches = found.total;
+  tally.pruned = found.total - candidates.length;
+  const progress = new ProgressCounter();
+  progress.expect(candidates.length);
   const seen = new Set<BatchEntry>();
   const read = new Set<BatchEntry>();
   const failed = new Set<BatchEntry>();
@@ -95,7 +91,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     if (!window) return undefined;
     const range = clip(job.range, window);
     const chosen = candidates.filter(({ batch }) => overlaps(batch, range) && !failed.has(batch));
-    const results = scanChosen(job, chosen, streams, range, left);
+    const results = scanChosen(job, chosen, found.streams, range, left, progress);
     results.catch(() => undefined);
     return { range, results };
   };
@@ -105,12 +101,13 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     const runs: EntryRun[] = [];
     let resultBytes = 0;
     let rows = 0;
-    for (const { task, result } of await scanning.results) {
+    for (const { task, result } of yield* progress.during(scanning.results)) {
       tally.bytesScanned += result.bytesScanned;
+      const named = namesOf(task);
       for (const { batch } of task) seen.add(batch);
-      for (const [at, seq] of result.read) read.add(find(task, at, seq).batch);
+      for (const [at, seq] of result.read) read.add(named(at, seq).batch);
       for (const [at, seq] of result.failed) {
-        const { batch, segment } = find(task, at, seq);
+        const { batch, segment } = named(at, seq);
         if (failed.has(batch)) continue;
         failed.add(batch);
         yield { kind: 'failed', id: segment.id, seqs: [seq] };
@@ -141,37 +138,13 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
   yield { kind: 'done', tally };
 }
 
-function find(task: readonly Candidate[], index: number, seq: number): Candidate {
-  return task.find((candidate) => candidate.index === index && candidate.batch.seq === seq)!;
+export function emptyTally(): ScanTally {
+  return { batches: 0, pruned: 0, read: 0, unneeded: 0, fromIndex: 0, bytesScanned: 0 };
 }
 
 function nextWindowBytes(windowBytes: number, resultBytes: number, growth: number): number {
   const perByte = Math.max(resultBytes / windowBytes, RESULT_BYTES_AIM / WINDOW_BYTES_MAX);
   return Math.min(windowBytes * growth, RESULT_BYTES_AIM / perByte);
-}
-
-/** Streams of a segment that the selector matches. Labels are told once a segment, so this is done once, too. */
-function matchingStreams(segment: Segment, query: CompiledQuery): Map<number, Labels> {
-  const matching = new Map<number, Labels>();
-  for (const [stream, labels] of segment.record.labels.entries()) {
-    if (labels && query.matchesStream(labels)) matching.set(stream, labels);
-  }
-  return matching;
-}
-
-function* batchesIn(
-  segment: Segment,
-  runs: readonly (readonly [number, number])[],
-): IterableIterator<BatchEntry> {
-  for (const [from, to] of runs) {
-    for (const batch of segment.record.batches) if (batch.seq >= from && batch.seq <= to) yield batch;
-  }
-}
-
-function overlaps({ min, max }: { min: Instant; max: Instant }, { from, to }: TimeRange): boolean {
-  const beforeStart = max.ms < from.ms || (max.ms === from.ms && max.sub < from.sub);
-  const afterEnd = min.ms > to.ms || (min.ms === to.ms && min.sub >= to.sub);
-  return !beforeStart && !afterEnd;
 }
 
 /** Whole milliseconds, `fromMs` inclusive, `toMs` exclusive. */
@@ -251,84 +224,26 @@ function clip(range: TimeRange, { fromMs, toMs }: Window): TimeRange {
 
 interface TaskResult {
   readonly task: readonly Candidate[];
-  readonly result: ScanResult;
+  readonly result: EntryScanResult;
 }
 
-async function scanChosen(
+function scanChosen(
   job: ScanJob,
   chosen: readonly Candidate[],
-  streams: readonly ReadonlyMap<number, Labels>[],
+  streams: Candidates['streams'],
   range: TimeRange,
   limit: number,
+  progress: ProgressCounter,
 ): Promise<TaskResult[]> {
-  const tasks = intoTasks(chosen, job);
-  const results: TaskResult[] = [];
-  let next = 0;
-  const lane = async (): Promise<void> => {
-    while (next < tasks.length) {
-      const at = next++;
-      const task = tasks[at];
-      const { query, descending } = job;
-      const segments = segmentsOf(task, streams);
-      const result = await job.scan({ query, range, descending, limit, segments }, job.signal);
-      results[at] = { task, result: byWorkIndex(result, task) };
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(job.parallel, tasks.length) }, lane));
-  return results;
-}
-
-/** The worker counts the segments of its task; the job counts those of all its work. */
-function byWorkIndex(result: ScanResult, task: readonly Candidate[]): ScanResult {
-  const indexes = [...new Set(task.map(({ index }) => index))];
-  const named = (pairs: readonly [number, number][]): [number, number][] =>
-    pairs.map(([at, seq]) => [indexes[at], seq]);
-  return { ...result, read: named(result.read), failed: named(result.failed) };
-}
-
-/** Batches grouped so that a task is worth its message; more of them where a filter will rule most out. */
-function intoTasks(chosen: readonly Candidate[], job: ScanJob): Candidate[][] {
-  const filtered = job.compiled.neededLiterals.length > 0;
-  const share = Math.ceil(chosen.length / (job.parallel * 4));
-  const tasks: Candidate[][] = [];
-  let task: Candidate[] = [];
-  let bytes = 0;
-  for (const candidate of chosen) {
-    task.push(candidate);
-    bytes += candidate.batch.rawBytes;
-    if (filtered ? task.length >= Math.max(4, Math.min(share, 64)) : bytes >= TASK_BYTES) {
-      tasks.push(task);
-      task = [];
-      bytes = 0;
-    }
-  }
-  if (task.length > 0) tasks.push(task);
-  return tasks;
-}
-
-function segmentsOf(
-  task: readonly Candidate[],
-  streams: readonly ReadonlyMap<number, Labels>[],
-): SegmentScan[] {
-  const bySegment = new Map<number, Candidate[]>();
-  for (const candidate of task) {
-    const group = bySegment.get(candidate.index);
-    if (group) group.push(candidate);
-    else bySegment.set(candidate.index, [candidate]);
-  }
-  return [...bySegment].map(([index, group]) => ({
-    path: group[0].segment.path,
-    origin: group[0].segment.id.origin,
-    epoch: group[0].segment.id.epoch,
-    batches: group.map(({ batch }) => ({
-      seq: batch.seq,
-      offset: batch.offset,
-      frameBytes: batch.frameBytes,
-      headerBytes: batch.headerBytes,
-      filterBytes: batch.filterBytes,
-    })),
-    streams: streams[index],
-  }));
+  const { query, descending, parallel, signal } = job;
+  const light = job.compiled.neededLiterals.length > 0;
+  return runTasks(intoTasks(chosen, { light, parallel }), parallel, async (task) => {
+    const segments = segmentsOf(task, streams);
+    const request: EntryScan = { kind: 'entries', query, range, descending, limit, segments };
+    const result = await job.scan(request, signal);
+    progress.advance(task.length);
+    return { task, result };
+  });
 }
 
 function rowsWithin(run: EntryRun, { from, to }: TimeRange): EntryRun | undefined {

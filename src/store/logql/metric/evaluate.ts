@@ -18,6 +18,7 @@ import { ERROR_LABEL } from '../labels.ts';
 import type { PipelineOptions } from '../pipeline.ts';
 import { compileAnchored } from '../regex.ts';
 import { Grid, stepCount, type EvalTimes } from './grid.ts';
+import { needsOf, selectionOf, type LeafNeeds } from './needs.ts';
 import { RangePartial, type PartialLimits } from './partial.ts';
 import { compileSampler, type Sampler } from './sampler.ts';
 import { aggregate, apply, applyNumber, applyVectors, sampleOf, type Sample } from './vector.ts';
@@ -31,6 +32,9 @@ export interface RangeLeaf {
   /** Lines after this and up to `lastNs` are needed. */
   readonly afterNs: bigint;
   readonly lastNs: bigint;
+  readonly needs: LeafNeeds;
+  /** The part of `log` that rows can be selected by before `sampler` sees them. */
+  readonly selection: LogExpr;
   newPartial(limits: PartialLimits): RangePartial;
   sampler(options: Omit<PipelineOptions, 'wanted'>): Sampler;
 }
@@ -95,6 +99,8 @@ function leafOf(aggregation: RangeAggregation, grouping: Grouping | undefined, t
     grouping,
     afterNs: grid.afterNs,
     lastNs: grid.lastNs,
+    needs: needsOf(aggregation, grouping),
+    selection: selectionOf(log),
     newPartial: (limits) => new RangePartial(aggregation, grid, limits),
     sampler: (options) => compileSampler(aggregation, grouping, options),
   };

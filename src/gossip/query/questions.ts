@@ -1,0 +1,192 @@
+import {
+  compileMetric,
+  decodeParts,
+  encodeParts,
+  labelsText,
+  overlaps,
+  PatternTree,
+  scanInWindows,
+  seriesOf,
+  surveyBatches,
+  type CompiledQuery,
+  type EntryRun,
+  type EntryScan,
+  type Labels,
+  type MetricScan,
+  type MetricScanResult,
+  type PatternScan,
+  type PatternScanResult,
+  type ScanRequest,
+  type ScanResult,
+  type ScanTally,
+  type SegmentWork,
+  type TimeRange,
+} from '../../store/index.ts';
+import {
+  compileMatchers,
+  parseMatchers,
+  type EvalTimes,
+  type RangePartial,
+} from '../../store/logql/index.ts';
+import { encodeMessage } from '../repair/index.ts';
+import type { QuestionOf } from './messages.ts';
+
+/** What a holder answers its questions with. */
+export interface Answerer {
+  readonly parallel: number;
+  compile(query: string): CompiledQuery;
+  scan(request: ScanRequest, signal: AbortSignal): Promise<ScanResult>;
+  /** Matching lines of this peer that are in no written batch yet, sorted. The snapshot is taken in the call's turn. */
+  unsealed(
+    query: string,
+    range: TimeRange,
+    descending: boolean,
+    limit: number,
+  ): Promise<EntryRun | undefined>;
+  unsealedLabels(): Labels[];
+}
+
+/** One holder's part of a query. */
+export interface Part {
+  readonly range: TimeRange;
+  readonly work: readonly SegmentWork[];
+  /** Also lines that are in no batch yet. */
+  readonly isFresh: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What a holder says on the way to its answer; the tally comes last. */
+export type AnswerStep =
+  | { readonly kind: 'run'; readonly run: EntryRun }
+  | { readonly kind: 'found'; readonly bytes: Uint8Array }
+  | { readonly kind: 'progress'; readonly done: number; readonly of: number }
+  | { readonly kind: 'failed'; readonly id: SegmentWork['segment']['id']; readonly seqs: number[] }
+  | { readonly kind: 'done'; readonly tally: ScanTally };
+
+/** Asks for one kind of scan and gives its result back as that kind. */
+async function scanFor<Request extends ScanRequest>(
+  answerer: Answerer,
+  request: Request,
+  signal: AbortSignal,
+): Promise<Extract<ScanResult, { kind: Request['kind'] }>> {
+  return (await answerer.scan(request, signal)) as Extract<ScanResult, { kind: Request['kind'] }>;
+}
+
+export async function* answerEntries(
+  answerer: Answerer,
+  { query, descending, limit }: QuestionOf<'entries'>,
+  { range, work, isFresh, signal }: Part,
+): AsyncGenerator<AnswerStep> {
+  // Asked for in the turn in which the work was listed: no line can go from unsealed to sealed between the two.
+  const fresh = isFresh ? answerer.unsealed(query, range, descending, limit) : Promise.resolve(undefined);
+  const compiled = answerer.compile(query);
+  yield* scanInWindows({
+    query,
+    compiled,
+    range,
+    descending,
+    limit,
+    work,
+    unsealed: await fresh,
+    signal,
+    scan: (request: EntryScan) => scanFor(answerer, request, signal),
+    parallel: answerer.parallel,
+  });
+}
+
+/** Partial results of every leaf. */
+export async function* answerMetric(
+  answerer: Answerer,
+  question: QuestionOf<'metric'>,
+  { work, isFresh, signal }: Part,
+): AsyncGenerator<AnswerStep> {
+  const { query } = question;
+  const times = timesOf(question);
+  // No template runs in this thread: what `now` is doesn't matter.
+  const metric = compileMetric(query, times, () => 0);
+  const fresh = metric.leaves.map(({ selection, range }) =>
+    isFresh ? answerer.unsealed(selection, range, false, Infinity) : Promise.resolve(undefined),
+  );
+  const partials = metric.newPartials();
+  const scan = (part: Pick<MetricScan, 'segments' | 'rows'>) =>
+    scanFor<MetricScan>(answerer, { kind: 'metric', query, times, ...part }, signal);
+  const take = ({ parts }: MetricScanResult): void => {
+    for (const bytes of parts) addParts(partials, bytes);
+  };
+  const rows = await Promise.all(fresh);
+  if (rows.some((run) => run !== undefined)) take(await scan({ segments: [], rows }));
+  const light = metric.leaves.every(
+    ({ leaf, neededLiterals }) => leaf.needs.kind === 'columns' || neededLiterals.length > 0,
+  );
+  const { parallel } = answerer;
+  const tally = yield* surveyBatches({
+    work,
+    matchesStream: metric.matchesStream,
+    isInTime: metric.isInTime,
+    light,
+    signal,
+    parallel,
+    scan: (segments) => scan({ segments, rows: [] }),
+    take,
+  });
+  for (const bytes of encodeParts(partials.map((partial) => partial.parts()))) yield { kind: 'found', bytes };
+  yield { kind: 'done', tally };
+}
+
+export function timesOf({ startNs, endNs, stepNs }: QuestionOf<'metric'>): EvalTimes {
+  return { startNs: BigInt(startNs), endNs: BigInt(endNs), stepNs: BigInt(stepNs) };
+}
+
+/** Throws LV_PROTOCOL, and LV_QUERY_TOO_LARGE at the bounds of a partial. */
+export function addParts(partials: readonly RangePartial[], bytes: Uint8Array): void {
+  for (const { leaf, series } of decodeParts(bytes, partials.length))
+    partials[leaf].merge([series], labelsText);
+}
+
+export async function* answerPatterns(
+  answerer: Answerer,
+  { query, stepMs }: QuestionOf<'patterns'>,
+  { range, work, isFresh, signal }: Part,
+): AsyncGenerator<AnswerStep> {
+  const fresh = isFresh ? answerer.unsealed(query, range, false, Infinity) : undefined;
+  const compiled = answerer.compile(query);
+  const tree = new PatternTree();
+  const scan = (part: Pick<PatternScan, 'segments' | 'rows'>) =>
+    scanFor<PatternScan>(answerer, { kind: 'patterns', query, range, stepMs, ...part }, signal);
+  const take = ({ patterns }: PatternScanResult): void => {
+    for (const { pattern, level, samples } of patterns) tree.add(pattern, level, samples);
+  };
+  const rows = await fresh;
+  if (rows) take(await scan({ segments: [], rows }));
+  const tally = yield* surveyBatches({
+    work,
+    matchesStream: compiled.matchesStream,
+    isInTime: (batch) => overlaps(batch, range),
+    light: compiled.neededLiterals.length > 0,
+    signal,
+    parallel: answerer.parallel,
+    scan: (segments) => scan({ segments, rows: undefined }),
+    take,
+  });
+  yield { kind: 'found', bytes: encodeMessage(tree.patterns()) };
+  yield { kind: 'done', tally };
+}
+
+const SERIES_IN_A_MESSAGE = 5_000;
+
+/** Label sets of streams that have entries in batches of the range, as far as the index tells: nothing is read. */
+export function* answerSeries(
+  answerer: Answerer,
+  { selectors }: QuestionOf<'series'>,
+  { range, work, isFresh }: Part,
+): Generator<AnswerStep> {
+  const matchers = selectors.map((selector) => compileMatchers(parseMatchers(selector, true)));
+  const isWanted = (labels: Labels): boolean =>
+    matchers.length === 0 || matchers.some((matches) => matches(labels));
+  const { series, tally } = seriesOf(work, range, isWanted);
+  if (isFresh) series.push(...answerer.unsealedLabels().filter(isWanted));
+  for (let at = 0; at < series.length; at += SERIES_IN_A_MESSAGE) {
+    yield { kind: 'found', bytes: encodeMessage(series.slice(at, at + SERIES_IN_A_MESSAGE)) };
+  }
+  yield { kind: 'done', tally };
+}

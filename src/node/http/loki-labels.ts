@@ -1,0 +1,220 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { QueryReceipt } from '../../gossip/index.ts';
+import { LIMITS, LogvineError, type Labels, type TimeRange } from '../../store/index.ts';
+import {
+  isLog,
+  parse,
+  parseMatchers,
+  printMatchers,
+  rangesOf,
+  type Matcher,
+  type MetricResult,
+} from '../../store/logql/index.ts';
+import { metricAnswer, warningsOf } from './loki.ts';
+import { nsOf, rangeTimes, type LokiContext } from './loki-query.ts';
+import { deadlineOf } from './native-routes.ts';
+import { Parameters } from './parameters.ts';
+import { parseRange } from './time-range.ts';
+
+type Route = (
+  path: string,
+  answer: (request: FastifyRequest, reply: FastifyReply) => Promise<object>,
+) => void;
+
+/** A question about what there is: its parameters, its range, and the signal that ends it. */
+export interface Inquiry {
+  readonly parameters: Parameters;
+  readonly range: TimeRange;
+  readonly signal: AbortSignal;
+}
+
+export function inquiryOf({ clock }: LokiContext, request: FastifyRequest, reply: FastifyReply): Inquiry {
+  const parameters = new Parameters(request);
+  const range = parseRange(parameters.range(), clock.nowMs());
+  return { parameters, range, signal: deadlineOf(reply, clock) };
+}
+
+/** Answers other than a query's carry the receipt beside their data. */
+export function withReceipt(body: object, receipt: QueryReceipt): object {
+  return { ...body, ...warningsOf(receipt), logvine: receipt };
+}
+
+/** Label names, label values and series. */
+export function addLabelRoutes(route: Route, context: LokiContext): void {
+  const { coordinator, admission } = context;
+
+  function seriesOf({ range, signal }: Inquiry, selectors: readonly string[]) {
+    return admission.run(signal, () => coordinator.series({ selectors, range, signal }));
+  }
+
+  async function labels(request: FastifyRequest, reply: FastifyReply): Promise<object> {
+    const inquiry = inquiryOf(context, request, reply);
+    const { series, receipt } = await seriesOf(inquiry, selectorsOf(inquiry.parameters));
+    const data = [...new Set(series.flatMap((labels) => Object.keys(labels)))].sort();
+    return withReceipt({ status: 'success', data }, receipt);
+  }
+  route('labels', labels);
+  route('label', labels);
+
+  route('label/:name/values', async (request, reply) => {
+    const { name } = request.params as { name: string };
+    const inquiry = inquiryOf(context, request, reply);
+    const { series, receipt } = await seriesOf(inquiry, selectorsOf(inquiry.parameters));
+    const data = [...new Set(valuesOf(series, name))].sort();
+    return withReceipt({ status: 'success', data }, receipt);
+  });
+
+  route('series', async (request, reply) => {
+    const inquiry = inquiryOf(context, request, reply);
+    const { parameters } = inquiry;
+    const selectors = [...parameters.all('match'), ...parameters.all('match[]')];
+    const { series, receipt } = await seriesOf(inquiry, selectors.map(selectorOf));
+    return withReceipt({ status: 'success', data: series }, receipt);
+  });
+
+  route('detected_labels', async (request, reply) => {
+    const inquiry = inquiryOf(context, request, reply);
+    const { series, receipt } = await seriesOf(inquiry, selectorsOf(inquiry.parameters));
+    return withReceipt({ detectedLabels: detectedLabels(series) }, receipt);
+  });
+
+  route('index/stats', async (request, reply) => {
+    const inquiry = inquiryOf(context, request, reply);
+    const { range, signal } = inquiry;
+    const selector = selectorOf(inquiry.parameters.query());
+    const { series, receipt } = await seriesOf(inquiry, [selector]);
+    const total = async (op: string): Promise<number> => {
+      const { result } = await coordinator.metric({ ...overRange(op, selector, '()', range), signal });
+      return result.kind === 'vector' ? (result.series[0]?.points[0][1] ?? 0) : 0;
+    };
+    const counts = (): Promise<number[]> => Promise.all([total('bytes_over_time'), total('count_over_time')]);
+    const [bytes, entries] = await admission.run(signal, counts);
+    return withReceipt({ streams: series.length, chunks: receipt.read, bytes, entries }, receipt);
+  });
+}
+
+function valuesOf(series: readonly Labels[], name: string): string[] {
+  return series.flatMap((labels) => (Object.hasOwn(labels, name) ? [labels[name]] : []));
+}
+
+function selectorsOf(parameters: Parameters): string[] {
+  const query = parameters.query();
+  return query === '' ? [] : [selectorOf(query)];
+}
+
+/** The selector of what may be a whole query: what follows it doesn't matter to what there is. */
+export function selectorOf(text: string): string {
+  return printMatchers(matchersOf(text));
+}
+
+function matchersOf(text: string): Matcher[] {
+  if (/^\s*\{[^}]*\}\s*$/.test(text)) return parseMatchers(text, true);
+  const expr = parse(text);
+  const logs = isLog(expr) ? [expr] : rangesOf(expr).map(({ log }) => log);
+  if (logs.length === 0) throw new LogvineError('LV_QUERY_INVALID', 'only label matchers are supported');
+  return [...logs[0].matchers];
+}
+
+/** Always of interest, whatever their values look like. */
+const STATIC_LABELS = ['cluster', 'namespace', 'instance', 'pod', 'service_name', 'host'];
+const IS_ID = /^(?:\d+(?:\.\d+)?|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})$/i;
+
+/** Labels and how many values each has; without those that only number things, as Loki leaves them out. */
+function detectedLabels(series: readonly Labels[]): { label: string; cardinality: number }[] {
+  const values = new Map<string, Set<string>>();
+  for (const labels of series) {
+    for (const [name, value] of Object.entries(labels)) {
+      const known = values.get(name);
+      if (known) known.add(value);
+      else values.set(name, new Set([value]));
+    }
+  }
+  return [...values]
+    .filter(
+      ([label, found]) => STATIC_LABELS.includes(label) || ![...found].every((value) => IS_ID.test(value)),
+    )
+    .map(([label, found]) => ({ label, cardinality: found.size }))
+    .sort((a, b) => (a.label < b.label ? -1 : 1));
+}
+
+/** An aggregation over all of a range, at its end. */
+function overRange(op: string, selector: string, by: string, { from, to }: TimeRange) {
+  const [startNs, endNs] = [nsOf(from), nsOf(to)];
+  const rangeMs = (endNs - startNs + 999_999n) / 1_000_000n;
+  // A range's end is excluded, a window's is included.
+  const at = endNs - 1n;
+  const query = `sum by ${by} (${op}(${selector}[${rangeMs > 0n ? rangeMs : 1n}ms]))`;
+  return { query, times: { startNs: at, endNs: at, stepNs: 0n } };
+}
+
+const VOLUMES_DEFAULT = 100;
+const VOLUMES_MAX = 10_000;
+
+/** How many bytes which streams, or labels, have. */
+export function addVolumeRoutes(route: Route, context: LokiContext): void {
+  const { coordinator, admission } = context;
+
+  async function volumes(request: FastifyRequest, reply: FastifyReply, isRange: boolean): Promise<object> {
+    const { parameters, range, signal } = inquiryOf(context, request, reply);
+    const matchers = matchersOf(parameters.query() || '{}');
+    const selector = printMatchers(matchers);
+    const limit = parameters.limit(VOLUMES_DEFAULT, VOLUMES_MAX) || VOLUMES_DEFAULT;
+    const targets = targetsOf(parameters, matchers);
+    const seriesMax = LIMITS.queryPartialSeriesMax;
+    return admission
+      .run(signal, async () => {
+        const names = targets ?? (await labelNames(selector, range, signal));
+        const ask = async (by: readonly string[]) => {
+          if (!isRange) {
+            const asked = overRange('bytes_over_time', selector, `(${by.join(',')})`, range);
+            return coordinator.metric({ ...asked, signal, seriesMax });
+          }
+          const times = rangeTimes(range.from, range.to, parameters.get('step'));
+          const query = `sum by (${by.join(',')}) (bytes_over_time(${selector}[${times.stepNs / 1_000_000n || 1n}ms]))`;
+          return coordinator.metric({ query, times, signal, seriesMax });
+        };
+        const { result, receipt } = await ask(names);
+        if (result.kind === 'scalar') throw new LogvineError('LV_QUERY_INVALID', 'a volume has streams');
+        const isByLabel = parameters.get('aggregateBy') === 'labels';
+        const shown = largest(isByLabel ? byLabel(result, names) : result, limit);
+        return { shown, receipt };
+      })
+      .then(({ shown, receipt }) => metricAnswer(shown, receipt));
+  }
+  route('index/volume', (request, reply) => volumes(request, reply, false));
+  route('index/volume_range', (request, reply) => volumes(request, reply, true));
+
+  async function labelNames(selector: string, range: TimeRange, signal: AbortSignal): Promise<string[]> {
+    const { series } = await coordinator.series({ selectors: [selector], range, signal });
+    return [...new Set(series.flatMap((labels) => Object.keys(labels)))].sort();
+  }
+}
+
+/** Labels to sum by: those asked for, else those of the selector; undefined: every label of the streams. */
+function targetsOf(parameters: Parameters, matchers: readonly Matcher[]): string[] | undefined {
+  const asked = (parameters.get('targetLabels') ?? '').split(',').filter((name) => name !== '');
+  if (asked.length > 0) return asked;
+  if (parameters.get('aggregateBy') === 'labels' || matchers.length === 0) return undefined;
+  return [...new Set(matchers.map(({ name }) => name))];
+}
+
+type Vector = Exclude<MetricResult, { kind: 'scalar' }>;
+
+/** Sums by label name, whatever its value. */
+function byLabel({ kind, series }: Vector, names: readonly string[]): Vector {
+  const summed = names.map((name) => {
+    const points = new Map<number, number>();
+    for (const { labels, points: own } of series) {
+      if (!Object.hasOwn(labels, name)) continue;
+      for (const [ms, value] of own) points.set(ms, (points.get(ms) ?? 0) + value);
+    }
+    return { labels: { [name]: '' }, points: [...points].sort(([a], [b]) => a - b) };
+  });
+  return { kind, series: summed.filter(({ points }) => points.length > 0) };
+}
+
+function largest({ kind, series }: Vector, limit: number): Vector {
+  const total = ({ points }: Vector['series'][number]): number =>
+    points.reduce((sum, [, value]) => sum + value, 0);
+  return { kind, series: [...series].sort((a, b) => total(b) - total(a)).slice(0, limit) };
+}

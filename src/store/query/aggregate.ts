@@ -1,0 +1,321 @@
+import {
+  decodeColumns,
+  decompress,
+  openStreams,
+  parseHeader,
+  PREAMBLE_BYTES,
+  readFrame,
+  readHead,
+  gramsOf,
+  lineStart,
+  COUNTED_LEVELS,
+  type BatchHeader,
+  type Columns,
+  type Labels,
+  type Metadata,
+  type StreamPart,
+} from '../batch/index.ts';
+import type { DiskReader } from '../host/index.ts';
+import type { RangePartial } from '../logql/index.ts';
+import { overlaps } from './candidates.ts';
+import type { CompiledLeaf, CompiledMetric } from './compile-metric.ts';
+import { encodeParts } from './parts.ts';
+import { selectRows } from './rows.ts';
+import type { EntryRun } from './run.ts';
+import {
+  isRot,
+  mayMatch,
+  type BatchToScan,
+  type MetricScan,
+  type MetricScanResult,
+  type SegmentScan,
+} from './scan.ts';
+
+/**
+ * Turns batches into partial results in a worker. A stream's part of a batch is answered from the least that tells enough:
+ *
+ *   header    all its entries lie in one bucket of the grid, and their labels are told by the stream's and by level counts
+ *   columns   times, lengths and metadata, when no stage looks at lines
+ *   lines     else: the rows that the leading line filters select, through the sampler
+ *
+ * Never throws for rot: it names the batch in `failed`, and nothing of it is in the partials.
+ */
+export function aggregateBatches(
+  request: MetricScan,
+  metric: CompiledMetric,
+  reader: DiskReader,
+): MetricScanResult {
+  const partials = metric.newPartials();
+  const literals = metric.leaves.map(({ neededLiterals }) =>
+    neededLiterals.map((group) => group.map(gramsOf)),
+  );
+  const result: MetricScanResult = {
+    kind: 'metric',
+    parts: [],
+    read: [],
+    fromIndex: [],
+    plain: [],
+    failed: [],
+    bytesScanned: 0,
+  };
+  for (const [at, segment] of request.segments.entries()) {
+    for (const batch of segment.batches) {
+      try {
+        const leaves = metric.leaves.filter((_leaf, i) => mayMatch(segment.path, batch, literals[i], reader));
+        if (leaves.length === 0) continue;
+        const opened = new OpenBatch(segment, batch, reader);
+        // All of it is read before any of it counts: a rotten batch is counted by who has it whole.
+        const additions = leaves.map((leaf) =>
+          additionsOf(leaf, partials[metric.leaves.indexOf(leaf)], opened),
+        );
+        for (const add of additions.flat()) add();
+        result.read.push([at, batch.seq]);
+        if (!opened.isFrameRead) result.fromIndex.push([at, batch.seq]);
+        if (opened.plain.length > 0) result.plain.push([at, batch.seq, opened.plain]);
+        result.bytesScanned += opened.bytesScanned;
+      } catch (error) {
+        if (!isRot(error)) throw error;
+        result.failed.push([at, batch.seq]);
+      }
+    }
+  }
+  for (const [i, leaf] of metric.leaves.entries()) addRows(leaf, partials[i], request.rows[i]);
+  result.parts.push(...encodeParts(partials.map((partial) => partial.parts())));
+  return result;
+}
+
+type Addition = () => void;
+
+function additionsOf(leaf: CompiledLeaf, partial: RangePartial, batch: OpenBatch): Addition[] {
+  const additions: Addition[] = [];
+  for (const [at, part] of batch.header.streams.entries()) {
+    const labels = batch.labelsOf(part);
+    if (!labels || !leaf.matchesStream(labels) || !overlaps(part, leaf.range)) continue;
+    if (leaf.leaf.needs.kind === 'lines') {
+      const columns = batch.lines(at);
+      additions.push(() => addLines(leaf, partial, labels, columns));
+      continue;
+    }
+    const groups = groupsInHeader(leaf, partial, labels, part, batch.isPlain(part));
+    if (groups) {
+      additions.push(() => {
+        for (const { metadata, adds } of groups) addGroup(leaf, partial, labels, metadata, part.min, adds);
+      });
+    } else {
+      const columns = batch.columns(at);
+      additions.push(() => addColumns(leaf, partial, labels, columns));
+    }
+  }
+  return additions;
+}
+
+const NO_METADATA: Metadata = {};
+const OF_LEVEL: readonly Metadata[] = COUNTED_LEVELS.map((level) => ({ detected_level: level }));
+const NO_LINE = Buffer.alloc(0);
+
+interface Group {
+  readonly metadata: Metadata;
+  readonly adds: number;
+}
+
+/** The entries of a part by what their metadata is as far as the leaf can see, when the header tells; else undefined. */
+function groupsInHeader(
+  { leaf }: CompiledLeaf,
+  { grid }: RangePartial,
+  labels: Labels,
+  part: StreamPart,
+  isPlain: boolean,
+): Group[] | undefined {
+  const { needs } = leaf;
+  if (needs.kind !== 'columns') return undefined;
+  const bucket = grid.bucket(part.min.ms, part.min.sub);
+  if (bucket === -1 || bucket !== grid.bucket(part.max.ms, part.max.sub)) return undefined;
+  // What the stream itself says is not overruled by metadata; and of metadata the header knows the level alone.
+  const unknown = needs.labels && [...needs.labels].filter((name) => !Object.hasOwn(labels, name));
+  const seesLevel = unknown === undefined || unknown.includes('detected_level');
+  if (!isPlain && (unknown === undefined || unknown.some((name) => name !== 'detected_level')))
+    return undefined;
+  if (!seesLevel) {
+    const adds = needs.adds === 'count' ? part.entries : part.linesBytes - part.entries;
+    return [{ metadata: NO_METADATA, adds }];
+  }
+  // The last count is of entries with any other level, or none.
+  if (needs.adds === 'bytes' || part.levels[part.levels.length - 1] > 0) return undefined;
+  return OF_LEVEL.map((metadata, level) => ({ metadata, adds: part.levels[level] })).filter(
+    ({ adds }) => adds > 0,
+  );
+}
+
+/** Entries that differ in nothing that the leaf can see. */
+function addGroup(
+  { sampler }: CompiledLeaf,
+  partial: RangePartial,
+  labels: Labels,
+  metadata: Metadata,
+  { ms, sub }: { ms: number; sub: number },
+  adds: number,
+): void {
+  if (sampler.process(NO_LINE, labels, metadata, ms, sub))
+    partial.add(sampler.key, sampler.labels, ms, sub, adds);
+}
+
+/** Entries by metadata and bucket, since no stage sees more of them. */
+function addColumns(leaf: CompiledLeaf, partial: RangePartial, labels: Labels, columns: Columns): void {
+  const { count, ms, sub, metadataIds, metadata } = columns;
+  const { needs } = leaf.leaf;
+  const isBytes = needs.kind === 'columns' && needs.adds === 'bytes';
+  const groups = metadata.map(() => ({ bucket: -1, row: 0, adds: 0 }));
+  const flush = (id: number): void => {
+    const { bucket, row, adds } = groups[id];
+    if (bucket !== -1) addGroup(leaf, partial, labels, metadata[id], { ms: ms[row], sub: sub[row] }, adds);
+  };
+  for (let row = 0; row < count; row++) {
+    const group = groups[metadataIds[row]];
+    const bucket = partial.grid.bucket(ms[row], sub[row]);
+    if (bucket !== group.bucket) {
+      flush(metadataIds[row]);
+      group.bucket = bucket;
+      group.row = row;
+      group.adds = 0;
+    }
+    group.adds += isBytes ? columns.ends[row] - lineStart(columns, row) : 1;
+  }
+  for (let id = 0; id < groups.length; id++) flush(id);
+}
+
+function addLines(leaf: CompiledLeaf, partial: RangePartial, labels: Labels, columns: Columns): void {
+  const { ms, sub, ends, metadataIds, metadata } = columns;
+  const lines = Buffer.from(columns.lines.buffer, columns.lines.byteOffset, columns.lines.byteLength);
+  for (const row of selectRows(columns, leaf.lineFilters)) {
+    if (partial.grid.bucket(ms[row], sub[row]) === -1) continue;
+    const line = lines.subarray(lineStart(columns, row), ends[row]);
+    addSample(leaf, partial, labels, metadata[metadataIds[row]], line, ms[row], sub[row]);
+  }
+}
+
+/** Lines that are in no batch yet, selected by the leading line filters already. */
+function addRows(leaf: CompiledLeaf, partial: RangePartial, run: EntryRun | undefined): void {
+  if (!run) return;
+  const lines = Buffer.from(run.lines.buffer, run.lines.byteOffset, run.lines.byteLength);
+  for (let row = 0; row < run.count; row++) {
+    const line = lines.subarray(lineStart(run, row), run.ends[row]);
+    const labels = run.streams[run.streamIds[row]];
+    addSample(leaf, partial, labels, run.metadata[run.metadataIds[row]], line, run.ms[row], run.sub[row]);
+  }
+}
+
+function addSample(
+  { sampler }: CompiledLeaf,
+  partial: RangePartial,
+  labels: Labels,
+  metadata: Metadata,
+  line: Buffer,
+  ms: number,
+  sub: number,
+): void {
+  if (!sampler.process(line, labels, metadata, ms, sub)) return;
+  partial.add(sampler.key, sampler.labels, ms, sub, sampler.value);
+}
+
+/** A batch that is read as far as it is asked for. Throws what `isRot` knows when its bytes are not what was written. */
+class OpenBatch {
+  readonly header: BatchHeader;
+  /** Streams whose metadata proved to be levels alone. */
+  readonly plain: number[] = [];
+  bytesScanned = 0;
+  readonly #segment: SegmentScan;
+  readonly #batch: BatchToScan;
+  readonly #reader: DiskReader;
+  #payload: Buffer | undefined;
+  readonly #columns = new Map<number, Columns>();
+  readonly #lines = new Map<number, Columns>();
+  /** By block: its columns, and where each part's begin. */
+  readonly #blocks = new Map<number, { bytes: Buffer; starts: Map<number, number> }>();
+
+  constructor(segment: SegmentScan, batch: BatchToScan, reader: DiskReader) {
+    const head = readHead(reader.readAt(segment.path, batch.offset, PREAMBLE_BYTES + batch.headerBytes));
+    if (!head) throw new RangeError('checksum');
+    this.header = parseHeader(head.header);
+    this.#segment = segment;
+    this.#batch = batch;
+    this.#reader = reader;
+  }
+
+  get isFrameRead(): boolean {
+    return this.#payload !== undefined;
+  }
+
+  labelsOf({ stream }: StreamPart): Labels | undefined {
+    return this.#segment.streams.get(stream);
+  }
+
+  isPlain({ stream }: StreamPart): boolean {
+    return this.#batch.plainStreams?.includes(stream) ?? false;
+  }
+
+  /** The whole frame is read even for a part of it: there is one checksum over it. */
+  #readPayload(): Buffer {
+    if (this.#payload) return this.#payload;
+    const { offset, frameBytes } = this.#batch;
+    const frame = readFrame(this.#reader.readAt(this.#segment.path, offset, frameBytes));
+    if (!frame) throw new RangeError('checksum');
+    this.#payload = frame.payload;
+    return frame.payload;
+  }
+
+  /** A part with its lines. */
+  lines(at: number): Columns {
+    let columns = this.#lines.get(at);
+    if (!columns) {
+      // Every part of the block at once, since they are decompressed together.
+      const { streams } = this.header;
+      const { block } = streams[at];
+      const wanted = [...streams.keys()].filter(
+        (other) => streams[other].block === block && this.labelsOf(streams[other]) !== undefined,
+      );
+      for (const { part, columns: one } of openStreams(this.header, this.#readPayload(), wanted)) {
+        this.#lines.set(part, one);
+        this.bytesScanned += one.lines.length;
+      }
+      columns = this.#lines.get(at)!;
+    }
+    return columns;
+  }
+
+  /** A part without its lines: `lines` has their length and nothing in it. */
+  columns(at: number): Columns {
+    const known = this.#lines.get(at) ?? this.#columns.get(at);
+    if (known) return known;
+    const part = this.header.streams[at];
+    const block = this.#columnsBlock(part.block);
+    const start = block.starts.get(at)!;
+    const bytes = block.bytes.subarray(start, start + part.columnsBytes);
+    const columns = decodeColumns(bytes, new Uint8Array(part.linesBytes));
+    this.#columns.set(at, columns);
+    const isLevel = (name: string): boolean => name === 'detected_level';
+    if (columns.metadata.every((set) => Object.keys(set).every(isLevel))) this.plain.push(part.stream);
+    return columns;
+  }
+
+  #columnsBlock(block: number): { bytes: Buffer; starts: Map<number, number> } {
+    let opened = this.#blocks.get(block);
+    if (!opened) {
+      const { blocks, filterBytes, streams } = this.header;
+      let stored = filterBytes;
+      for (const { columnsStored, linesStored } of blocks.slice(0, block))
+        stored += columnsStored + linesStored;
+      const { columnsStored, columnsRaw } = blocks[block];
+      const bytes = decompress(this.#readPayload().subarray(stored, stored + columnsStored), columnsRaw);
+      const starts = new Map<number, number>();
+      let start = 0;
+      for (const [at, part] of streams.entries()) {
+        if (part.block !== block) continue;
+        starts.set(at, start);
+        start += part.columnsBytes;
+      }
+      this.#blocks.set(block, (opened = { bytes, starts }));
+      this.bytesScanned += bytes.length;
+    }
+    return opened;
+  }
+}

@@ -1,0 +1,162 @@
+import type { Instant, Labels } from '../batch/index.ts';
+import type { BatchEntry, Segment } from '../segment/index.ts';
+import type { SegmentScan, TimeRange } from './scan.ts';
+
+/** Batches of one segment that a peer is asked to answer for. */
+export interface SegmentWork {
+  readonly segment: Segment;
+  readonly runs: readonly (readonly [number, number])[];
+}
+
+/** A batch that has to be looked into. */
+export interface Candidate {
+  readonly segment: Segment;
+  /** Place of its segment in the job's work. */
+  readonly index: number;
+  readonly batch: BatchEntry;
+}
+
+export interface Candidates {
+  readonly batches: Candidate[];
+  /** Per segment of the work: the streams that are asked for. */
+  readonly streams: readonly ReadonlyMap<number, Labels>[];
+  /** All batches of the work, those ruled out by time or labels included. */
+  readonly total: number;
+}
+
+/** Rules out by time and labels, without reading anything. */
+export function candidatesOf(
+  work: readonly SegmentWork[],
+  matchesStream: (labels: Labels) => boolean,
+  isInTime: (batch: BatchEntry) => boolean,
+): Candidates {
+  const streams: ReadonlyMap<number, Labels>[] = [];
+  const batches: Candidate[] = [];
+  let total = 0;
+  for (const [index, { segment, runs }] of work.entries()) {
+    const matching = matchingStreams(segment, matchesStream);
+    streams.push(matching);
+    for (const batch of batchesIn(segment, runs)) {
+      total++;
+      if (isInTime(batch) && batch.streams.some((stream) => matching.has(stream))) {
+        batches.push({ segment, index, batch });
+      }
+    }
+  }
+  return { batches, streams, total };
+}
+
+/** Streams of a segment that the selector matches. Labels are told once a segment, so this is done once, too. */
+function matchingStreams(segment: Segment, matchesStream: (labels: Labels) => boolean): Map<number, Labels> {
+  const matching = new Map<number, Labels>();
+  for (const [stream, labels] of segment.record.labels.entries()) {
+    if (labels && matchesStream(labels)) matching.set(stream, labels);
+  }
+  return matching;
+}
+
+function* batchesIn(
+  segment: Segment,
+  runs: readonly (readonly [number, number])[],
+): IterableIterator<BatchEntry> {
+  for (const [from, to] of runs) {
+    for (const batch of segment.record.batches) if (batch.seq >= from && batch.seq <= to) yield batch;
+  }
+}
+
+export function overlaps(
+  { min, max }: { readonly min: Instant; readonly max: Instant },
+  { from, to }: TimeRange,
+): boolean {
+  const beforeStart = max.ms < from.ms || (max.ms === from.ms && max.sub < from.sub);
+  const afterEnd = min.ms > to.ms || (min.ms === to.ms && min.sub >= to.sub);
+  return !beforeStart && !afterEnd;
+}
+
+const TASK_BYTES = 4 * 1024 * 1024;
+/** Batches of a task of which an index will rule most out. */
+const TASK_BATCHES_MIN = 4;
+const TASK_BATCHES_MAX = 64;
+
+/** Batches grouped so that a task is worth its message; more of them where `light`: most need no scan. */
+export function intoTasks(
+  chosen: readonly Candidate[],
+  options: { readonly light: boolean; readonly parallel: number },
+): Candidate[][] {
+  const share = Math.ceil(chosen.length / (options.parallel * 4));
+  const lightBatches = Math.max(TASK_BATCHES_MIN, Math.min(share, TASK_BATCHES_MAX));
+  const tasks: Candidate[][] = [];
+  let task: Candidate[] = [];
+  let bytes = 0;
+  for (const candidate of chosen) {
+    task.push(candidate);
+    bytes += candidate.batch.rawBytes;
+    if (options.light ? task.length >= lightBatches : bytes >= TASK_BYTES) {
+      tasks.push(task);
+      task = [];
+      bytes = 0;
+    }
+  }
+  if (task.length > 0) tasks.push(task);
+  return tasks;
+}
+
+/** A task as a worker takes it. `plainStreams`: see BatchToScan. */
+export function segmentsOf(
+  task: readonly Candidate[],
+  streams: Candidates['streams'],
+  plainStreams?: (batch: BatchEntry) => readonly number[],
+): SegmentScan[] {
+  const bySegment = new Map<number, Candidate[]>();
+  for (const candidate of task) {
+    const group = bySegment.get(candidate.index);
+    if (group) group.push(candidate);
+    else bySegment.set(candidate.index, [candidate]);
+  }
+  return [...bySegment].map(([index, group]) => ({
+    path: group[0].segment.path,
+    origin: group[0].segment.id.origin,
+    epoch: group[0].segment.id.epoch,
+    batches: group.map(({ batch }) => ({
+      seq: batch.seq,
+      offset: batch.offset,
+      frameBytes: batch.frameBytes,
+      headerBytes: batch.headerBytes,
+      filterBytes: batch.filterBytes,
+      ...(plainStreams && { plainStreams: plainStreams(batch) }),
+    })),
+    streams: streams[index],
+  }));
+}
+
+/** Finds a task's batches by what a worker calls them: the place of the segment in its request, and the seq. */
+export function namesOf(task: readonly Candidate[]): (segment: number, seq: number) => Candidate {
+  const indexes = [...new Set(task.map(({ index }) => index))];
+  return (segment, seq) => {
+    const index = indexes[segment];
+    return task.find((candidate) => candidate.index === index && candidate.batch.seq === seq)!;
+  };
+}
+
+/** Runs every task, `parallel` at once; results in the order of the tasks. After an error no task is begun. */
+export async function runTasks<Task, Result>(
+  tasks: readonly Task[],
+  parallel: number,
+  run: (task: Task) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < tasks.length) {
+      const at = next++;
+      try {
+        results[at] = await run(tasks[at]);
+      } catch (error) {
+        next = tasks.length;
+        throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(parallel, tasks.length) }, lane));
+  return results;
+}

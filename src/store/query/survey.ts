@@ -1,0 +1,92 @@
+import type { Labels } from '../batch/index.ts';
+import type { BatchEntry, SegmentId } from '../segment/index.ts';
+import {
+  candidatesOf,
+  intoTasks,
+  namesOf,
+  overlaps,
+  runTasks,
+  segmentsOf,
+  type Candidate,
+  type SegmentWork,
+} from './candidates.ts';
+import { ProgressCounter, type ScanProgress } from './progress.ts';
+import type { MetricScanResult, PatternScanResult, SegmentScan, TimeRange } from './scan.ts';
+import { emptyTally, type ScanTally } from './windows.ts';
+
+/** A question to all batches at once, in any order: aggregates and patterns. */
+export interface SurveyJob<Result> {
+  readonly work: readonly SegmentWork[];
+  matchesStream(labels: Labels): boolean;
+  isInTime(batch: BatchEntry): boolean;
+  /** Most batches will be answered from an index. */
+  readonly light: boolean;
+  readonly signal: AbortSignal;
+  /** Tasks at once. */
+  readonly parallel: number;
+  /** Runs one task on a worker. */
+  readonly scan: (segments: SegmentScan[]) => Promise<Result>;
+  /** Takes a task's result in. */
+  readonly take: (result: Result) => void;
+}
+
+export type SurveyStep =
+  | ScanProgress
+  | { readonly kind: 'failed'; readonly id: SegmentId; readonly seqs: number[] };
+
+/** Streams of a batch whose metadata is levels alone, as scans have found. A batch never changes. */
+const plainStreams = new WeakMap<BatchEntry, number[]>();
+
+/** Runs the job, names rotten batches, and returns what became of all. Nothing of a batch that failed was taken. */
+export async function* surveyBatches<Result extends MetricScanResult | PatternScanResult>(
+  job: SurveyJob<Result>,
+): AsyncGenerator<SurveyStep, ScanTally> {
+  const { batches, streams, total } = candidatesOf(job.work, job.matchesStream, job.isInTime);
+  const tally = { ...emptyTally(), batches: total, pruned: total - batches.length };
+  const failed: Candidate[] = [];
+  const progress = new ProgressCounter();
+  progress.expect(batches.length);
+  const plainOf = (batch: BatchEntry): readonly number[] => plainStreams.get(batch) ?? [];
+  const tasks = runTasks(intoTasks(batches, job), job.parallel, async (task) => {
+    job.signal.throwIfAborted();
+    const result = await job.scan(segmentsOf(task, streams, plainOf));
+    job.take(result);
+    const named = namesOf(task);
+    for (const [at, seq] of result.failed) failed.push(named(at, seq));
+    tally.read += result.read.length;
+    tally.pruned += task.length - result.read.length - result.failed.length;
+    tally.bytesScanned += result.bytesScanned;
+    if (result.kind === 'metric') {
+      tally.fromIndex += result.fromIndex.length;
+      for (const [at, seq, found] of result.plain) {
+        const { batch } = named(at, seq);
+        plainStreams.set(batch, [...new Set([...plainOf(batch), ...found])]);
+      }
+    }
+    progress.advance(task.length);
+  });
+  yield* progress.during(tasks);
+  for (const { segment, batch } of failed) yield { kind: 'failed', id: segment.id, seqs: [batch.seq] };
+  return { ...tally, batches: total - failed.length };
+}
+
+/** Labels of the streams that the batches in a range hold, each once a segment. A batch's streams are in its record. */
+export function seriesOf(
+  work: readonly SegmentWork[],
+  range: TimeRange,
+  isWanted: (labels: Labels) => boolean,
+): { series: Labels[]; tally: ScanTally } {
+  const { batches, streams, total } = candidatesOf(work, isWanted, (batch) => overlaps(batch, range));
+  const found = new Set<Labels>();
+  for (const { index, batch } of batches) {
+    for (const stream of batch.streams) {
+      const labels = streams[index].get(stream);
+      if (labels) found.add(labels);
+    }
+  }
+  const read = batches.length;
+  return {
+    series: [...found],
+    tally: { ...emptyTally(), batches: total, pruned: total - read, read, fromIndex: read },
+  };
+}
