@@ -9,7 +9,7 @@ import {
 import type { Catalog } from './catalog/index.ts';
 import { LogvineError, messageOf } from './errors.ts';
 import { LIMITS } from './limits.ts';
-import type { Clock, Disk } from './host/index.ts';
+import type { Clock, Disk, Random } from './host/index.ts';
 import { DroppedLog, notePosition, type ExpiredRuns, type OwnPosition } from './retention/index.ts';
 import {
   emptyRecord,
@@ -24,11 +24,14 @@ import {
   type SegmentRecord,
 } from './segment/index.ts';
 
+const EPOCHS_SKIPPED_MAX = 2 ** 20;
+
 export interface StoreOptions {
   /** The data directory. `epoch.json` and `segments/` in it are this store's. */
   readonly directory: string;
   readonly disk: Disk;
   readonly clock: Clock;
+  readonly random: Random;
   readonly catalog: Catalog;
   readonly origin: string;
   readonly segmentBytesMax: number;
@@ -84,7 +87,7 @@ export class Store {
       own.at(-1)?.id.epoch ?? 0,
       previousEpoch?.epoch ?? 0,
     );
-    const epoch = Math.max(lastEpoch + 1, Math.floor(options.clock.nowMs()));
+    const epoch = nextEpoch(lastEpoch, options);
     await disk.replaceFile(`${directory}/epoch.json`, Buffer.from(JSON.stringify({ epoch })));
     const store = new Store(options, epoch, previousEpoch, health, dropped);
     for (const record of records) store.#add(record);
@@ -489,6 +492,15 @@ async function statedEpoch({ directory, disk, log }: StoreOptions): Promise<numb
   }
   log('warn', `${path} cannot be used`);
   return 0;
+}
+
+/**
+ * Above every epoch before it on this disk. Where the clock is behind those, by chance: two starts from one copy of the
+ * disk must not give out the same one (I1).
+ */
+function nextEpoch(lastEpoch: number, { clock, random }: StoreOptions): number {
+  const nowMs = Math.floor(clock.nowMs());
+  return nowMs > lastEpoch ? nowMs : lastEpoch + 1 + Math.floor(random.unit() * EPOCHS_SKIPPED_MAX);
 }
 
 /** What the last run wrote; a file that cannot be used says nothing, and what it said is fetched from others again. */

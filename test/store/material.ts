@@ -186,6 +186,7 @@ export async function openStore({ disk, clock, keys, catalog, more, said }: Open
     directory: DATA,
     disk,
     clock,
+    random: seededRandom(1),
     catalog: catalogOver(catalog ?? new MemoryKeyValue()),
     origin: keys.peer,
     segmentBytesMax: 1024 * 1024,
