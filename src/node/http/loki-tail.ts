@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { LIMITS, LogvineError, messageOf } from '../../store/index.ts';
+import { LIMITS, LogvineError, messageOf, type Instant } from '../../store/index.ts';
 import { isLog, parse } from '../../store/logql/index.ts';
 import type { Dropped } from '../follow.ts';
 import { authorize } from './auth.ts';
@@ -24,7 +24,7 @@ interface TailRequest {
   readonly query: string;
   readonly categorize: boolean;
   /** From when on the past is told first; undefined: not at all. */
-  readonly startMs: number | undefined;
+  readonly start: Instant | undefined;
   readonly limit: number;
 }
 
@@ -103,7 +103,7 @@ function tailRequest(parameters: URLSearchParams, { headers }: IncomingMessage):
   return {
     query,
     categorize: wantsCategories(headers),
-    startMs: start ? parseInstant(start, 'start').ms : undefined,
+    start: start ? parseInstant(start, 'start') : undefined,
     limit: Math.min(limit || LIMIT_DEFAULT, LIMITS.queryLimitMax),
   };
 }
@@ -123,9 +123,9 @@ async function serveTail(client: WebSocket, wanted: TailRequest, options: Server
     // Followed from now on: what is written while the past is searched comes after it.
     const first = live.next();
     first.catch(() => undefined);
-    if (wanted.startMs !== undefined) {
+    if (wanted.start) {
       const nowMs = clock.nowMs();
-      const range = { from: { ms: wanted.startMs, sub: 0 }, to: { ms: nowMs, sub: 0 } };
+      const range = { from: wanted.start, to: { ms: nowMs, sub: 0 } };
       const { query, limit } = wanted;
       // The newest of the past, so that the present follows it without a gap.
       const past = coordinator.entries({ query, range, descending: true, limit, signal: gone.signal });

@@ -3,6 +3,7 @@
  * partial of a leaf (`sampler`, `newPartial`), the coordinator merges the partials and calls `evaluateMetric`.
  */
 import { labelsText, type Labels } from '../../batch/columns.ts';
+import { LogvineError } from '../../errors.ts';
 import type {
   BinaryExpr,
   Grouping,
@@ -13,7 +14,6 @@ import type {
   RangeAggregation,
   VectorAggregation,
 } from '../ast.ts';
-import { queryError } from '../errors.ts';
 import { ERROR_LABEL } from '../labels.ts';
 import type { PipelineOptions } from '../pipeline.ts';
 import { compileAnchored } from '../regex.ts';
@@ -206,7 +206,8 @@ function compileRange(expr: RangeAggregation, partial: RangePartial): StepFuncti
 function refuseErrors(labels: Labels, key: string): void {
   const error = Object.hasOwn(labels, ERROR_LABEL) ? labels[ERROR_LABEL] : '';
   if (error === '' || labels.__preserve_error__ === 'true') return;
-  throw queryError(
+  throw new LogvineError(
+    'LV_QUERY_INVALID',
     `pipeline error: '${error}' for series: '${key}'.\n` +
       `Use a label filter to intentionally skip this error. (e.g | __error__!="${error}").\n` +
       'To skip all potential errors you can match empty errors.(e.g __error__="")\n' +
