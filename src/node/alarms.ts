@@ -15,6 +15,16 @@ export function shortPeer(peer: PeerId): string {
   return `…${peer.slice(-6)}`;
 }
 
+/** `10.0.0.1:7421` for multiaddrs such as /ip4/10.0.0.1/tcp/7421/p2p/ID; others as they are. */
+function addressText(addresses: readonly string[]): string {
+  const texts = addresses.map((address) => {
+    const found = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d+)/.exec(address);
+    if (!found) return address;
+    return `${found[1] === 'ip6' ? `[${found[2]}]` : found[2]}:${found[3]}`;
+  });
+  return texts.join(' or ') || 'an unknown address';
+}
+
 /** `self` is this very run of this peer, `directory` its data directory. */
 export function* identityProblems(
   conflicts: readonly IdentityConflict[],
@@ -26,7 +36,7 @@ export function* identityProblems(
     const where = twins.map(({ epoch, addresses }) => {
       const own = peer === self.peer && epoch === self.epoch ? 'this node, ' : '';
       const fenced = epoch < newest ? ', which acknowledges nothing any more' : '';
-      return `${own}${addresses.join(' or ') || 'an unknown address'} (epoch ${epoch}${fenced})`;
+      return `${own}${addressText(addresses)} (epoch ${epoch}${fenced})`;
     });
     const whose = peer === self.peer ? "this peer's identity" : `the identity of ${shortPeer(peer)}`;
     const key =
@@ -44,7 +54,7 @@ export function supersededText(
   directory: string,
 ): string {
   return (
-    `another node runs with this peer's identity and started later, at ${by.addresses.join(' or ') || 'an unknown address'} ` +
+    `another node runs with this peer's identity and started later, at ${addressText(by.addresses)} ` +
     `(epoch ${by.epoch}): nothing more is acknowledged here. If this is the copy, delete ${join(directory, 'identity.key')}; ` +
     `if the other one is, delete its identity.key. Then restart this node`
   );

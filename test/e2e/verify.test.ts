@@ -104,6 +104,6 @@ test('a batch that was cut out of every copy is missing, by its number', async (
   assert.match(stdout.toString(), /^NOT PROVEN: /);
   assert.match(
     stdout.toString(),
-    /missing {2}batch 2 of origin \S+ epoch \d+: nobody has it, and batch 3 follows it/,
+    /missing {2}batch 2 of origin \S+ epoch \d+\n +nobody has it, and batch 3 follows it/,
   );
 });

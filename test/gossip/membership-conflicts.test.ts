@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createMembership, type Membership } from '../../src/gossip/membership/index.ts';
 import { encodeMessage } from '../../src/gossip/membership/messages.ts';
+import { Identities } from '../../src/gossip/membership/identities.ts';
 import { SWIM_PROTOCOL } from '../../src/gossip/membership/constants.ts';
 import type { PeerId } from '../../src/gossip/transport/index.ts';
 import type { Clock } from '../../src/store/host/index.ts';
@@ -150,4 +151,26 @@ test('the skew of each clock is measured, within half a round trip', async () =>
   const skewAt = (node: Node, of: PeerId): number => node.membership.clockSkewMs(of)!;
   assert.ok(Math.abs(skewAt(alice, bob.transport.self) + 7_200_000) <= 80, 'bob is two hours behind');
   assert.ok(Math.abs(skewAt(bob, alice.transport.self) - 7_200_000) <= 80, 'alice is two hours ahead');
+});
+
+test('what a dead process had sent may come late; what comes still later was sent by a second run', async () => {
+  const clock = new SimClock();
+  const bob = 'bob' as PeerId;
+  const identities = new Identities(clock, 'alice' as PeerId, () => 3);
+  identities.heard(bob, 4);
+  await clock.advance(60_000);
+  identities.heard(bob, 7);
+  await clock.advance(9_000);
+  identities.heard(bob, 4);
+  assert.ok(identities.spokeAsOlderRun(bob));
+  assert.deepEqual(identities.twinsOf(bob), []);
+  await clock.advance(2_000);
+  identities.heard(bob, 4);
+  assert.deepEqual(
+    identities.twinsOf(bob).map(({ epoch }) => epoch),
+    [4, 7],
+  );
+  // A third run: the two before it may be over.
+  identities.heard(bob, 9);
+  assert.deepEqual(identities.twinsOf(bob), []);
 });

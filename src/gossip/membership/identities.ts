@@ -50,7 +50,8 @@ export class Identities {
     const nowMs = this.#clock.monotonicMs();
     const known = this.#heard.get(peer);
     if (!known || epoch > known.epoch) {
-      this.#heard.set(peer, { epoch, sinceMs: nowMs, older: known?.older, spokeAsOlder: false });
+      // If an older one goes on beside this one, it will be heard again.
+      this.#heard.set(peer, { epoch, sinceMs: nowMs, older: undefined, spokeAsOlder: false });
       return;
     }
     known.spokeAsOlder = epoch < known.epoch;

@@ -67,13 +67,13 @@ export function memberRows(status: NodeStatus): string[][] {
     zone || '-',
     String(weight),
     String(epoch),
+    clockText(clockSkewMs),
     http || '-',
     (Array.isArray(mesh) ? mesh[0] : mesh) || '-',
-    clockText(clockSkewMs),
   ]);
 }
 
-export const MEMBER_HEAD = ['PEER', 'STATE', 'ZONE', 'WEIGHT', 'EPOCH', 'HTTP', 'MESH', 'CLOCK'];
+export const MEMBER_HEAD = ['PEER', 'STATE', 'ZONE', 'WEIGHT', 'EPOCH', 'CLOCK', 'HTTP', 'MESH'];
 
 /** How far its clock is ahead of that of the node that was asked. */
 function clockText(skewMs: number | null | undefined): string {

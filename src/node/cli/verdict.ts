@@ -106,45 +106,50 @@ function copiesText({ batchesByCopies, copiesWanted, unacknowledged, expired }: 
 
 function* findings(verdict: ShownVerdict): Generator<string> {
   yield* listed('missing', verdict.missing, ({ proof, fromTime, toTime, ...run }) => {
-    const times =
-      fromTime === null && toTime === null
-        ? ''
-        : `, sealed between ${fromTime ?? 'the beginning'} and ${toTime ?? 'now'}`;
-    return `${runText(run)}: nobody has it, and ${proof}${times}`;
+    const times = `sealed between ${fromTime ?? 'the beginning'} and ${toTime ?? 'now'}`;
+    return [runText(run), `nobody has it, and ${proof}`, ...((fromTime ?? toTime) ? [times] : [])];
   });
-  yield* listed('damaged', verdict.damaged, ({ peer, path, offset, bytes, problem, quarantined, ...run }) => {
-    const healing = quarantined ? '; set aside, and fetched anew from another holder' : '';
-    return `${runText(run)} on peer ${peer}, ${path} at offset ${offset} (${bytes} bytes): ${problem}${healing}`;
-  });
-  yield* listed('conflict', verdict.conflicts, ({ copies, ...id }) => {
-    const where = copies
-      .map(({ peer, path, hash }) => `${hash.slice(0, 12)}… on peer ${peer}, ${path}`)
-      .join('; ');
-    return `${batchText(id)} has two contents: ${where}`;
-  });
-  yield* listed(
-    'broken',
-    verdict.broken,
-    ({ peer, path, problem, ...id }) =>
-      `${batchText(id)}${peer === '' ? '' : ` on peer ${peer}, ${path}`}: ${problem}`,
-  );
-  yield* listed('too few', verdict.tooFewCopies, ({ holders, ...run }) => {
-    const on = holders.length === 0 ? 'on no disk' : `only on ${holders.join(', ')}`;
-    return `${runText(run)} ${on}`;
-  });
-  yield* listed('away', verdict.unreachable, ({ peer, problem }) => `peer ${peer}: ${problem}`);
-  yield* listed('note', verdict.notices, (text) => text);
+  yield* listed('damaged', verdict.damaged, ({ peer, path, offset, bytes, problem, quarantined, ...run }) => [
+    runText(run),
+    `on peer ${peer}`,
+    `${path} at offset ${offset}, ${bytes} bytes`,
+    problem,
+    ...(quarantined ? ['set aside; it is fetched anew from another holder'] : []),
+  ]);
+  yield* listed('conflict', verdict.conflicts, ({ copies, ...id }) => [
+    `${batchText(id)} has ${new Set(copies.map(({ hash }) => hash)).size} contents`,
+    ...copies.map(({ peer, path, hash }) => `${hash.slice(0, 12)}… on peer ${peer}, ${path}`),
+  ]);
+  yield* listed('broken', verdict.broken, ({ peer, path, problem, ...id }) => [
+    batchText(id),
+    ...(peer === '' ? [] : [`on peer ${peer}, ${path}`]),
+    problem,
+  ]);
+  yield* listed('too few', verdict.tooFewCopies, ({ holders, ...run }) => [
+    runText(run),
+    holders.length === 0 ? 'on no disk' : `only on ${holders.join(', ')}`,
+  ]);
+  yield* listed('away', verdict.unreachable, ({ peer, problem }) => [`peer ${peer}: ${problem}`]);
+  yield* listed('note', verdict.notices, (text) => [text]);
   if (verdict.omitted > 0) yield `… and ${verdict.omitted} findings more than a verdict names`;
 }
 
+const NAME_WIDTH = 9;
+
+/** Each finding is a line, and indented lines that say more of it. */
 function* listed<Item>(
   name: string,
   items: readonly Item[],
-  text: (item: Item) => string,
+  text: (item: Item) => readonly string[],
 ): Generator<string> {
-  for (const item of items.slice(0, SHOWN_MAX)) yield visibleText(`${name.padEnd(8)} ${text(item)}`);
-  if (items.length > SHOWN_MAX)
-    yield `${name.padEnd(8)} … and ${items.length - SHOWN_MAX} more: see --output json`;
+  for (const item of items.slice(0, SHOWN_MAX)) {
+    for (const [at, line] of text(item).entries()) {
+      yield visibleText(`${(at === 0 ? name : '').padEnd(NAME_WIDTH)}${line}`);
+    }
+  }
+  if (items.length > SHOWN_MAX) {
+    yield `${name.padEnd(NAME_WIDTH)}… and ${items.length - SHOWN_MAX} more: see --output json`;
+  }
 }
 
 function runText({ origin, epoch, fromSeq, toSeq }: z.output<typeof run>): string {
