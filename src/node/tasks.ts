@@ -7,6 +7,7 @@ import type {
   ScanResult,
   TimeRange,
 } from '../store/index.ts';
+import type { PreparedPush, PushBody } from './http/push-prepare.ts';
 import type { LineBlock } from './pipeline/index.ts';
 
 /** Lines of one stream that are not sealed yet: as they were read, or with times of their own. */
@@ -23,6 +24,8 @@ export type Tasks = {
     request: { streams: UnsealedStream[]; discoverLevels: boolean; compressionLevel: number };
     response: PackedBatch;
   };
+  /** The body is handed over, not copied. */
+  decodePush: { request: PushBody; response: PreparedPush };
   scan: { request: ScanRequest; response: ScanResult };
   scanUnsealed: {
     request: {

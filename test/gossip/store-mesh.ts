@@ -249,7 +249,7 @@ export class StoreMesh {
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));
     repairer.start();
     dropper.start();
-    peer.process = { transport, store, replicator, repairer, dropper, holder, coordinator };
+    peer.process = { transport, store, replicator, receiver, repairer, dropper, holder, coordinator };
     this.clock.after(NOTICE_MS / 10, () => this.notice());
   }
 

@@ -1,3 +1,3 @@
 export { Replicator } from './replicator.ts';
 export type { ReplicatorOptions, TrackedBatch } from './replicator.ts';
-export { receiveReplicas, REPLICATE_PROTOCOL } from './receiver.ts';
+export { ReplicaReceiver, REPLICATE_PROTOCOL } from './receiver.ts';

@@ -10,19 +10,25 @@ export interface OwnerStreamOptions {
   /** An owner that confirms nothing for this long while frames are under way has failed. */
   readonly ackTimeoutMs: number;
   readonly windowBytes: number;
-  readonly queueBytesMax: number;
+  /** The highest seq that is acknowledged; what waits here up to it waits for this owner alone. */
+  durableSeq(): number;
+  /** The bytes that wait for this owner alone became so many more or, negative, fewer. */
+  onLag(bytes: number): void;
   onAck(index: number, seq: number): void;
   /** Called once; the stream is of no use afterwards. */
   onFailed(error: Error): void;
 }
 
-/** Frames to one owner, in order, with a bounded window under way. */
+/**
+ * Frames to one owner, in order, with a bounded window under way. What waits is bounded by whoever sends: by what is not
+ * acknowledged yet, and by what lags behind that.
+ */
 export class OwnerStream {
   readonly #options: OwnerStreamOptions;
   readonly #queue: SealedBatch[] = [];
   readonly #underWay: SealedBatch[] = [];
-  #queuedBytes = 0;
   #underWayBytes = 0;
+  #laggingBytes = 0;
   #channel: Channel | undefined;
   #running = false;
   #failed = false;
@@ -36,18 +42,34 @@ export class OwnerStream {
   send(batch: SealedBatch): void {
     if (this.#failed) return;
     this.#queue.push(batch);
-    this.#queuedBytes += batch.frameBytes;
-    if (this.#queuedBytes > this.#options.queueBytesMax) {
-      this.#fail(
-        new LogvineError('LV_OVERLOADED', `${this.#options.owner} is too slow: it will catch up by repair`),
-      );
-      return;
-    }
     this.#wake?.();
     if (!this.#running) {
       this.#running = true;
       void this.#run();
     }
+  }
+
+  /** Bytes that every other owner needed has, and that wait for this one. */
+  get laggingBytes(): number {
+    return this.#laggingBytes;
+  }
+
+  /** A batch is acknowledged; if this owner has not confirmed it, it lags. */
+  acknowledged(seq: number, bytes: number): void {
+    const first = this.#underWay[0] ?? this.#queue[0];
+    if (!this.#failed && first !== undefined && first.seq <= seq) this.#lag(bytes);
+  }
+
+  /** The others go on without this owner; it catches up by repair. */
+  leaveBehind(): void {
+    const { owner } = this.#options;
+    const behind = `${owner} is ${this.#laggingBytes} bytes behind the others and catches up by repair`;
+    this.#fail(new LogvineError('LV_OVERLOADED', behind));
+  }
+
+  #lag(bytes: number): void {
+    this.#laggingBytes += bytes;
+    this.#options.onLag(bytes);
   }
 
   async #run(): Promise<void> {
@@ -69,7 +91,6 @@ export class OwnerStream {
           continue;
         }
         this.#queue.shift();
-        this.#queuedBytes -= batch.frameBytes;
         this.#underWay.push(batch);
         this.#underWayBytes += batch.frameBytes;
         this.#armAckTimer();
@@ -91,7 +112,9 @@ export class OwnerStream {
         const index = reader.varint();
         const seq = reader.varint();
         while (this.#underWay.length > 0 && this.#underWay[0].seq <= seq) {
-          this.#underWayBytes -= this.#underWay.shift()!.frameBytes;
+          const confirmed = this.#underWay.shift()!;
+          this.#underWayBytes -= confirmed.frameBytes;
+          if (confirmed.seq <= this.#options.durableSeq()) this.#lag(-confirmed.frameBytes);
         }
         this.#ackTimer?.cancel();
         this.#ackTimer = undefined;
@@ -115,15 +138,21 @@ export class OwnerStream {
     if (this.#failed) return;
     this.#failed = true;
     this.#ackTimer?.cancel();
-    this.#queue.length = 0;
-    this.#underWay.length = 0;
+    this.#letGo();
     this.#channel?.abort(error);
     this.#wake?.();
     this.#options.onFailed(error);
   }
 
+  #letGo(): void {
+    this.#queue.length = 0;
+    this.#underWay.length = 0;
+    this.#lag(-this.#laggingBytes);
+  }
+
   close(): void {
     this.#failed = true;
+    this.#letGo();
     this.#ackTimer?.cancel();
     this.#wake?.();
     this.#channel?.abort(new LogvineError('LV_CLOSED', 'replication stopped'));

@@ -56,6 +56,7 @@ export class Replicator {
   readonly #pending: Pending[] = [];
   #durableSeq = 0;
   #unacknowledgedBytes = 0;
+  #laggingBytes = 0;
   #closed = false;
   #onAcknowledged: (batch: SealedBatch) => void = () => undefined;
 
@@ -79,6 +80,11 @@ export class Replicator {
 
   get unacknowledgedBytes(): number {
     return this.#unacknowledgedBytes;
+  }
+
+  /** Bytes of acknowledged frames that wait for owners slower than the others. */
+  get laggingBytes(): number {
+    return this.#laggingBytes;
   }
 
   /**
@@ -179,7 +185,8 @@ export class Replicator {
       openTimeoutMs,
       ackTimeoutMs,
       windowBytes: LIMITS.replicationWindowBytes,
-      queueBytesMax: LIMITS.unacknowledgedBytesMax,
+      durableSeq: () => this.#durableSeq,
+      onLag: (bytes) => void (this.#laggingBytes += bytes),
       onAck: (index, seq) => this.confirm(owner, index, seq),
       onFailed: (error) => {
         if (this.#closed) return;
@@ -213,8 +220,20 @@ export class Replicator {
       this.#pending.shift();
       this.#unacknowledgedBytes -= batch.frameBytes;
       this.#durableSeq = batch.seq;
+      for (const owner of batch.segment.record.owners as PeerId[])
+        this.#streams.get(owner)?.acknowledged(batch.seq, batch.frameBytes);
       pending.resolve();
       this.#onAcknowledged(batch);
+    }
+    this.#boundLag();
+  }
+
+  /** Frames that wait for slow owners alone have a bound together: the slowest is left to repair. */
+  #boundLag(): void {
+    while (this.#laggingBytes > LIMITS.laggingBytesMax) {
+      const [slowest] = [...this.#streams.values()].sort((a, b) => b.laggingBytes - a.laggingBytes);
+      if (!slowest || slowest.laggingBytes <= 0) return;
+      slowest.leaveBehind();
     }
   }
 

@@ -51,6 +51,7 @@ export interface Config {
   readonly repairBytesPerSecond: number;
   readonly pushTimeoutMs: number;
   /** 0: pushes are not told apart. */
+  readonly pushDedupWindowMs: number;
   /** Undefined: as many as there are cores. */
   readonly workers: number | undefined;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -293,6 +294,7 @@ function toConfig(
     scrubPeriodMs: written.scrubPeriod,
     repairBytesPerSecond: written.repairBytesPerSecond,
     pushTimeoutMs: written.pushTimeout,
+    pushDedupWindowMs: written.pushDedupWindow,
     workers: written.workers,
     logLevel: written.logLevel,
   };

@@ -239,6 +239,11 @@ export const configSchema = z.strictObject({
   pushTimeout: duration('100ms', '5m')
     .prefault('10s')
     .describe('How long a push waits for its copies before it is answered 503.'),
+  pushDedupWindow: duration('0s', '1d')
+    .prefault('1h')
+    .describe(
+      'A push that is sent again within this time, here or to another peer, is stored once. `0s`: every push is stored.',
+    ),
   workers: whole(1, 64).optional().describe('Threads that seal and scan. As many as there are cores.'),
   logLevel: kind(
     z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),

@@ -1,45 +1,163 @@
-import type { FastifyInstance } from 'fastify';
-import { LogvineError } from '../../store/index.ts';
-import type { Block } from '../inputs/index.ts';
-import { withServiceName } from '../pipeline/index.ts';
-import { decodePush, PUSH_LIMITS } from './push.ts';
-import type { ServerOptions } from './server.ts';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { LogvineError, type Clock, type TaskRunner } from '../../store/index.ts';
+import type { Pushes } from '../../gossip/index.ts';
+import type { Config } from '../config/index.ts';
+import type { Batcher } from '../pipeline/batcher.ts';
+import type { Tasks } from '../tasks.ts';
+import { PushBudget, receiveBody, type Lease, type ReceivedBody } from './push-body.ts';
+import { preparePush, type PreparedPush, type PushBody } from './push-prepare.ts';
 
-/** `POST /loki/api/v1/push`: 204 once the ack rule (I2) holds for every line of the body. */
-export function addPushRoute(app: FastifyInstance, { config, clock, batcher }: ServerOptions): void {
-  app.post('/loki/api/v1/push', async (request, reply) => {
-    const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-    const headers = {
-      contentType: request.headers['content-type'],
-      contentEncoding: request.headers['content-encoding'],
-    };
-    const { streams } = decodePush(body, headers, clock.nowMs(), PUSH_LIMITS);
-    const blocks = streams.map(({ labels, columns }): Block => ({
-      kind: 'entries',
-      labels: config.discoverServiceName ? withServiceName(labels) : labels,
-      columns,
-    }));
-    if (blocks.length > 0) await withinTimeout(batcher.push(blocks));
-    return reply.code(204).send();
-  });
+export interface PushRouteOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly batcher: Batcher;
+  readonly pool: TaskRunner<Tasks>;
+  /** Undefined: pushes are not told apart. */
+  readonly pushes: Pushes | undefined;
+}
 
-  function withinTimeout(acknowledged: Promise<void>): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = clock.after(config.pushTimeoutMs, () => {
-        const message =
-          'the lines did not reach enough disks in time. They are kept and may still get there: send them again to be sure';
-        reject(new LogvineError('LV_REPLICATION_TIMEOUT', message));
-      });
-      acknowledged.then(
-        () => {
-          timer.cancel();
-          resolve();
-        },
-        (error: Error) => {
-          timer.cancel();
-          reject(error);
-        },
-      );
+/** A body this large is decoded on a worker, so that the main thread answers probes meanwhile. */
+const WORKER_BYTES = 64 * 1024;
+/** The same where it may grow a thousandfold. */
+const WORKER_DEFLATED_BYTES = 4 * 1024;
+/** Entries weigh more decoded than as text: their times and places. */
+const ROW_BYTES = 20;
+
+/**
+ * `POST /loki/api/v1/push`: 204 once the ack rule (I2) holds for every line of the body; 429 when this peer is sent more
+ * than it can take, 503 when the mesh cannot store it now. A body that was sent before is stored once.
+ *
+ *   body ─► decode (worker) ─► claim (gossip/pushes) ─► batcher ─► acknowledged
+ *   └──────── counted as in flight ────────────────────┘
+ */
+export function addPushRoute(app: FastifyInstance, options: PushRouteOptions): void {
+  const { clock, config } = options;
+  const budget = new PushBudget();
+  const keeper = new PushKeeper(options, budget);
+  void app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', async (_request: FastifyRequest, payload: FastifyRequest['raw']) =>
+      receiveBody(payload, budget, clock),
+    );
+    scope.post('/loki/api/v1/push', async (request, reply) => {
+      const received = request.body as ReceivedBody | undefined;
+      const { body, lease } = received ?? { body: new Uint8Array(), lease: budget.take(0) };
+      const headers = {
+        contentType: request.headers['content-type'],
+        contentEncoding: request.headers['content-encoding'],
+        tenant: textOf(request.headers['x-scope-orgid']),
+      };
+      const { discoverServiceName } = config;
+      const push = { body, headers, nowMs: clock.nowMs(), discoverServiceName };
+      await keeper.keep(push, lease);
+      return reply.code(204).send();
     });
+  });
+}
+
+/** Takes bodies to their acknowledgement. */
+class PushKeeper {
+  readonly #options: PushRouteOptions;
+  readonly #budget: PushBudget;
+  /** Decoders that may run at once: one thread is left for sealing and queries. */
+  #decodersFree: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(options: PushRouteOptions, budget: PushBudget) {
+    this.#options = options;
+    this.#budget = budget;
+    this.#decodersFree = Math.max(1, options.pool.size - 1);
   }
+
+  /** Resolves with the acknowledgement, rejects when it takes longer than `pushTimeoutMs`; then it may still come. */
+  keep(push: PushBody, lease: Lease): Promise<void> {
+    let isDecoded = false;
+    const done = (async () => {
+      try {
+        const prepared = await this.#prepare(push, lease);
+        isDecoded = true;
+        if (prepared.parts.length > 0) await this.#store(prepared, lease);
+      } finally {
+        lease.release();
+      }
+    })();
+    const message =
+      'the lines did not reach enough disks in time. They are kept and may still get there: send them again to be sure';
+    return this.#within(done, () =>
+      isDecoded
+        ? new LogvineError('LV_REPLICATION_TIMEOUT', message)
+        : new LogvineError('LV_OVERLOADED', 'more comes in than can be stored: send again later, and slower'),
+    );
+  }
+
+  async #prepare(push: PushBody, lease: Lease): Promise<PreparedPush> {
+    const { batcher, pool } = this.#options;
+    await batcher.room();
+    let prepared: PreparedPush;
+    if (isSmall(push)) {
+      prepared = preparePush(push);
+    } else {
+      await this.#decoder();
+      try {
+        await Promise.all([this.#budget.room(), batcher.room()]);
+        const transfer = [push.body.buffer as ArrayBuffer];
+        prepared = await pool.run('decodePush', push, { priority: 'write', transfer });
+      } finally {
+        this.#decodersFree++;
+        this.#waiting.shift()?.();
+      }
+    }
+    lease.resize(decodedBytes(prepared));
+    return prepared;
+  }
+
+  async #decoder(): Promise<void> {
+    while (this.#decodersFree === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#decodersFree--;
+  }
+
+  #store({ digest, parts }: PreparedPush, lease: Lease): Promise<void> {
+    const { batcher, pushes } = this.#options;
+    const keep = (wanted: readonly number[]): Promise<void> => {
+      const acknowledged = batcher.push(
+        wanted.map((part) => ({
+          blocks: parts[part].blocks.map((block) => ({ kind: 'entries', ...block }) as const),
+          digest: pushes && Buffer.from(parts[part].digest, 'base64url'),
+        })),
+      );
+      // From here on they count as unsealed.
+      lease.release();
+      return acknowledged;
+    };
+    if (!pushes) return keep(parts.map((_, part) => part));
+    return pushes.once({ digest, parts: parts.map((part) => part.digest), keep });
+  }
+
+  async #within(done: Promise<void>, late: () => LogvineError): Promise<void> {
+    const over = Promise.withResolvers<void>();
+    const timer = this.#options.clock.after(this.#options.config.pushTimeoutMs, () => over.reject(late()));
+    done.then(over.resolve, over.reject);
+    try {
+      await over.promise;
+    } finally {
+      timer.cancel();
+    }
+  }
+}
+
+function isSmall({ body, headers }: PushBody): boolean {
+  const encoding = (headers.contentEncoding ?? '').trim().toLowerCase();
+  const isDeflated = encoding !== '' && encoding !== 'identity' && encoding !== 'snappy';
+  return body.length < (isDeflated ? WORKER_DEFLATED_BYTES : WORKER_BYTES);
+}
+
+function decodedBytes({ parts }: PreparedPush): number {
+  let bytes = 0;
+  for (const { blocks } of parts)
+    for (const { columns } of blocks) bytes += columns.lines.length + columns.count * ROW_BYTES;
+  return bytes;
+}
+
+function textOf(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header.join() : header;
 }

@@ -1,24 +1,37 @@
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import type { Coordinator } from '../../gossip/index.ts';
-import { LIMITS, LogvineError, messageOf, type Clock, type ErrorCode } from '../../store/index.ts';
+import type { Coordinator, Pushes, Verifier } from '../../gossip/index.ts';
+import {
+  LIMITS,
+  LogvineError,
+  messageOf,
+  type Clock,
+  type ErrorCode,
+  type TaskRunner,
+} from '../../store/index.ts';
 import type { Config } from '../config/index.ts';
 import type { Follow } from '../follow.ts';
 import type { Batcher } from '../pipeline/batcher.ts';
 import type { Reporter } from '../report.ts';
+import type { Tasks } from '../tasks.ts';
 import { authorize, type Role, type Tokens } from './auth.ts';
 import { addLokiRoutes } from './loki-routes.ts';
 import { addNativeRoutes } from './native-routes.ts';
 import { addPageRoutes } from './page-routes.ts';
 import { addPushRoute } from './push-route.ts';
+import { addVerifyRoute } from './verify-route.ts';
 
 export interface ServerOptions {
   readonly config: Config;
   readonly tokens: Tokens;
   readonly clock: Clock;
   readonly batcher: Batcher;
+  readonly pool: TaskRunner<Tasks>;
+  /** Undefined: pushes are not told apart. */
+  readonly pushes: Pushes | undefined;
   readonly coordinator: Coordinator;
+  readonly verifier: Verifier;
   readonly follow: Follow;
   readonly reporter: Reporter;
   /** Begins to leave, or goes on; says how many segments are still to be handed over. */
@@ -41,7 +54,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     key: readFileSync(config.tls.keyFile),
   };
   const app = Fastify({
-    bodyLimit: LIMITS.pushBytesMax,
+    bodyLimit: LIMITS.requestBytesMax,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 1024 },
     ...(tls ? { https: tls } : {}),
@@ -59,6 +72,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   addPushRoute(app, options);
   addLokiRoutes(app, options);
   addNativeRoutes(app, options);
+  addVerifyRoute(app, options);
   await addPageRoutes(app);
 
   const { host, port } = config.http;
@@ -92,24 +106,35 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   LV_CONFIG_INVALID: 400,
   LV_QUERY_TOO_LARGE: 400,
   LV_UNAUTHORIZED: 401,
-  LV_OVERLOADED: 503,
+  LV_OVERLOADED: 429,
   LV_REPLICATION_TIMEOUT: 503,
   LV_DATA_UNSAFE: 503,
   LV_DISK_FULL: 503,
+  LV_IDENTITY_CONFLICT: 503,
   LV_CLOSED: 503,
   LV_QUERY_TIMEOUT: 504,
 };
 
-const RETRY_AFTER_SECONDS = '5';
+/** Until a mesh that cannot store may have healed, and until a queue may have emptied. */
+const RETRY_AFTER_SECONDS: Partial<Record<number, string>> = { 429: '1', 503: '5' };
+
+const ERROR_TYPE: Partial<Record<number, string>> = {
+  400: 'bad_data',
+  413: 'bad_data',
+  429: 'too_many_requests',
+  504: 'timeout',
+};
 
 /** Errors as Loki gives them: the fitting status and the message; here with the stable code, too. */
 function sendError(error: unknown, reply: FastifyReply, log: ServerOptions['log']): void {
   const { code, statusCode } = error as { code?: string; statusCode?: number };
-  const status = (code && STATUS[code as ErrorCode]) || statusCode || 500;
+  const status = statusCode ?? STATUS[code as ErrorCode] ?? 500;
   if (status === 500)
     log('error', `HTTP: ${error instanceof Error ? (error.stack ?? '') : messageOf(error)}`);
-  if (status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
-  const errorType = status === 400 ? 'bad_data' : status === 504 ? 'timeout' : 'unavailable';
+  const retryAfter = RETRY_AFTER_SECONDS[status];
+  if (retryAfter !== undefined) void reply.header('retry-after', retryAfter);
   const message = messageOf(error);
-  void reply.code(status).send({ status: 'error', errorType, error: message, message, code });
+  void reply
+    .code(status)
+    .send({ status: 'error', errorType: ERROR_TYPE[status] ?? 'unavailable', error: message, message, code });
 }

@@ -9,14 +9,22 @@ export class Arena {
   readonly #free: SharedArrayBuffer[] = [];
   /** Readers whose views would show other lines if their memory were used again. */
   #readers = 0;
+  #bytesInUse = 0;
+
+  /** Of chunks that were taken and not given back; one is taken for however little a batch has. */
+  get bytesInUse(): number {
+    return this.#bytesInUse;
+  }
 
   take(bytes: number): SharedArrayBuffer {
+    this.#bytesInUse += Math.max(bytes, CHUNK_BYTES);
     if (bytes > CHUNK_BYTES) return new SharedArrayBuffer(bytes);
     return this.#free.pop() ?? new SharedArrayBuffer(CHUNK_BYTES);
   }
 
   /** Gives chunks back; with a reader about they go to the collector instead. */
   giveBack(chunks: readonly SharedArrayBuffer[]): void {
+    for (const { byteLength } of chunks) this.#bytesInUse -= byteLength;
     if (this.#readers > 0) return;
     for (const chunk of chunks) {
       if (chunk.byteLength === CHUNK_BYTES && this.#free.length < FREE_CHUNKS_MAX) this.#free.push(chunk);

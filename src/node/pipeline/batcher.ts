@@ -30,20 +30,32 @@ export interface BatcherOptions {
   readonly timeZone: string;
 }
 
+/** Lines of a push that go into one batch. */
+export interface PushPart {
+  readonly blocks: readonly Block[];
+  /** By which the batch is known to hold it: PUSH_DIGEST_BYTES; undefined where pushes are not told apart. */
+  readonly digest: Uint8Array | undefined;
+}
+
 /** Lines on their way into one batch. */
 interface Group {
   readonly blocks: Block[];
   /** Where the raw blocks' bytes are. */
   readonly memory: ArenaWriter;
   bytes: number;
+  labelBytes: number;
   readonly openedAtMs: number;
   /** A push waits for this batch. */
   hurried: boolean;
   readonly positions: Map<string, string>;
+  /** Digests of the pushes in it. */
+  readonly pushes: Uint8Array[];
   readonly durable: PromiseWithResolvers<void>;
 }
 
 const CHECK_EVERY_MS = 50;
+/** Time, end and metadata of one entry in its columns. */
+const ROW_BYTES = 20;
 
 /**
  * Gathers blocks into batches, has them packed on the workers, and seals them in the order in which they were closed:
@@ -66,6 +78,7 @@ export class Batcher implements BlockSink {
   #closed = false;
   #failure: Error | undefined;
   #bytesTaken = 0;
+  readonly #labelBytesOf = new WeakMap<Labels, number>();
 
   constructor(options: BatcherOptions) {
     this.#options = options;
@@ -74,6 +87,11 @@ export class Batcher implements BlockSink {
   /** Why nothing can be stored any more; undefined while all is well. */
   get failure(): Error | undefined {
     return this.#failure;
+  }
+
+  /** Bytes of lines and times that are not on this peer's disk yet. */
+  get unsealedBytes(): number {
+    return this.#unsealedBytes;
   }
 
   /** Raw bytes taken since the start, for the status. */
@@ -88,30 +106,64 @@ export class Batcher implements BlockSink {
     await this.#room();
   }
 
+  /** Resolves when there is room for more lines. Rejects with LV_CLOSED, and with what the store fails with. */
+  room(): Promise<void> {
+    return this.#room();
+  }
+
   /**
-   * Takes a push: all its blocks go into one batch. Resolves once that is acknowledged (I2). Rejects with
-   * LV_OVERLOADED when there is no room, and with what the store fails with.
+   * Takes a push, each part into one batch. Resolves once all of them are acknowledged (I2), and rejects with what the
+   * store fails with. Throws, in the same turn, when nothing of it is kept: LV_OVERLOADED when more comes in than this
+   * peer can seal, LV_REPLICATION_TIMEOUT when the other owners cannot take it, LV_DISK_FULL, LV_DATA_UNSAFE, LV_CLOSED.
    */
-  async push(blocks: readonly Block[]): Promise<void> {
+  push(parts: readonly PushPart[]): Promise<void> {
     this.#checkOpen();
-    if (this.#isFull()) {
-      throw new LogvineError('LV_OVERLOADED', 'more is waiting to be stored than fits: send again later');
-    }
-    const { replicator } = this.#options;
+    const { replicator, store } = this.#options;
+    if (store.diskFull) throw store.diskFull;
     if (!replicator.canAcknowledge) {
-      // Nothing is kept of it, so that sending it again later doubles nothing.
       const message = `an acknowledgement needs ${replicator.quorum} peers and fewer are up: send again later`;
       throw new LogvineError('LV_REPLICATION_TIMEOUT', message);
     }
+    if (replicator.unacknowledgedBytes > LIMITS.unacknowledgedBytesMax) {
+      const message = 'the other owners are behind, and no more can wait for them: send again later';
+      throw new LogvineError('LV_REPLICATION_TIMEOUT', message);
+    }
+    // Those that were told that there is room may be several: inputs wait earlier than pushes are refused.
+    if (this.#unsealedBytes > 2 * LIMITS.unsealedBytesMax) {
+      throw new LogvineError('LV_OVERLOADED', 'more is waiting to be sealed than fits: send again later');
+    }
+    // In one turn, so that it is taken or refused as a whole.
+    const durable = parts.map((part) => this.#addPart(part));
+    return Promise.all(durable).then(() => undefined);
+  }
+
+  #addPart({ blocks, digest }: PushPart): Promise<void> {
     let bytes = 0;
-    for (const block of blocks) bytes += sizeOf(block);
-    // Room for the whole push, so that it is stored or refused as one.
-    if (this.#open && this.#open.bytes + bytes > LIMITS.batchBytesMax) this.#close();
+    let labelBytes = 0;
+    for (const block of blocks) {
+      bytes += sizeOf(block);
+      labelBytes += this.#labelBytes(block.labels);
+    }
+    const open = this.#open;
+    const fits =
+      open === undefined ||
+      (open.bytes + bytes <= LIMITS.batchBytesMax &&
+        open.labelBytes + labelBytes <= LIMITS.batchLabelBytesMax &&
+        open.blocks.length + blocks.length <= LIMITS.batchStreamsMax);
+    if (!fits) this.#close();
     const group = this.#openGroup();
     for (const block of blocks) this.#add(group, block);
+    if (digest) group.pushes.push(digest);
     group.hurried = true;
     this.#sealIfDue();
-    await group.durable.promise;
+    return group.durable.promise;
+  }
+
+  /** A tailed file's labels are the same object in every block. */
+  #labelBytes(labels: Labels): number {
+    let bytes = this.#labelBytesOf.get(labels);
+    if (bytes === undefined) this.#labelBytesOf.set(labels, (bytes = Buffer.byteLength(labelsText(labels))));
+    return bytes;
   }
 
   #checkOpen(): void {
@@ -129,9 +181,11 @@ export class Batcher implements BlockSink {
       blocks: [],
       memory,
       bytes: 0,
+      labelBytes: 0,
       openedAtMs,
       hurried: false,
       positions: new Map(),
+      pushes: [],
       durable,
     };
     this.#open = group;
@@ -143,6 +197,7 @@ export class Batcher implements BlockSink {
     const bytes = sizeOf(block);
     group.blocks.push(block.kind === 'raw' ? { ...block, bytes: group.memory.copy(block.bytes) } : block);
     group.bytes += bytes;
+    group.labelBytes += this.#labelBytes(block.labels);
     this.#unsealedBytes += bytes;
     this.#bytesTaken += bytes;
     if (block.kind === 'raw' && block.position)
@@ -164,6 +219,8 @@ export class Batcher implements BlockSink {
     const due =
       group.bytes >= targetBytes ||
       group.blocks.length >= LIMITS.batchStreamsMax ||
+      group.pushes.length >= LIMITS.batchPushesMax ||
+      group.labelBytes >= LIMITS.batchLabelBytesMax ||
       (group.bytes >= lingerBytes && ageMs >= lingerMs) ||
       ageMs >= ageMsMax ||
       (group.hurried && ageMs >= pushLingerMs);
@@ -208,7 +265,8 @@ export class Batcher implements BlockSink {
       source,
       position,
     }));
-    const sealed: SealedBatch = store.seal(packed, sources);
+    const toSeal = group.pushes.length > 0 ? { ...packed, pushes: group.pushes } : packed;
+    const sealed: SealedBatch = store.seal(toSeal, sources);
     const tracked = replicator.track(sealed);
     sealed.written.then(
       () => this.#written(group),
@@ -242,6 +300,7 @@ export class Batcher implements BlockSink {
   #isFull(): boolean {
     return (
       this.#unsealedBytes > LIMITS.unsealedBytesMax ||
+      this.#arena.bytesInUse > LIMITS.arenaBytesMax ||
       this.#options.replicator.unacknowledgedBytes > LIMITS.unacknowledgedBytesMax
     );
   }
@@ -306,5 +365,7 @@ export class Batcher implements BlockSink {
 }
 
 function sizeOf(block: Block): number {
-  return block.kind === 'raw' ? block.bytes.length : block.columns.lines.length + block.columns.count * 8;
+  return block.kind === 'raw'
+    ? block.bytes.length
+    : block.columns.lines.length + block.columns.count * ROW_BYTES;
 }

@@ -81,10 +81,13 @@ export interface BatchHeader {
   readonly blocks: readonly BlockExtent[];
   readonly streams: readonly StreamPart[];
   readonly sources: readonly SourcePosition[];
+  /** Digests of the pushes whose lines it holds, PUSH_DIGEST_BYTES each; absent where there are none. */
+  readonly pushes?: readonly Uint8Array[];
 }
 
 const HASH_BYTES = 32;
-const HEADER_VERSION = 1;
+export const PUSH_DIGEST_BYTES = 16;
+const HEADER_VERSION = 2;
 
 export function encodeHeader(header: BatchHeader): Buffer {
   const writer = new ByteWriter(512 + header.streams.length * 64);
@@ -120,6 +123,9 @@ export function encodeHeader(header: BatchHeader): Buffer {
     writer.text(source.source);
     writer.text(source.position);
   }
+  const { pushes = [] } = header;
+  writer.varint(pushes.length);
+  for (const digest of pushes) writer.bytes(digest);
   return writer.finish();
 }
 
@@ -172,6 +178,11 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
     source: reader.text(16_384),
     position: reader.text(16_384),
   }));
+  const pushes = list(reader, LIMITS.batchPushesMax, () => {
+    const digest = reader.bytes(PUSH_DIGEST_BYTES);
+    if (digest.length !== PUSH_DIGEST_BYTES) throw new RangeError('not a digest');
+    return digest;
+  });
   if (!reader.done) throw new RangeError('bytes after the header');
   const header: BatchHeader = {
     origin,
@@ -188,6 +199,7 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
     blocks,
     streams,
     sources,
+    ...(pushes.length > 0 ? { pushes } : {}),
   };
   checkBounds(header);
   return header;

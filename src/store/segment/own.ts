@@ -15,6 +15,11 @@ import type { FrameToWrite, Segment } from './segment.ts';
 
 const DISK_FULL_RETRY_MS = 1000;
 
+/** A packed batch, and the digests of the pushes in it. */
+export interface PackedToSeal extends PackedBatch {
+  readonly pushes?: readonly Uint8Array[];
+}
+
 /** A batch that this peer sealed, and the promise that it is on this peer's disk. */
 export interface SealedBatch {
   readonly segment: Segment;
@@ -90,7 +95,7 @@ export class OwnLog {
   }
 
   /** Gives the packed batch its place in the chain, signs it and writes it. Calls seal in the order of their calls. */
-  seal(packed: PackedBatch, sources: readonly SourcePosition[]): SealedBatch {
+  seal(packed: PackedToSeal, sources: readonly SourcePosition[]): SealedBatch {
     const { origin, epoch, previousEpoch, clock, sign } = this.#options;
     const open = this.#segmentForNext();
     const first = open.bytes === 0;
@@ -110,6 +115,7 @@ export class OwnLog {
       blocks: packed.blocks,
       streams: packed.streams.map((stream) => nameStream(stream, open.streams)),
       sources,
+      pushes: packed.pushes,
     };
     const encoded = encodeHeader(header);
     const hash = headerHash(encoded);

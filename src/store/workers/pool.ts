@@ -1,5 +1,6 @@
 import { Worker, type Transferable } from 'node:worker_threads';
 import { LogvineError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 
 /**
  *   main thread                              worker threads (one task at a time each)
@@ -39,7 +40,8 @@ export interface TaskRunner<Tasks extends TaskMap> {
   readonly size: number;
   /**
    * Runs one task. 'write' goes before 'read', so that queries never hold back what is to be made durable. Rejects with
-   * what the handler threw, or LV_CLOSED; a task whose signal fires before it began rejects with the signal's reason.
+   * what the handler threw, LV_CLOSED, or for a 'read' LV_OVERLOADED when too many wait (what is written is bounded by
+   * who writes it); a task whose signal fires before it began rejects with the signal's reason.
    */
   run<Kind extends keyof Tasks & string>(
     kind: Kind,
@@ -77,6 +79,10 @@ export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
     options: TaskOptions,
   ): Promise<Tasks[Kind]['response']> {
     if (this.#closed) return Promise.reject(new LogvineError('LV_CLOSED', 'the node is shutting down'));
+    if (options.priority === 'read' && this.#queues[1].length >= LIMITS.workerTasksMax) {
+      const message = 'too many queries wait for a thread: ask again later';
+      return Promise.reject(new LogvineError('LV_OVERLOADED', message));
+    }
     return new Promise((resolve, reject) => {
       const { transfer = [], signal } = options;
       this.#queues[options.priority === 'write' ? 0 : 1].push({
