@@ -1,6 +1,14 @@
 /** How peers find, trust, copy and ask each other. */
-export { createMembership, MEMBERS_TOPIC, type Member, type Membership } from './membership/index.ts';
+export {
+  createMembership,
+  MEMBERS_TOPIC,
+  type IdentityConflict,
+  type Member,
+  type Membership,
+} from './membership/index.ts';
+export { digestOfPart, digestOfPush, Pushes, PUSH_PROTOCOL } from './pushes/index.ts';
 export * from './query/index.ts';
 export * from './repair/index.ts';
-export { receiveReplicas, REPLICATE_PROTOCOL, Replicator } from './replication/index.ts';
+export { ReplicaReceiver, REPLICATE_PROTOCOL, Replicator } from './replication/index.ts';
 export { createLibp2pTransport, type Channel, type PeerId, type Transport } from './transport/index.ts';
+export * from './verify/index.ts';

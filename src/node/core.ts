@@ -1,8 +1,9 @@
 import {
   answerInventory,
+  Auditor,
   Coordinator,
-  CONFIRM_PROTOCOL,
   COVERAGE_PROTOCOL,
+  CONFIRM_PROTOCOL,
   createMembership,
   Dropper,
   EXPIRED_PROTOCOL,
@@ -10,7 +11,9 @@ import {
   FOLLOW_PROTOCOL,
   Holder,
   INVENTORY_PROTOCOL,
-  receiveReplicas,
+  Pushes,
+  PUSH_PROTOCOL,
+  ReplicaReceiver,
   Repairer,
   REPLICATE_PROTOCOL,
   Replicator,
@@ -18,6 +21,8 @@ import {
   SERIES_PROTOCOL,
   serveExpired,
   serveFetch,
+  Verifier,
+  VERIFY_PROTOCOL,
   WantedOwners,
   type Membership,
   type Transport,
@@ -25,6 +30,7 @@ import {
 import {
   batchRank,
   compileQuery,
+  LogvineError,
   DiskSpace,
   Pace,
   Retention,
@@ -36,6 +42,7 @@ import {
   type Random,
   type TaskRunner,
 } from '../store/index.ts';
+import { supersededText } from './alarms.ts';
 import type { Config } from './config/index.ts';
 import { Follow } from './follow.ts';
 import { Batcher } from './pipeline/batcher.ts';
@@ -95,6 +102,9 @@ export interface Core {
   readonly holder: Holder;
   readonly follow: Follow;
   readonly coordinator: Coordinator;
+  readonly verifier: Verifier;
+  /** Undefined: pushes are not told apart. */
+  readonly pushes: Pushes | undefined;
   /** To be awaited before anything is read: one that was a member before may have lost what others hold. */
   recoverOwn(): Promise<void>;
   /** From here on the mesh knows of this peer. */
@@ -142,6 +152,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       directory,
       disk,
       clock,
+      random,
       catalog,
       origin: transport.self,
       segmentBytesMax: config.segment.bytesMax,
@@ -227,8 +238,21 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await watermarks.load();
     closers.push(() => watermarks.close());
     membership.attach(watermarks);
-    const changed = (): void => replicator.membersChanged();
-    membership.on({ joined: changed, changed, forgotten: changed });
+    const changed = (): void => {
+      replicator.membersChanged();
+      pushes?.membersChanged();
+    };
+    membership.on({
+      joined: changed,
+      changed,
+      forgotten: changed,
+      superseded: (by) => {
+        if (store.health.failure) return;
+        // See docs/decisions/0007: of two runs of one identity, the later one goes on.
+        store.health.failure = new LogvineError('LV_IDENTITY_CONFLICT', supersededText(by, directory));
+        log('error', store.health.failure.message);
+      },
+    });
 
     const { discoverLogLevels: discoverLevels } = config;
     const batcher = new Batcher({
@@ -246,6 +270,20 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       timeZone: config.timeZone,
     });
     closers.push(() => batcher.close());
+    const windowMs = config.pushDedupWindowMs;
+    const pushes =
+      windowMs > 0
+        ? new Pushes({
+            ...shared,
+            store,
+            disk,
+            windowMs,
+            patienceMs: config.pushTimeoutMs,
+            members: () => membership.members(),
+            quorum: () => replicator.quorum,
+          })
+        : undefined;
+    closers.push(() => pushes?.close());
 
     const rank = batchRank(store.origin, store.epoch, UNSEALED_SEQ);
     const read = { priority: 'read' } as const;
@@ -289,7 +327,20 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       coverageTimeoutMs: timing.coverageTimeoutMs,
     });
 
-    transport.handle(REPLICATE_PROTOCOL, (channel) => receiveReplicas(channel, store));
+    const auditor = new Auditor({ store, disk, clock });
+    const verifier = new Verifier({
+      transport,
+      clock,
+      auditor,
+      view,
+      watermarks: watermarks.marks,
+      replicas: config.replicas,
+      hasSeeds: config.join.length > 0,
+    });
+
+    const receiver = new ReplicaReceiver(store);
+    transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
+    if (pushes) transport.handle(PUSH_PROTOCOL, (channel) => pushes.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
@@ -297,6 +348,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel));
     transport.handle(EXPIRED_PROTOCOL, (channel) => serveExpired(channel, store, repairer.known));
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));
+    transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel));
     transport.handle(INVENTORY_PROTOCOL, async (channel) => {
       const message = await channel.receive();
       if (!message) return;
@@ -323,6 +375,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       holder,
       follow,
       coordinator,
+      verifier,
+      pushes,
       async recoverOwn() {
         const knowsOthers = config.join.length > 0 || membership.members().length > 1;
         if (!store.hasEarlierRuns || !knowsOthers) return;
@@ -332,6 +386,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       start() {
         join();
         repairer.start();
+        void pushes?.start();
         dropper.start();
         retention.start();
         scrubber.start();

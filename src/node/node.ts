@@ -1,5 +1,5 @@
 import { availableParallelism, hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { createLibp2pTransport, MEMBERS_TOPIC } from '../gossip/index.ts';
 import { keysFromSeed } from '../gossip/transport/index.ts';
@@ -47,6 +47,8 @@ export async function startNode(config: Config): Promise<RunningNode> {
 
   try {
     await disk.makeDirectory(directory);
+    // Its own name must be durable too, where the parent may be opened.
+    await disk.syncDirectory(dirname(directory)).catch(() => undefined);
     const catalogPath = join(directory, 'catalog');
     const catalog = await openCatalog(catalogPath, () => disk.remove(catalogPath));
     let isHandedOver = false;
@@ -89,7 +91,8 @@ export async function startNode(config: Config): Promise<RunningNode> {
       sign,
     });
     closers.push(() => core.close());
-    const { store, membership, replicator, repairer, watermarks, batcher, coordinator, follow } = core;
+    const { store, membership, replicator, repairer, watermarks, batcher, coordinator, verifier, follow } =
+      core;
 
     await core.recoverOwn();
     const host = hostname();
@@ -121,6 +124,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       watermarks: watermarks.marks,
       batcher,
       replicas: config.replicas,
+      directory,
       seeds: config.join,
       inputs: () => inputs.all(),
     });
@@ -130,7 +134,10 @@ export async function startNode(config: Config): Promise<RunningNode> {
       tokens,
       clock,
       batcher,
+      pool,
+      pushes: core.pushes,
       coordinator,
+      verifier,
       follow,
       reporter,
       leave: async () => {

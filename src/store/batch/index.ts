@@ -11,7 +11,7 @@ export {
   readHead,
   readPreamble,
 } from './frame.ts';
-export { compareInstants, COUNTED_LEVELS, encodeHeader } from './header.ts';
+export { compareInstants, COUNTED_LEVELS, encodeHeader, PUSH_DIGEST_BYTES } from './header.ts';
 export type { BatchHeader, EpochLink, Instant, SourcePosition, StreamPart } from './header.ts';
 export { signedBy } from './identity.ts';
 export { batchName, decompress, openStreams, parseHeader, verifyFrame } from './open.ts';
