@@ -51,3 +51,31 @@ test('fewer candidates than copies gives them all', () => {
   assert.deepEqual(placeOn('s', peers(2), 3).sort(), ['peer-0', 'peer-1']);
   assert.deepEqual(placeOn('s', [], 3), []);
 });
+
+test('whoever joins or goes, by weight and zone, moves no more than its own share', () => {
+  const keys = 5_000;
+  const ten = peers(10, 5).map((peer, i) => ({ ...peer, weight: 1 + (i % 3) }));
+  for (const zone of ['z0', 'z9']) {
+    const newcomer = { peer: 'newcomer', zone, weight: 2 };
+    let moved = 0;
+    let share = 0;
+    for (let key = 0; key < keys; key++) {
+      const before = placeOn(`segment-${key}`, ten, 3);
+      const after = placeOn(`segment-${key}`, [...ten, newcomer], 3);
+      // Joining and going are each other's opposite.
+      moved += after.filter((peer) => !before.includes(peer)).length;
+      if (after.includes('newcomer')) share++;
+    }
+    assert.ok(share > keys / 10, 'it takes some');
+    assert.equal(moved, share, 'and nothing else moves');
+  }
+});
+
+test('with weights and zones alike, the largest share is at most 1.15 of the fair one', () => {
+  const candidates = peers(10, 5).map((peer, i) => ({ ...peer, weight: i < 5 ? 1 : 2 }));
+  const counts = shares(candidates, 20_000, 3);
+  for (const { peer, weight } of candidates) {
+    const fair = (20_000 * 3 * weight) / 15;
+    assert.ok(counts.get(peer)! / fair < 1.15, `${peer}: ${counts.get(peer)! / fair}`);
+  }
+});
