@@ -10,6 +10,8 @@ export const ERROR_CODES = {
   LV_SECRET_INVALID: 'The mesh secret is missing or malformed',
   LV_FRAME_CORRUPT: 'A stored or received batch does not match its checksum, hash, signature or chain',
   LV_BATCH_CONFLICT: 'Two different batches carry the same id',
+  LV_IDENTITY_CONFLICT: 'Two nodes run with one identity',
+  LV_CLOCK_SKEW: 'The clocks of two peers are far apart',
   LV_PROTOCOL: 'A peer sent something that the protocol does not allow',
   LV_PEER_UNREACHABLE: 'A peer cannot be reached',
   LV_PEER_TIMEOUT: 'A peer did not answer in time',

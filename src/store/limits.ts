@@ -41,7 +41,8 @@ export const LIMITS = {
   laggingBytesMax: 64 * MiB,
   /** Replicas received and not on disk yet, over all origins. */
   replicaBytesInFlightMax: 64 * MiB,
-  /** Bytes in the body of any other request: a query as a form. */
+  httpConnectionsMax: 2_048,
+  /** Bytes in the body of any request but a push: a query as a form. */
   requestBytesMax: 1 * MiB,
   /** Bytes in one request body of a push. */
   pushBytesMax: 32 * MiB,

@@ -190,7 +190,7 @@ export class SimTransport implements Transport {
   }
 
   async open(peer: PeerId, protocol: string, options: { timeoutMs: number }): Promise<Channel> {
-    return this.#within(peer, options.timeoutMs, async () => {
+    return this.#within(peer, options.timeoutMs, async (isLate) => {
       const connected = this.#connections.get(peer);
       if (connected && this.network.dark.has(connected.name)) await hang();
       if (!connected || connected.closed) await this.#dial(this.#learned.get(peer) ?? [], peer);
@@ -200,6 +200,8 @@ export class SimTransport implements Transport {
       if (!handler || remote.closed) {
         throw new LogvineError('LV_PEER_UNREACHABLE', `${peer} does not answer ${protocol}`);
       }
+      // Nobody waits for it any more.
+      if (isLate()) throw new LogvineError('LV_PEER_TIMEOUT', `${peer} answered too late`);
       const here = new SimChannel(this, remote);
       const there = new SimChannel(remote, this);
       here.join(there);
@@ -224,10 +226,18 @@ export class SimTransport implements Transport {
     return this.#within(address, options.timeoutMs, async () => this.#dial([address]));
   }
 
-  async #within<Result>(whom: string, timeoutMs: number, work: () => Promise<Result>): Promise<Result> {
+  async #within<Result>(
+    whom: string,
+    timeoutMs: number,
+    work: (isLate: () => boolean) => Promise<Result>,
+  ): Promise<Result> {
     if (this.closed) throw new LogvineError('LV_CLOSED', 'This node is closing');
-    const late = () => new LogvineError('LV_PEER_TIMEOUT', `${whom} did not answer within ${timeoutMs} ms`);
-    return withDeadline(this.clock, timeoutMs, late, work);
+    let isLate = false;
+    const late = () => {
+      isLate = true;
+      return new LogvineError('LV_PEER_TIMEOUT', `${whom} did not answer within ${timeoutMs} ms`);
+    };
+    return withDeadline(this.clock, timeoutMs, late, () => work(() => isLate));
   }
 
   async #dial(addresses: readonly string[], wanted?: PeerId): Promise<PeerId> {

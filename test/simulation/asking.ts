@@ -92,6 +92,8 @@ function rowsOf(run: EntryRun): Answer['rows'] {
   }));
 }
 
+const isoOf = (ms: number): string => (Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString() : 'ever');
+
 /**
  * Holds an answer against what was written: no line that nobody wrote (I6), none twice (I10), in order and in range;
  * and when the receipt says `complete`, every line that was acknowledged before the question is in it (I9).
@@ -106,7 +108,8 @@ export function checkAnswer(
   const { story, ledger } = cluster;
   const { rows, receipt } = answer;
   const { matches, fromMs, toMs, descending, limit } = question;
-  const asked = `${question.query} ${descending ? 'newest' : 'oldest'} ${limit} at ${host.name}`;
+  const range = `${isoOf(fromMs)} to ${isoOf(toMs)}`;
+  const asked = `${question.query} ${descending ? 'newest' : 'oldest'} ${limit}, ${range}, at ${host.name}`;
   const times = new Map<Line, number>();
   let lastMs = descending ? Infinity : -Infinity;
   for (const { ms, text } of rows) {

@@ -23,7 +23,10 @@ export interface MeshSettings {
   readonly batchAgeMsMax: number;
   readonly inventoryPollMs: number;
   readonly repairDelayMs: number;
+  readonly surplusDelayMs: number;
   readonly packMsMax: number;
+  /** How long pushes are told apart; 0: not at all. */
+  readonly pushDedupWindowMs: number;
 }
 
 export function drawSettings(chance: Chance): MeshSettings {
@@ -36,7 +39,9 @@ export function drawSettings(chance: Chance): MeshSettings {
     batchAgeMsMax: chance.pick([1_000, 5_000, 10_000]),
     inventoryPollMs: chance.pick([500, 2_000, 4_000]),
     repairDelayMs: chance.pick([30_000, 120_000]),
+    surplusDelayMs: chance.pick([10_000, 60_000]),
     packMsMax: chance.pick([0, 20, 200]),
+    pushDedupWindowMs: chance.pick([0, 600_000]),
   };
 }
 
@@ -48,7 +53,7 @@ function configOf(host: SimHost, settings: MeshSettings): Config {
     httpBehindProxy: false,
     tls: undefined,
     tokenFiles: {},
-    join: host.joins,
+    join: host.joins(),
     secretFile: undefined,
     zone: host.zone || undefined,
     weight: 1,
@@ -71,6 +76,7 @@ function configOf(host: SimHost, settings: MeshSettings): Config {
     diskReserveBytes: 0,
     scrubPeriodMs: 604_800_000,
     repairBytesPerSecond: 32 * 1024 * 1024,
+    pushDedupWindowMs: settings.pushDedupWindowMs,
     pushTimeoutMs: 10_000,
     workers: 1,
     logLevel: 'info',
@@ -129,6 +135,8 @@ export async function boot(options: BootOptions): Promise<void> {
     ...TIMING,
     inventoryPollMs: settings.inventoryPollMs,
     repairDelayMs: settings.repairDelayMs,
+    surplusDelayMs: settings.surplusDelayMs,
+    confirmTimeoutMs: 10_000,
   };
   const core = await createCore({
     transport,

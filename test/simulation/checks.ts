@@ -8,6 +8,9 @@ import { sourceOf } from './tail.ts';
 const pathOf = ({ origin, epoch, index }: { origin: string; epoch: number; index: number }): string =>
   `/data/segments/${origin}/${epoch}-${index}.seg`;
 
+/** Until the scrub has been over everything. */
+const NOTICE_MS = 180_000;
+
 /**
  * The invariants that hold at every moment, checked where they could break: at each acknowledgement (I1, I2, I3, I7), at
  * each removal of bytes (I8), at each look at the disks (I1, I4). They know nothing of what faults are under way but
@@ -52,8 +55,7 @@ export class Checks {
     const names = holders.map((holder) => holder.name).join(' ');
     story.tell(host.name, `acknowledged ${name} (${batch.entries} lines), durable on ${names}`);
     // A disk that lost something to a fault since the batch was sealed may have had it when it said so.
-    const sealedBeforeMs = clock.monotonicMs() - 60_000;
-    const harmed = hosts.filter((other) => other.harmedMs >= sealedBeforeMs && !holders.includes(other));
+    const harmed = hosts.filter((other) => this.wasHarmed(other) && !holders.includes(other));
     if (!holders.includes(host) && !harmed.includes(host)) {
       story.violated('I2', `${name} is acknowledged, and not on the disk of its origin ${host.name}`, [name]);
     }
@@ -81,10 +83,17 @@ export class Checks {
 
   /** Hosts on whose disk a batch is, whole and durable. */
   holdersOf(id: string, path: string): SimHost[] {
-    return this.#cluster.present.filter((host) => {
-      const content = host.disk.durableOf(path);
-      return content !== undefined && batchesIn(content).has(id);
-    });
+    return this.#cluster.present.filter((host) => this.#has(host, id, path));
+  }
+
+  #has(host: SimHost, id: string, path: string): boolean {
+    const content = host.disk.durableOf(path);
+    return content !== undefined && batchesIn(content).has(id);
+  }
+
+  /** Whether a disk lost something to a fault so lately that its node may not have noticed. */
+  wasHarmed(host: SimHost): boolean {
+    return host.harmedMs >= this.#cluster.clock.monotonicMs() - NOTICE_MS;
   }
 
   /** A running node removes bytes on its own account. */
@@ -95,7 +104,10 @@ export class Checks {
     if (!content) return;
     for (const { id, offset, bytes } of batchesIn(content).values()) {
       if (offset + bytes.length <= newSize) continue;
-      const others = this.holdersOf(id, path).filter((other) => other !== host);
+      // What a fault took from a disk just now, its node may still believe to have.
+      const others = present.filter(
+        (other) => other !== host && (this.#has(other, id, path) || this.wasHarmed(other)),
+      );
       const wanted = Math.min(settings.replicas, present.length - 1);
       if (others.length < wanted && this.acknowledgedBatches.has(id)) {
         story.violated('I8', `${host.name} drops ${id}, which ${others.length} other disks have`, [id]);
@@ -108,7 +120,9 @@ export class Checks {
     const { story, settings, present } = this.#cluster;
     const staying = present.filter((other) => other !== host).length;
     for (const [path, { id }] of durableBatches(host.disk)) {
-      const others = this.holdersOf(id, path).filter((other) => other !== host);
+      const others = present.filter(
+        (other) => other !== host && (this.#has(other, id, path) || this.wasHarmed(other)),
+      );
       if (others.length >= Math.min(settings.replicas, staying) || !this.acknowledgedBatches.has(id))
         continue;
       story.violated('I8', `${host.name} leaves ${id} behind on ${others.length} disks`, [id]);
@@ -117,14 +131,30 @@ export class Checks {
 
   /** Does something to a disk that may destroy what is on it, and notes what is then nowhere any more. */
   harm(host: SimHost, what: string, harm: () => void): void {
-    const { story, ledger, clock } = this.#cluster;
+    const account = this.beforeHarm(host, what);
+    harm();
+    account();
+  }
+
+  /** As `harm`, for what comes about later: to be called when it has. */
+  beforeHarm(host: SimHost, what: string, underWay?: { path: string; bytes: Buffer }): () => void {
+    const { story, clock } = this.#cluster;
     const before = new Map<string, { path: string; batch: StoredBatch }>();
     for (const [path, batch] of durableBatches(host.disk)) {
       before.set(batch.id, { path, batch: { ...batch, bytes: Buffer.from(batch.bytes) } });
     }
+    // A write that comes to nothing is a batch that its node believes to have.
+    for (const batch of underWay ? batchesIn(underWay.bytes).values() : []) {
+      before.set(batch.id, { path: underWay!.path, batch });
+    }
     story.headline(host.name, what);
-    harm();
     host.harmedMs = clock.monotonicMs();
+    host.hasHole = true;
+    return () => this.#accountFor(host, before);
+  }
+
+  #accountFor(host: SimHost, before: ReadonlyMap<string, { path: string; batch: StoredBatch }>): void {
+    const { story, ledger } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
       if (this.holdersOf(id, path).length > 0) continue;

@@ -8,9 +8,10 @@ import { Checks } from './checks.ts';
 import { SimHost, type SimProcess } from './host.ts';
 import { Ledger } from './ledger.ts';
 import { Story } from './story.ts';
-import { tailFile } from './tail.ts';
+import { sourceOf, tailFile } from './tail.ts';
 
 const RESTART_MS = 3_000;
+const SEEDS = 3;
 /** A node that wants to leave asks so often whether it may. */
 const LEAVE_POLL_MS = 5_000;
 const CLOSE_MS = 20_000;
@@ -18,6 +19,8 @@ const CLOSE_MS = 20_000;
 /** Hosts, the network between them, and what the mesh on them has promised. */
 export class Cluster {
   readonly seed: number;
+  /** How many hosts it began with. */
+  readonly size: number;
   readonly clock = new SimClock(Date.UTC(2026, 0, 1), settledSoon);
   readonly story = new Story(this.clock);
   readonly ledger = new Ledger();
@@ -25,11 +28,15 @@ export class Cluster {
   readonly network: SimNetwork;
   readonly hosts: SimHost[] = [];
   readonly checks: Checks;
+  /** Faults under way that last, and when the last one began or ended. */
+  disturbances = 0;
+  disturbedMs = -Infinity;
   readonly #random;
   readonly #chance: Chance;
 
   constructor(seed: number, nodes: number) {
     this.seed = seed;
+    this.size = nodes;
     this.#chance = new Chance(seed, 1);
     this.#random = seededRandom(Math.imul(seed, 0x27d4eb2f));
     this.settings = drawSettings(new Chance(seed, 2));
@@ -55,15 +62,19 @@ export class Cluster {
 
   addHost(zone: string): SimHost {
     const name = `n${this.hosts.length}`;
-    const joins = name === 'n0' ? ['n1:1'] : ['n0:1', 'n1:1'];
-    const host = new SimHost(name, this.clock, this.#chance, zone, joins);
+    const host = new SimHost(name, this.clock, this.#chance, zone, () => this.#seedsOf(host));
     this.hosts.push(host);
     this.checks.watch(host);
     const { disk } = host;
-    const latencyMs = this.#chance.between(0.2, 4);
-    disk.beforeSync = () => this.#wait(host, latencyMs);
+    disk.beforeSync = () => this.#wait(host, host.syncMs);
     disk.onDead = () => void this.clock.after(0, () => this.kill(host, 'process', 'at a durable step'));
     return host;
+  }
+
+  /** A few of the others, as an operator would list them. */
+  #seedsOf(host: SimHost): string[] {
+    const others = this.present.filter((other) => other !== host);
+    return others.slice(0, SEEDS).map(({ name }) => `${name}:1`);
   }
 
   #wait(host: SimHost, ms: number): Promise<void> {
@@ -78,6 +89,7 @@ export class Cluster {
       run: ++host.runs,
       clock: host.clock.forProcess(),
       alive: true,
+      startedMs: this.clock.monotonicMs(),
       transport: undefined,
       core: undefined,
       ready: false,
@@ -117,8 +129,32 @@ export class Cluster {
         if (state !== before.state || epoch !== before.epoch) log('info', `sees ${peer} ${state}`);
       },
     });
+    this.#allowRepeats(host, process);
     tailFile(this, host, process);
     core.start();
+  }
+
+  /**
+   * A node that lost what it had sealed fetches that back before it reads on. If those who have it could not be reached,
+   * it reads the lines again, and they are there twice.
+   */
+  #allowRepeats(host: SimHost, process: SimProcess): void {
+    if (!host.hasHole) return;
+    const quietSinceMs = process.startedMs - 10_000;
+    const isQuiet =
+      this.disturbances === 0 &&
+      this.disturbedMs < quietSinceMs &&
+      this.present.every(
+        (other) => other === host || (other.isUp && other.process!.startedMs < quietSinceMs),
+      );
+    if (isQuiet) {
+      host.hasHole = false;
+      return;
+    }
+    const from = Number(process.core!.store.position(sourceOf(host.file)) ?? 0);
+    const again = this.ledger.linesOf(host.file).slice(from);
+    for (const line of again) line.timesMax++;
+    this.story.tell(host.name, `may read ${again.length} lines again: not all others were in reach`);
   }
 
   /** Peer ids as host names. */

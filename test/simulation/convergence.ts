@@ -36,7 +36,8 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
       };
     }
   }
-  for (const { name, core } of present) {
+  // What follows a batch that is lost for good cannot be copied.
+  for (const { name, core } of checks.lost.size > 0 ? [] : present) {
     const { batchesBelowK } = core!.repairer.debt();
     if (batchesBelowK > 0)
       return { invariant: 'debt', why: `${name} says ${batchesBelowK} batches are owed`, about: [name] };

@@ -11,6 +11,7 @@ import { HostClock } from './host-clock.ts';
 export interface SimProcess {
   readonly run: number;
   readonly clock: ReturnType<HostClock['forProcess']>;
+  readonly startedMs: number;
   /** False once it was killed, or has ended. */
   alive: boolean;
   transport: SimTransport | undefined;
@@ -31,7 +32,7 @@ export class SimHost {
   readonly disk: SimDisk;
   readonly clock: HostClock;
   readonly zone: string;
-  readonly joins: readonly string[];
+  readonly joins: () => readonly string[];
   /** The catalog's contents, which LevelDB would have on this disk. */
   catalog = new Map<string, Uint8Array>();
   peer: PeerId | undefined;
@@ -43,16 +44,23 @@ export class SimHost {
   retired = false;
   /** The operator keeps it down. */
   heldDown = false;
+  /** Identities that went with a wiped disk. */
+  identitiesLost = 0;
+  /** How long an fsync takes. */
+  syncMs: number;
+  /** Something was taken from its disk, and it has not started since with all others in reach. */
+  hasHole = false;
   /** Simulated time of the last fault that took something from its disk. */
   harmedMs = -Infinity;
 
-  constructor(name: string, base: SimClock, chance: Chance, zone: string, joins: readonly string[]) {
+  constructor(name: string, base: SimClock, chance: Chance, zone: string, joins: () => readonly string[]) {
     this.name = name;
     this.disk = new SimDisk(chance.random);
     this.clock = new HostClock(base);
     this.zone = zone;
     this.joins = joins;
     this.file = `${name}.0`;
+    this.syncMs = chance.between(0.2, 4);
   }
 
   get core(): Core | undefined {

@@ -1,6 +1,7 @@
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';
 import { CLOCK_FAULTS } from './faults-clock.ts';
+import { DISK_FAULTS, MEMBER_FAULTS } from './faults-disk.ts';
 import { Links, NETWORK_FAULTS } from './faults-network.ts';
 import { PROCESS_FAULTS } from './faults-process.ts';
 
@@ -15,10 +16,18 @@ export interface FaultKind {
   readonly name: string;
   /** How long one lasts, from and to; 0 for what is over at once. */
   readonly lastsMs: readonly [number, number];
+  /** Another kind that is not drawn together with it: what the two do to the product is known, and not survived yet. */
+  readonly apartFrom?: string;
   start(context: FaultContext): { what: string; end(): unknown } | undefined;
 }
 
-export const ALL_FAULTS: readonly FaultKind[] = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...CLOCK_FAULTS];
+const ALL_FAULTS: readonly FaultKind[] = [
+  ...NETWORK_FAULTS,
+  ...PROCESS_FAULTS,
+  ...CLOCK_FAULTS,
+  ...DISK_FAULTS,
+  ...MEMBER_FAULTS,
+];
 
 /**
  * Makes trouble, as the seed has it. Swarm testing (Groce and others, 2012): each seed takes a random subset of the
@@ -33,7 +42,9 @@ export class Nemesis {
   constructor(cluster: Cluster, chance: Chance) {
     this.#context = { cluster, chance, links: new Links(cluster) };
     const share = chance.pick([0.15, 0.3, 0.6]);
-    this.#kinds = ALL_FAULTS.filter(() => chance.hits(share)).map((kind) => ({
+    const drawn = ALL_FAULTS.filter(() => chance.hits(share));
+    const isApart = ({ apartFrom }: FaultKind): boolean => !drawn.some(({ name }) => name === apartFrom);
+    this.#kinds = drawn.filter(isApart).map((kind) => ({
       kind,
       meanMs: chance.pick([10_000, 30_000, 90_000]),
     }));
@@ -58,9 +69,12 @@ export class Nemesis {
       const end = (): void => {
         if (!this.#under.delete(end)) return;
         cluster.story.headline('nemesis', `over: ${fault.what}`);
+        cluster.disturbances--;
+        cluster.disturbedMs = cluster.clock.monotonicMs();
         fault.end();
       };
       this.#under.add(end);
+      cluster.disturbances++;
       cluster.clock.after(lastsMs, () => {
         if (this.#stopped) return;
         end();
@@ -73,6 +87,11 @@ export class Nemesis {
   stop(): void {
     this.#stopped = true;
     for (const end of this.#under) end();
+    for (const { disk } of this.#context.cluster.hosts) {
+      disk.changesLeft = Infinity;
+      disk.failSync = () => false;
+      disk.distort = (_path, at, bytes) => ({ at, bytes });
+    }
     this.#context.cluster.story.headline('nemesis', 'all faults are over');
   }
 }

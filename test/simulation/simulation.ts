@@ -1,4 +1,5 @@
 import { ask, checkAnswer, drawQuestion } from './asking.ts';
+import { BREAKS, type BreakName } from './breaks.ts';
 import { Chance } from './chance.ts';
 import { Cluster } from './cluster.ts';
 import { checkBounds, converge } from './convergence.ts';
@@ -7,12 +8,16 @@ import { drawRates, Workload } from './workload.ts';
 
 const HOUR_MS = 3_600_000;
 const DISKS_EVERY_MS = 30_000;
+/** What a query may fail with, on a bad day. */
+const EXPECTED = new Set(['LV_QUERY_TIMEOUT', 'LV_CLOSED', 'LV_PEER_TIMEOUT', 'LV_PEER_UNREACHABLE']);
 
 export interface SimulationOptions {
   readonly seed: number;
   readonly nodes: number;
   /** Simulated time with faults; what it takes to settle afterwards comes on top. */
   readonly hours: number;
+  /** Something that the product does wrong, on purpose. */
+  readonly fault?: BreakName | undefined;
 }
 
 export interface SimulationResult {
@@ -31,6 +36,15 @@ export interface SimulationResult {
 
 /** One run of a mesh under faults, as its seed has it. */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
+  const mend = options.fault ? BREAKS[options.fault]() : undefined;
+  try {
+    return await run(options);
+  } finally {
+    mend?.();
+  }
+}
+
+async function run(options: SimulationOptions): Promise<SimulationResult> {
   const { seed, nodes, hours } = options;
   const cluster = new Cluster(seed, nodes);
   const { clock, story, ledger, network } = cluster;
@@ -52,7 +66,12 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
         story.tell(host.name, `answered ${question.query}: ${answer.rows.length} lines, ${coverage}`);
         checkAnswer(cluster, host, question, answer, askedMs);
       },
-      (error: Error) => story.tell(host.name, `could not answer: ${error.message}`),
+      (error: Error) => {
+        story.tell(host.name, `could not answer: ${error.message}`);
+        const { code = '' } = error as { code?: string };
+        if (EXPECTED.has(code)) return;
+        story.violated('answer', `${question.query} at ${host.name} failed: ${error.stack}`, [host.name]);
+      },
     );
   };
   const lookAtDisks = (): void => {

@@ -1,4 +1,5 @@
-import type { Columns } from '../../src/store/index.ts';
+import { preparePush } from '../../src/node/http/push-prepare.ts';
+import type { Core } from '../../src/node/core.ts';
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';
 import type { SimHost } from './host.ts';
@@ -6,6 +7,8 @@ import type { Line } from './ledger.ts';
 
 const PUSH_TIMEOUT_MS = 10_000;
 const PUSH_ATTEMPTS_MAX = 6;
+/** Whether a push that is sent again, because its outcome was not known, may be stored twice under faults. */
+const MAY_REPEAT_PUSHES = true;
 
 export interface WorkloadRates {
   /** Mean times between two writes to a host's file, two pushes, two queries. */
@@ -65,17 +68,18 @@ export class Workload {
 
   /** A client that sends one body until it is taken, at one node or another. */
   async #push(): Promise<void> {
-    const { ledger, clock, story } = this.#cluster;
+    const { ledger, clock, story, settings } = this.#cluster;
     const source = `push${this.#pushes++}`;
     const count = 1 + this.#chance.below(6);
     const lines = Array.from({ length: count }, (_, at) => ledger.append(source, clock.nowMs() + at));
-    for (const line of lines) line.timesMax = 0;
-    const columns = columnsOf(lines);
+    const body = bodyOf(source, lines);
+    const repeats = MAY_REPEAT_PUSHES || settings.pushDedupWindowMs === 0 ? 1 : 0;
+    for (const line of lines) line.timesMax = 1 - repeats;
     for (let attempt = 0; attempt < PUSH_ATTEMPTS_MAX; attempt++) {
       const host = this.#chance.maybe(this.#cluster.live);
       if (host) {
-        for (const line of lines) line.timesMax++;
-        const outcome = await this.#send(host, columns);
+        for (const line of lines) line.timesMax += repeats;
+        const outcome = await this.#send(host, body);
         story.tell(host.name, `push ${source} (${count} lines): ${outcome}`);
         if (outcome === 'taken') {
           for (const line of lines) ledger.acknowledge(line, clock.monotonicMs());
@@ -87,12 +91,12 @@ export class Workload {
   }
 
   /** 'taken', or why not. A client that hears nothing gives up after a while. */
-  #send(host: SimHost, columns: Columns): Promise<string> {
+  #send(host: SimHost, body: Buffer): Promise<string> {
     const { clock } = this.#cluster;
     const process = host.process!;
     return new Promise((resolve) => {
       clock.after(PUSH_TIMEOUT_MS, () => resolve('no answer'));
-      process.core!.batcher.push([{ kind: 'entries', labels: { job: 'push', at: host.name }, columns }]).then(
+      store(process.core!, body, process.clock.nowMs()).then(
         () => {
           if (process.alive) resolve('taken');
         },
@@ -104,20 +108,24 @@ export class Workload {
   }
 }
 
-function columnsOf(lines: readonly Line[]): Columns {
-  const ends = new Uint32Array(lines.length);
-  let end = 0;
-  for (const [row, { text }] of lines.entries()) {
-    ends[row] = end + text.length;
-    end = ends[row]! + 1;
-  }
-  return {
-    count: lines.length,
-    ms: Float64Array.from(lines, ({ ms }) => ms),
-    sub: new Uint32Array(lines.length),
-    ends,
-    lines: Buffer.from(lines.map(({ text }) => `${text}\n`).join('')),
-    metadataIds: new Uint32Array(lines.length),
-    metadata: [{}],
-  };
+/** As src/node/http/push-route.ts does it. */
+async function store({ batcher, pushes }: Core, body: Buffer, nowMs: number): Promise<void> {
+  await batcher.room();
+  const headers = { contentType: 'application/json', contentEncoding: undefined, tenant: undefined };
+  const { digest, parts } = preparePush({ body, headers, nowMs, discoverServiceName: false });
+  const keep = (wanted: readonly number[]): Promise<void> =>
+    batcher.push(
+      wanted.map((part) => ({
+        blocks: parts[part]!.blocks.map((block) => ({ kind: 'entries', ...block }) as const),
+        digest: pushes && Buffer.from(parts[part]!.digest, 'base64url'),
+      })),
+    );
+  if (!pushes) return keep(parts.map((_, part) => part));
+  return pushes.once({ digest, parts: parts.map((part) => part.digest), keep });
+}
+
+/** What Loki's clients send. */
+function bodyOf(source: string, lines: readonly Line[]): Buffer {
+  const values = lines.map(({ ms, text }) => [`${ms}000000`, text]);
+  return Buffer.from(JSON.stringify({ streams: [{ stream: { job: 'push', source }, values }] }));
 }

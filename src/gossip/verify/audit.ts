@@ -22,8 +22,13 @@ import {
   type SegmentAudit,
 } from './messages.ts';
 
-/** Batches that stand one behind the other are read together up to so many bytes. */
-const WINDOW_BYTES = 4 * 1024 * 1024;
+/**
+ * What checking a signature costs, in bytes that could be read and hashed meanwhile: small batches must not take the
+ * processor from pings and pushes.
+ */
+const SIGNATURE_COST_BYTES = 32 * 1024;
+/** Batches that stand one behind the other are read together up to such a cost: some milliseconds of work. */
+const WINDOW_COST_BYTES = 1024 * 1024;
 
 export interface AuditHost {
   readonly store: Store;
@@ -83,7 +88,7 @@ export async function auditSegment(
     for (const window of windowsOf(entries)) {
       const start = window[0].offset;
       const end = window.at(-1)!.offset + window.at(-1)!.frameBytes;
-      await host.pace(end - start);
+      await host.pace(end - start + window.length * SIGNATURE_COST_BYTES);
       const bytes = await file.read(start, end - start);
       for (const entry of window) {
         findings.take(entry, bytes.subarray(entry.offset - start, entry.offset - start + entry.frameBytes));
@@ -101,17 +106,18 @@ export async function auditSegment(
 
 function* windowsOf(entries: readonly BatchEntry[]): Generator<readonly BatchEntry[]> {
   let window: BatchEntry[] = [];
-  let bytes = 0;
+  let costBytes = 0;
   for (const entry of entries) {
     const last = window.at(-1);
     const isAdjacent = last !== undefined && last.offset + last.frameBytes === entry.offset;
-    if (last && (!isAdjacent || bytes + entry.frameBytes > WINDOW_BYTES)) {
+    const entryCostBytes = entry.frameBytes + SIGNATURE_COST_BYTES;
+    if (last && (!isAdjacent || costBytes + entryCostBytes > WINDOW_COST_BYTES)) {
       yield window;
       window = [];
-      bytes = 0;
+      costBytes = 0;
     }
     window.push(entry);
-    bytes += entry.frameBytes;
+    costBytes += entryCostBytes;
   }
   if (window.length > 0) yield window;
 }

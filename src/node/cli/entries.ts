@@ -1,7 +1,10 @@
-import { LogvineError } from '../../store/index.ts';
+import { LogvineError, type Timer } from '../../store/index.ts';
 import type { EntryRequest, Receipt } from './client.ts';
+import { CONTEXT_HITS_MAX, withContext } from './context.ts';
+import type { Endpoint } from './http.ts';
 import type { Io } from './io.ts';
 import { entryFormat, type Output } from './output.ts';
+import { ProgressLine } from './progress.ts';
 import { receiptText } from './receipt.ts';
 import type { Services } from './services.ts';
 import { visibleJson } from './visible.ts';
@@ -20,12 +23,16 @@ export async function fetchEntriesTo(
   io.onStop(() => abort.abort(new LogvineError('LV_CLOSED', 'stopped before the answer was whole')));
   const format = entryFormat(output, io.isTerminal && !io.env.NO_COLOR);
   const entries = services.fetchEntries({ ...request, signal: abort.signal });
+  // What follows has no end to come nearer to.
+  const stopTicking = request.endNs === undefined ? undefined : tick(io);
   try {
     let next = await entries.next();
     while (!next.done) {
+      await stopTicking?.();
       if (next.value.length > 0) await io.write(format(next.value));
       next = await entries.next();
     }
+    await stopTicking?.();
     const receipt = next.value;
     if (output === 'json') await io.write(`${visibleJson({ receipt })}\n`);
     else io.report(receiptText(receipt));
@@ -37,7 +44,80 @@ export async function fetchEntriesTo(
     }
     throw error;
   } finally {
+    await stopTicking?.();
     // When stdout closed early: the node can stop searching.
     abort.abort();
   }
+}
+
+/**
+ * Prints each hit with `lines` lines of its stream on both sides; groups that do not touch are parted by `--`, as grep does.
+ * Hits are marked in text. False when anything that was asked for was incomplete.
+ */
+export async function fetchContextTo(
+  io: Io,
+  services: Services,
+  output: Output,
+  request: Omit<EntryRequest, 'signal'> & Endpoint & { readonly endNs: bigint },
+  lines: number,
+): Promise<boolean> {
+  const abort = new AbortController();
+  io.onStop(() => abort.abort(new LogvineError('LV_CLOSED', 'stopped before the answer was whole')));
+  const limit = request.limit === 0 ? CONTEXT_HITS_MAX : Math.min(request.limit, CONTEXT_HITS_MAX);
+  const receipts: Receipt[] = [];
+  const asked = { ...request, limit, signal: abort.signal };
+  try {
+    const hits = [];
+    const entries = services.fetchEntries(asked);
+    for (let next = await entries.next(); ; next = await entries.next()) {
+      if (next.done) {
+        receipts.push(next.value);
+        break;
+      }
+      hits.push(...next.value);
+    }
+    const format = entryFormat(output, io.isTerminal && !io.env.NO_COLOR);
+    const onReceipt = (receipt: Receipt): void => void receipts.push(receipt);
+    let isFirst = true;
+    for await (const group of withContext(services, request, asked, hits, lines, onReceipt)) {
+      if (!isFirst && output === 'text') await io.write('--\n');
+      isFirst = false;
+      for (const { entry, isHit } of group) {
+        if (output === 'text') await io.write(isHit ? '> ' : '  ');
+        await io.write(format([entry]));
+      }
+    }
+  } catch (error) {
+    abort.signal.throwIfAborted();
+    throw error;
+  } finally {
+    abort.abort(new LogvineError('LV_CLOSED', 'the query is over'));
+  }
+  const [receipt] = receipts;
+  const worst = receipts.find(({ complete }) => !complete) ?? receipt;
+  if (output === 'json') await io.write(`${visibleJson({ receipt: worst })}\n`);
+  else io.report(receiptText(worst));
+  return worst.complete;
+}
+
+const TICK_MS = 1_000;
+
+/** Shows on a terminal that the first entries are still looked for. The returned function ends that and clears the line. */
+function tick(io: Io): () => Promise<void> {
+  const progress = new ProgressLine(io);
+  let isOver = false;
+  let shown = Promise.resolve();
+  const again = (): Timer =>
+    io.clock.after(TICK_MS, () => {
+      if (isOver) return;
+      shown = progress.search().catch(() => undefined);
+      timer = again();
+    });
+  let timer = again();
+  return async () => {
+    isOver = true;
+    timer.cancel();
+    await shown;
+    await progress.clear();
+  };
 }

@@ -10,19 +10,30 @@ import {
   withEndpoint,
   type EndpointOptions,
 } from './options.ts';
+import { nsText, reportGaps } from './inquiry.ts';
+import { registerSeries } from './series.ts';
 import type { Services } from './services.ts';
+import { registerStats } from './stats.ts';
 import { visibleJson, visibleText } from './visible.ts';
 
 const SINCE_DEFAULT_MS = 6 * 3_600_000;
 
-const answer = z.object({ data: z.array(z.string()).nullish() });
+const answer = z.object({ data: z.array(z.string()).nullish(), logvine: z.unknown().optional() });
 
 interface LabelsOptions extends EndpointOptions {
   readonly since: number;
   readonly output: 'text' | 'json';
 }
 
-export function registerLabels(program: Command, io: Io, services: Services): void {
+/** The commands that say what there is: `labels`, `series` and `stats`. */
+export function registerLabels(
+  program: Command,
+  io: Io,
+  services: Services,
+  exit: (code: number) => void = () => undefined,
+): void {
+  registerSeries(program, io, services, exit);
+  registerStats(program, io, services, exit);
   withEndpoint(program.command('labels'))
     .description('list label names, or the values of one')
     .argument('[name]', 'the label whose values to list')
@@ -38,9 +49,6 @@ export function registerLabels(program: Command, io: Io, services: Services): vo
       const values = parsed.data.data ?? [];
       const lines = options.output === 'json' ? [visibleJson(values)] : values.map(visibleText);
       await io.write(lines.map((line) => `${line}\n`).join(''));
+      exit(reportGaps(io, parsed.data.logvine) ? 0 : 3);
     });
-}
-
-function nsText(ms: number): string {
-  return String(BigInt(Math.floor(ms)) * 1_000_000n);
 }

@@ -2,9 +2,10 @@ import { isUtf8 } from 'node:buffer';
 import { basename } from 'node:path';
 import type { Labels } from '../../store/index.ts';
 import type { ReceivedEntry } from './client.ts';
+import { CSV_HEAD, csvEntry } from './csv.ts';
 import { visible, visibleJson, visibleText } from './visible.ts';
 
-export const OUTPUTS = ['text', 'json', 'raw'] as const;
+export const OUTPUTS = ['text', 'json', 'raw', 'csv'] as const;
 export type Output = (typeof OUTPUTS)[number];
 
 /** Turns entries that arrived together into what stdout gets. */
@@ -12,8 +13,19 @@ export type EntryFormat = (entries: readonly ReceivedEntry[]) => string | Uint8A
 
 export function entryFormat(output: Output, isColoured: boolean): EntryFormat {
   if (output === 'raw') return rawLines;
+  if (output === 'csv') return csvLines();
   const format = output === 'json' ? jsonEntry : (entry: ReceivedEntry) => textEntry(entry, isColoured);
   return (entries) => entries.map((entry) => `${format(entry)}\n`).join('');
+}
+
+function csvLines(): EntryFormat {
+  let head = `${CSV_HEAD}\n`;
+  return (entries) => {
+    const rows = entries.map((entry) => `${csvEntry(entry)}\n`).join('');
+    const text = head + rows;
+    head = '';
+    return text;
+  };
 }
 
 const NEWLINE = Buffer.from('\n');

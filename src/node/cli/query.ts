@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
-import { fetchEntriesTo } from './entries.ts';
+import { isLog, parse } from '../../store/logql/index.ts';
+import { fetchContextTo, fetchEntriesTo } from './entries.ts';
 import type { Io } from './io.ts';
 import {
   endpointOf,
@@ -10,6 +11,7 @@ import {
   withEndpoint,
   type EndpointOptions,
 } from './options.ts';
+import { printMetric } from './metric.ts';
 import { OUTPUTS, type Output } from './output.ts';
 import type { Services } from './services.ts';
 
@@ -20,7 +22,9 @@ interface QueryOptions extends EndpointOptions {
   readonly since?: number;
   readonly from?: bigint;
   readonly to?: bigint;
+  readonly step?: string;
   readonly limit: number;
+  readonly context?: number;
   readonly direction?: 'forward' | 'backward';
   readonly output: Output;
 }
@@ -34,8 +38,11 @@ export function registerQuery(
   const nowMs = io.clock.nowMs();
   const parseTime = timeOption(nowMs);
   withEndpoint(program.command('query'))
-    .description('print entries, and whether they are all there are (exit code 0: complete, 3: incomplete)')
-    .argument('<logql>', 'what to find, such as \'{job="nginx"} |= "error"\'')
+    .description(
+      'print entries or numbers, and whether they are all there are (exit code 0: complete, 3: incomplete). A metric query ' +
+        'is evaluated now; with --since, --from or --step over the range',
+    )
+    .argument('<logql>', 'what to find or count, such as \'{job="nginx"} |= "error"\'')
     .addOption(
       new Option('--since <duration>', 'how far back from now (default 1h)')
         .argParser(parseDurationOption)
@@ -43,7 +50,13 @@ export function registerQuery(
     )
     .option('--from <time>', 'from this time on', parseTime)
     .option('--to <time>', 'up to before this time (default now)', parseTime)
+    .option('--step <duration>', 'time between the points of a metric query over a range', parseStep)
     .option('--limit <n>', 'most entries to print; 0 is all', parseCount, LIMIT_DEFAULT)
+    .addOption(
+      new Option('--context <n>', 'lines to print around each entry, from its own stream')
+        .argParser(parseCount)
+        .conflicts(['direction']),
+    )
     .addOption(
       new Option(
         '--direction <order>',
@@ -52,19 +65,48 @@ export function registerQuery(
     )
     .addOption(outputOption(OUTPUTS))
     .action(async (query: string, options: QueryOptions, command: Command) => {
-      const { limit, from, to, since, direction, output } = options;
-      if (to !== undefined && from === undefined) command.error("option '--to' needs '--from'");
+      const { limit, from, to, since, step, direction, output, context } = options;
+      const isMetric = isMetricQuery(query);
+      const isRange = since !== undefined || from !== undefined || step !== undefined;
+      if (to !== undefined && from === undefined && !isMetric) command.error("option '--to' needs '--from'");
+      if (step !== undefined && !isMetric) command.error("option '--step' is for metric queries");
+      if (context !== undefined && isMetric) command.error("option '--context' is for log queries");
       const endNs = to ?? BigInt(Math.ceil(nowMs)) * 1_000_000n;
       const startNs = from ?? endNs - BigInt(since ?? SINCE_DEFAULT_MS) * 1_000_000n;
       if (startNs >= endNs) command.error("option '--from' is not before '--to'");
-      const receipt = await fetchEntriesTo(io, services, output, {
-        ...(await endpointOf(options, io, services)),
+      const endpoint = await endpointOf(options, io, services);
+      if (isMetric) {
+        const request = { query, startNs: isRange ? startNs : undefined, endNs, step, output };
+        const { complete } = await printMetric(io, endpoint, request);
+        exit(complete ? 0 : 3);
+        return;
+      }
+      const request = {
+        ...endpoint,
         query,
         startNs,
         endNs,
         limit,
         direction: direction ?? (limit === 0 ? 'forward' : 'backward'),
-      });
+      } as const;
+      if (context !== undefined) {
+        exit((await fetchContextTo(io, services, output, request, context)) ? 0 : 3);
+        return;
+      }
+      const receipt = await fetchEntriesTo(io, services, output, request);
       exit(receipt === undefined || receipt.complete ? 0 : 3);
     });
+}
+
+/** What cannot be parsed is for the node to refuse. */
+function isMetricQuery(query: string): boolean {
+  try {
+    return !isLog(parse(query));
+  } catch {
+    return false;
+  }
+}
+
+function parseStep(text: string): string {
+  return `${parseDurationOption(text)}ms`;
 }

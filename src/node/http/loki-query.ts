@@ -90,6 +90,24 @@ export async function answerInstant(
   });
 }
 
+/** A metric query, at one `time` or over a range. Throws LV_QUERY_INVALID. */
+export function metricAsked(
+  { clock }: LokiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): { query: string; times: EvalTimes; signal: AbortSignal } {
+  const parameters = new Parameters(request);
+  const query = parameters.query();
+  const time = parameters.get('time');
+  const signal = deadlineOf(reply, clock);
+  if (time) {
+    const at = nsOf(parseInstant(time, 'time'));
+    return { query, times: { startNs: at, endNs: at, stepNs: 0n }, signal };
+  }
+  const range = parseRange(parameters.range(), clock.nowMs());
+  return { query, times: rangeTimes(range.from, range.to, parameters.get('step')), signal };
+}
+
 /** Steps begin at the start and are not aligned to anything, as in Loki when it is not told otherwise. */
 export function rangeTimes(from: Instant, to: Instant, step: string | undefined): EvalTimes {
   const [startNs, endNs] = [nsOf(from), nsOf(to)];

@@ -5,6 +5,7 @@ import { VERSION } from '../report.ts';
 import { Admission } from './admission.ts';
 import { addFieldRoutes } from './loki-fields.ts';
 import { addLabelRoutes, addVolumeRoutes } from './loki-labels.ts';
+import { addProgressRoute } from './loki-progress.ts';
 import { answerInstant, answerRange, type LokiContext } from './loki-query.ts';
 import { addLokiTail } from './loki-tail.ts';
 import { Parameters } from './parameters.ts';
@@ -26,6 +27,7 @@ export function addLokiRoutes(app: FastifyInstance, options: ServerOptions): voi
   addVolumeRoutes(route, context);
   addFieldRoutes(route, context);
   addLokiTail(app, options);
+  addProgressRoute(app, context);
 
   route('format_query', async (request) => ({
     status: 'success',

@@ -8,6 +8,9 @@ export interface Lease {
   release(): void;
 }
 
+/** A request costs more than its body: this bounds how many there are at once. */
+const REQUEST_BYTES = 16 * 1024;
+
 /** Bounds the memory of all pushes at once (I11). */
 export class PushBudget {
   readonly #bytesMax: number;
@@ -69,7 +72,7 @@ export async function receiveBody(
   try {
     const stated = Number(request.headers['content-length'] ?? 0);
     if (stated > LIMITS.pushBytesMax) throw tooLong();
-    lease = budget.take(stated);
+    lease = budget.take(Math.max(stated, REQUEST_BYTES));
     return { body: await fill(chunks, stated, budget, lease), lease };
   } catch (error) {
     lease?.release();
@@ -96,7 +99,7 @@ async function fill(
     if (needed > LIMITS.pushBytesMax) throw tooLong();
     if (needed > body.length) {
       const capacity = Math.min(Math.max(needed, body.length * 2), LIMITS.pushBytesMax);
-      budget.grow(lease, body.length, capacity);
+      budget.grow(lease, Math.max(body.length, REQUEST_BYTES), Math.max(capacity, REQUEST_BYTES));
       const grown = new Uint8Array(capacity);
       grown.set(body.subarray(0, length));
       body = grown;

@@ -19,6 +19,7 @@ export function decodeJson(body: Buffer, limits: PushLimits): PushedStream[] {
   // Decoding would put U+FFFD in the place of every bad byte: a line must not change on its way in.
   if (!isUtf8(body))
     throw pushInvalid('the JSON is not UTF-8; lines of other bytes can be pushed as protobuf');
+  checkShape(body, limits);
   let document: unknown;
   try {
     document = JSON.parse(body.toString());
@@ -48,6 +49,35 @@ export function decodeJson(body: Buffer, limits: PushLimits): PushedStream[] {
     });
   }
   return decoded;
+}
+
+const [QUOTE, BACKSLASH, OPEN_LIST, OPEN_OBJECT, CLOSE_LIST, CLOSE_OBJECT] = Buffer.from('"\\[{]}');
+const DEPTH_MAX = 32;
+
+/**
+ * Counts lists and objects before they are made: two bytes become a hundred. A push has a list and at most an object for
+ * each entry, and three for each stream.
+ */
+function checkShape(body: Buffer, limits: PushLimits): void {
+  const openedMax = 2 * limits.entriesMax + 3 * limits.streamsMax + 100;
+  let opened = 0;
+  let depth = 0;
+  let isText = false;
+  for (let at = 0; at < body.length; at++) {
+    const byte = body[at];
+    if (isText) {
+      if (byte === QUOTE) isText = false;
+      else if (byte === BACKSLASH) at++;
+    } else if (byte === QUOTE) {
+      isText = true;
+    } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+      if (++opened > openedMax) throw pushInvalid(`more than ${openedMax} lists and objects in one push`);
+      if (++depth > DEPTH_MAX)
+        throw pushInvalid(`the body is not JSON of a push: it nests deeper than ${DEPTH_MAX}`);
+    } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) {
+      depth--;
+    }
+  }
 }
 
 function streamLabels(labels: unknown, where: string, limits: PushLimits) {

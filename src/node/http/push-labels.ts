@@ -51,8 +51,13 @@ export function parseLabels(text: string, limits: PushLimits): Labels {
  * remain. Throws LabelsError on a bad name, a repeated one, or one beyond `limits`.
  */
 export function checkLabels(pairs: Pairs, limits: PushLimits): Labels {
-  const labels: Record<string, string> = {};
   let count = 0;
+  for (const [, value] of pairs) if (value !== '') count++;
+  if (count === 0) throw new LabelsError('at least one label pair is required per stream');
+  if (count > limits.labelsMax) {
+    throw new LabelsError(`${count} labels, allowed are ${limits.labelsMax}`);
+  }
+  const labels: Record<string, string> = {};
   for (const [name, value] of pairs) {
     // `__proto__` is a legal name that plain objects swallow: better refused than lost.
     if (!isLabelName(name) || name === '__proto__') {
@@ -67,11 +72,6 @@ export function checkLabels(pairs: Pairs, limits: PushLimits): Labels {
     if (value === '') continue;
     if (Object.hasOwn(labels, name)) throw new LabelsError(`label ${name} is given twice`);
     labels[name] = value;
-    count++;
-  }
-  if (count === 0) throw new LabelsError('at least one label pair is required per stream');
-  if (count > limits.labelsMax) {
-    throw new LabelsError(`${count} labels, allowed are ${limits.labelsMax}`);
   }
   return labels;
 }

@@ -153,7 +153,9 @@ function decodeEntry(
       const pairEnd = messageEnd(reader, wire, end);
       metadataBytes += pairEnd - reader.pos;
       pairs ??= [];
-      pairs.push(readPair(context, pairEnd));
+      // Looked at while they are read: a pair of two bytes becomes a hundred in memory.
+      if (pairs.length > limits.metadataPairsMax) reader.pos = pairEnd;
+      else pairs.push(readPair(context, pairEnd));
     } else {
       reader.skip(wire, field);
     }

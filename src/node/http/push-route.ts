@@ -69,30 +69,43 @@ class PushKeeper {
     this.#decodersFree = Math.max(1, options.pool.size - 1);
   }
 
-  /** Resolves with the acknowledgement, rejects when it takes longer than `pushTimeoutMs`; then it may still come. */
-  keep(push: PushBody, lease: Lease): Promise<void> {
-    let isDecoded = false;
-    const done = (async () => {
+  /**
+   * Resolves with the acknowledgement. When it takes longer than `pushTimeoutMs`: rejects with LV_OVERLOADED while
+   * nothing is kept, and then nothing will be; afterwards with LV_REPLICATION_TIMEOUT, and it may still come.
+   */
+  async keep(push: PushBody, lease: Lease): Promise<void> {
+    const { clock, config } = this.#options;
+    const over = Promise.withResolvers<void>();
+    let stage: 'waiting' | 'storing' | 'given up' = 'waiting';
+    const timer = clock.after(config.pushTimeoutMs, () => {
+      over.reject(stage === 'storing' ? unconfirmed() : tooFast());
+      if (stage === 'waiting') stage = 'given up';
+    });
+    const goOn = (): void => {
+      if (stage === 'given up') throw tooFast();
+    };
+    const work = async (): Promise<void> => {
       try {
-        const prepared = await this.#prepare(push, lease);
-        isDecoded = true;
+        const prepared = await this.#prepare(push, lease, goOn);
+        goOn();
+        stage = 'storing';
         if (prepared.parts.length > 0) await this.#store(prepared, lease);
       } finally {
         lease.release();
       }
-    })();
-    const message =
-      'the lines did not reach enough disks in time. They are kept and may still get there: send them again to be sure';
-    return this.#within(done, () =>
-      isDecoded
-        ? new LogvineError('LV_REPLICATION_TIMEOUT', message)
-        : new LogvineError('LV_OVERLOADED', 'more comes in than can be stored: send again later, and slower'),
-    );
+    };
+    work().then(over.resolve, over.reject);
+    try {
+      await over.promise;
+    } finally {
+      timer.cancel();
+    }
   }
 
-  async #prepare(push: PushBody, lease: Lease): Promise<PreparedPush> {
+  async #prepare(push: PushBody, lease: Lease, goOn: () => void): Promise<PreparedPush> {
     const { batcher, pool } = this.#options;
     await batcher.room();
+    goOn();
     let prepared: PreparedPush;
     if (isSmall(push)) {
       prepared = preparePush(push);
@@ -100,6 +113,7 @@ class PushKeeper {
       await this.#decoder();
       try {
         await Promise.all([this.#budget.room(), batcher.room()]);
+        goOn();
         const transfer = [push.body.buffer as ArrayBuffer];
         prepared = await pool.run('decodePush', push, { priority: 'write', transfer });
       } finally {
@@ -132,17 +146,16 @@ class PushKeeper {
     if (!pushes) return keep(parts.map((_, part) => part));
     return pushes.once({ digest, parts: parts.map((part) => part.digest), keep });
   }
+}
 
-  async #within(done: Promise<void>, late: () => LogvineError): Promise<void> {
-    const over = Promise.withResolvers<void>();
-    const timer = this.#options.clock.after(this.#options.config.pushTimeoutMs, () => over.reject(late()));
-    done.then(over.resolve, over.reject);
-    try {
-      await over.promise;
-    } finally {
-      timer.cancel();
-    }
-  }
+function tooFast(): LogvineError {
+  return new LogvineError('LV_OVERLOADED', 'more comes in than can be stored: send again later, and slower');
+}
+
+function unconfirmed(): LogvineError {
+  const message =
+    'the lines did not reach enough disks in time. They are kept and may still get there: send them again to be sure';
+  return new LogvineError('LV_REPLICATION_TIMEOUT', message);
 }
 
 function isSmall({ body, headers }: PushBody): boolean {

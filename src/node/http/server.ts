@@ -59,6 +59,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     routerOptions: { maxParamLength: 1024 },
     ...(tls ? { https: tls } : {}),
   }) as unknown as FastifyInstance;
+  app.server.maxConnections = LIMITS.httpConnectionsMax;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
   app.addHook('onRequest', async (request) => {

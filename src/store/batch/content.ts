@@ -2,6 +2,10 @@ import { ByteReader, ByteWriter } from './bytes.ts';
 import type { Columns, Metadata } from './columns.ts';
 import { LIMITS } from '../limits.ts';
 
+/** As far from 1970 as a Date goes. */
+const TIME_MS_MAX = 8.64e15;
+const SUB_MAX = 999_999;
+
 /**
  * The canonical bytes of a stream's columns, all but the lines themselves. What is constant costs a byte; zstd does
  * the rest.
@@ -52,14 +56,20 @@ export function decodeColumns(bytes: Uint8Array, lines: Uint8Array): Columns {
   const count = reader.count(LIMITS.batchEntriesMax);
   const ms = new Float64Array(count);
   const unit = reader.varint();
+  if (unit !== 1 && unit !== 1000) throw new RangeError('unknown unit of time');
   let value = 0;
   for (let row = 0; row < count; row++) {
     value += reader.zigzag();
     ms[row] = value * unit;
+    if (Math.abs(ms[row]) > TIME_MS_MAX) throw new RangeError('a time out of range');
   }
   const sub = new Uint32Array(count);
   const divisor = reader.varint();
-  if (divisor !== 0) for (let row = 0; row < count; row++) sub[row] = reader.varint() * divisor;
+  for (let row = 0; divisor !== 0 && row < count; row++) {
+    const within = reader.varint() * divisor;
+    if (within > SUB_MAX) throw new RangeError('more nanoseconds than a millisecond has');
+    sub[row] = within;
+  }
   const ends = new Uint32Array(count);
   let at = 0;
   for (let row = 0; row < count; row++) {
@@ -68,7 +78,7 @@ export function decodeColumns(bytes: Uint8Array, lines: Uint8Array): Columns {
     at++;
   }
   if (at !== lines.length) throw new RangeError('line lengths do not add up');
-  const metadata = decodeMetadata(reader);
+  const metadata = readSets(reader, bytes);
   const metadataIds = new Uint32Array(count);
   if (metadata.length > 1) {
     for (let row = 0; row < count; row++) {
@@ -77,22 +87,32 @@ export function decodeColumns(bytes: Uint8Array, lines: Uint8Array): Columns {
       metadataIds[row] = id;
     }
   } else if (metadata.length === 0 && count > 0) throw new RangeError('no metadata set');
+  if (!reader.done) throw new RangeError('bytes after the columns');
   return { count, ms, sub, ends, lines, metadataIds, metadata };
 }
 
-function decodeMetadata(reader: ByteReader): Metadata[] {
-  const sets = reader.count(LIMITS.batchEntriesMax);
-  const metadata: Metadata[] = [];
-  for (let set = 0; set < sets; set++) {
-    const pairs = reader.count(LIMITS.batchStreamsMax);
-    const entry: Record<string, string> = Object.create(null) as Record<string, string>;
-    for (let pair = 0; pair < pairs; pair++) {
+/**
+ * Reads a count, and so many sets of names and values, out of `bytes`, which is what `reader` reads. They are distinct,
+ * else a few bytes that repeat could become any number of objects. Throws RangeError.
+ */
+export function readSets(reader: ByteReader, bytes: Uint8Array): Record<string, string>[] {
+  const count = reader.count(LIMITS.batchEntriesMax);
+  const sets: Record<string, string>[] = [];
+  const known = new Set<string>();
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  while (sets.length < count) {
+    const start = reader.position;
+    const set = Object.create(null) as Record<string, string>;
+    for (let pairs = reader.count(LIMITS.batchStreamsMax); pairs > 0; pairs--) {
       const name = reader.text(LIMITS.batchBytesMax);
-      entry[name] = reader.text(LIMITS.batchBytesMax);
+      set[name] = reader.text(LIMITS.batchBytesMax);
     }
-    metadata.push(entry);
+    sets.push(set);
+    if (count > 1 && known.add(text.toString('latin1', start, reader.position)).size < sets.length) {
+      throw new RangeError('a set stands twice');
+    }
   }
-  return metadata;
+  return sets;
 }
 
 /** Rows of `parts` one after the other. Metadata dictionaries are joined. */

@@ -1,6 +1,6 @@
 export type { Columns, Labels, Metadata } from './columns.ts';
 export { labelsText, lineStart } from './columns.ts';
-export { concatColumns, decodeColumns, encodeColumns } from './content.ts';
+export { concatColumns, decodeColumns, encodeColumns, readSets } from './content.ts';
 export { filterMayContain, gramsOf, readFilter } from './filter.ts';
 export {
   frameHead,

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { zstdDecompressSync } from 'node:zlib';
+import { constants, zstdDecompressSync } from 'node:zlib';
 import { LogvineError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 import type { Columns } from './columns.ts';
 import { decodeColumns } from './content.ts';
 import { headerHash, readFrame, type Frame } from './frame.ts';
-import { decodeHeader, type BatchHeader } from './header.ts';
+import { compareInstants, decodeHeader, type BatchHeader, type Instant } from './header.ts';
 import { signedBy } from './identity.ts';
 
 /** A frame that was checked in full. */
@@ -32,12 +33,44 @@ export function verifyFrame(bytes: Buffer): VerifiedBatch {
 /** Decodes header bytes. Throws LV_FRAME_CORRUPT. */
 export function parseHeader(bytes: Uint8Array): BatchHeader {
   try {
-    return decodeHeader(bytes);
+    const header = decodeHeader(bytes);
+    checkClaims(header);
+    return header;
   } catch (cause) {
     throw new LogvineError('LV_FRAME_CORRUPT', `a batch header is malformed: ${(cause as Error).message}`, {
       cause,
     });
   }
+}
+
+/** As far from 1970 as a Date goes. */
+const TIME_MS_MAX = 8.64e15;
+const SUB_MAX = 999_999;
+
+/**
+ * What a header says of its content, as far as it can be judged without it. These numbers are added up, kept and passed on
+ * to peers that refuse what is no time: one origin that lies must not make an honest holder's answers unreadable.
+ */
+function checkClaims({ blocks, streams }: BatchHeader): void {
+  if (streams.length === 0) throw new RangeError('a batch without streams');
+  const columnsLeft = blocks.map(({ columnsRaw }) => columnsRaw);
+  const linesLeft = blocks.map(({ linesRaw }) => linesRaw);
+  let allEntries = 0;
+  for (const { block, entries, columnsBytes, linesBytes, min, max, levels } of streams) {
+    columnsLeft[block] -= columnsBytes;
+    linesLeft[block] -= linesBytes;
+    allEntries += entries;
+    if (!isTime(min) || !isTime(max) || compareInstants(min, max) > 0) throw new RangeError('impossible times');
+    if (entries < 1 || levels.reduce((sum, count) => sum + count, 0) !== entries)
+      throw new RangeError('entries do not add up');
+  }
+  if (allEntries > LIMITS.batchEntriesMax) throw new RangeError('too many entries');
+  if (columnsLeft.some((left) => left !== 0) || linesLeft.some((left) => left !== 0))
+    throw new RangeError('blocks do not add up');
+}
+
+function isTime({ ms, sub }: Instant): boolean {
+  return Math.abs(ms) <= TIME_MS_MAX && sub <= SUB_MAX;
 }
 
 /** `origin/epoch/seq`, as messages name a batch. */
@@ -52,27 +85,28 @@ export function openStreams(
   wanted: readonly number[],
 ): { part: number; columns: Columns }[] {
   const opened: { part: number; columns: Columns }[] = [];
+  const isWanted = new Set(wanted);
+  const partsOfBlocks = partsByBlock(header);
   let payloadAt = header.filterBytes;
   try {
-    for (let block = 0; block < header.blocks.length; block++) {
-      const extent = header.blocks[block];
+    for (const [block, extent] of header.blocks.entries()) {
       const linesAt = payloadAt + extent.columnsStored;
       const end = linesAt + extent.linesStored;
-      if (wanted.some((part) => header.streams[part].block === block)) {
+      const parts = partsOfBlocks[block];
+      if (parts.some((part) => isWanted.has(part))) {
         const columns = decompress(payload.subarray(payloadAt, linesAt), extent.columnsRaw);
         const lines = decompress(payload.subarray(linesAt, end), extent.linesRaw);
         let columnsStart = 0;
         let linesStart = 0;
-        for (let part = 0; part < header.streams.length; part++) {
-          const stream = header.streams[part];
-          if (stream.block !== block) continue;
-          const columnsEnd = columnsStart + stream.columnsBytes;
-          const linesEnd = linesStart + stream.linesBytes;
-          if (wanted.includes(part)) {
+        for (const part of parts) {
+          const columnsEnd = columnsStart + header.streams[part].columnsBytes;
+          const linesEnd = linesStart + header.streams[part].linesBytes;
+          if (isWanted.has(part)) {
             const decoded = decodeColumns(
               columns.subarray(columnsStart, columnsEnd),
               lines.subarray(linesStart, linesEnd),
             );
+            if (decoded.count !== header.streams[part].entries) throw new RangeError('entries do not add up');
             opened.push({ part, columns: decoded });
           }
           columnsStart = columnsEnd;
@@ -88,11 +122,22 @@ export function openStreams(
   return opened;
 }
 
+/** Block → its stream parts, in order: one pass, however many of both a header names. */
+function partsByBlock({ blocks, streams }: BatchHeader): number[][] {
+  const parts = blocks.map((): number[] => []);
+  for (const [part, { block }] of streams.entries()) parts[block].push(part);
+  return parts;
+}
+
+/** 32 MiB: more than the content of any batch, and the memory that a frame can make zstd set aside. */
+const WINDOW_LOG_MAX = 25;
+
 /** Bounded by what the header promised, so that a bomb stops there. */
 export function decompress(stored: Uint8Array, rawBytes: number): Buffer {
   const raw = zstdDecompressSync(stored, {
     chunkSize: Math.max(1024, rawBytes),
     maxOutputLength: rawBytes || 1,
+    params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
   });
   if (raw.length !== rawBytes) throw new RangeError('a block does not have the length that its header says');
   return raw;

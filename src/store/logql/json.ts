@@ -46,8 +46,8 @@ function skipSpace(text: string, at: number): number {
 function stringEnd(text: string, at: number): number {
   const quote = text.indexOf('"', at);
   if (quote === -1) throw new JsonError(UNCLOSED_STRING);
-  const escape = text.indexOf('\\', at);
-  if (escape === -1 || escape > quote) return quote;
+  // Only up to there: in the rest of a long line an escape may be far off, for every one of its strings.
+  if (!text.slice(at, quote).includes('\\')) return quote;
   STRING_BODY.lastIndex = at;
   STRING_BODY.exec(text);
   if (text[STRING_BODY.lastIndex] !== '"') throw new JsonError(UNCLOSED_STRING);

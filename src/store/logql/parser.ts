@@ -4,6 +4,7 @@ import { Cursor } from './cursor.ts';
 import { queryError } from './errors.ts';
 import { parseExpr } from './parse-metric.ts';
 import { parseSelector } from './parse-log.ts';
+import { REPEATED_MAX, repeatedSize } from './regex-size.ts';
 
 /** Longest query, in bytes of UTF-8: Loki's own bound. */
 export const QUERY_BYTES_MAX = 131_072;
@@ -12,6 +13,7 @@ function open(text: string): Cursor {
   const bytes = Buffer.byteLength(text, 'utf8');
   if (bytes >= QUERY_BYTES_MAX) throw queryError(`input size too long (${bytes} > ${QUERY_BYTES_MAX})`);
   if (!text.isWellFormed()) throw queryError('invalid UTF-8 rune');
+  if (repeatedSize(text) > REPEATED_MAX) throw queryError('the repetitions in regular expressions are too many');
   return new Cursor(text);
 }
 

@@ -7,6 +7,7 @@ import { RE2JS } from 're2js';
 import { emitRegex } from './regex-emit.ts';
 import { requiredLiterals, type LiteralGroup } from './regex-literals.ts';
 import { parseRegex, type Assertion, type RegexNode } from './regex-parse.ts';
+import { REPEATED_MAX, repeatedSize } from './regex-size.ts';
 import { childrenOf, emptyPaths, holds, minimumLength } from './regex-tree.ts';
 import { asValidUtf8, encodeText } from './text.ts';
 
@@ -39,6 +40,9 @@ export interface CompiledRegex {
 
 /** Throws SyntaxError with Go's text when RE2 does not allow the pattern. `dotAll`: `.` matches line feeds too. */
 export function compileRegex(pattern: string, options: { dotAll?: boolean } = {}): CompiledRegex {
+  if (repeatedSize(pattern) > REPEATED_MAX) {
+    throw new SyntaxError('error parsing regexp: expression too large: its repetitions are too many');
+  }
   let re2: RE2JS;
   try {
     re2 = RE2JS.compile(pattern, options.dotAll ? RE2JS.DOTALL : 0);

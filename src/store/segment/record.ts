@@ -171,24 +171,26 @@ export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
   if (reader.varint() !== RECORD_VERSION) throw new RangeError('a record of another version');
   record.fileBytes = reader.varint();
   record.owners = list(text);
-  record.labels.push(...list(() => Object.fromEntries(list(() => [text(), text()])) as Labels));
-  record.batches.push(
-    ...list(() => ({
-      seq: reader.varint(),
-      offset: reader.varint(),
-      frameBytes: reader.varint(),
-      headerBytes: reader.varint(),
-      filterBytes: reader.varint(),
-      headerHash: Buffer.from(reader.bytes(64)),
-      entries: reader.varint(),
-      rawBytes: reader.varint(),
-      min: instant(),
-      max: instant(),
-      sealedAtMs: reader.varint(),
-      streams: list(() => reader.varint()),
-    })),
-  );
-  record.quarantined.push(...list(() => ({ offset: reader.varint(), bytes: reader.varint() })));
+  // One by one: a call takes only so many arguments, and a segment may name more streams.
+  for (const labels of list(() => Object.fromEntries(list(() => [text(), text()])) as Labels))
+    record.labels.push(labels);
+  const batches = list((): BatchEntry => ({
+    seq: reader.varint(),
+    offset: reader.varint(),
+    frameBytes: reader.varint(),
+    headerBytes: reader.varint(),
+    filterBytes: reader.varint(),
+    headerHash: Buffer.from(reader.bytes(64)),
+    entries: reader.varint(),
+    rawBytes: reader.varint(),
+    min: instant(),
+    max: instant(),
+    sealedAtMs: reader.varint(),
+    streams: list(() => reader.varint()),
+  }));
+  for (const batch of batches) record.batches.push(batch);
+  for (const hole of list(() => ({ offset: reader.varint(), bytes: reader.varint() })))
+    record.quarantined.push(hole);
   const positions = list(() => ({ source: text(), seq: reader.varint(), position: text() }));
   for (const { source, ...at } of positions) record.positions.set(source, at);
   if (!reader.done) throw new RangeError('bytes after the record');

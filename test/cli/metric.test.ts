@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { main } from '../../src/node/cli/index.ts';
+import { entry, FakeIo, fakeServices, serving, WHOLE } from './fake-io.ts';
+
+const RECEIPT = { ...WHOLE, fromIndex: 0 };
+const stats = { logvine: RECEIPT };
+
+function answerOf(data: object): string {
+  return `${JSON.stringify({ progress: { done: 1, of: 2 } })}\n${JSON.stringify({ answer: { status: 'success', data } })}\n`;
+}
+
+async function run(argv: string[], body: string, io = new FakeIo()) {
+  const { services, requests } = serving({ '/api/v1/metric': { body } });
+  const code = await main(['query', ...argv], io, services);
+  return { code, io, text: io.output.toString(), asked: requests[0]?.url.searchParams };
+}
+
+const QUERY = 'sum by (app) (rate({a="b"}[5m]))';
+const VECTOR = {
+  resultType: 'vector',
+  result: [
+    { metric: { app: 'x\u001b[2J' }, value: [1_700_000_000, '1.5'] },
+    { metric: {}, value: [1_700_000_000, 'NaN'] },
+  ],
+  stats,
+};
+const MATRIX = {
+  resultType: 'matrix',
+  result: [
+    {
+      metric: { app: 'x' },
+      values: [
+        [0, '0'],
+        [60, '4'],
+        [180, '8'],
+      ],
+    },
+    {
+      metric: { app: 'y' },
+      values: [
+        [120, '1.23456789'],
+        [180, '+Inf'],
+      ],
+    },
+  ],
+  stats,
+};
+
+describe('metric queries', () => {
+  test('now: a table, in which nothing can move the cursor', async () => {
+    const { code, io, text, asked } = await run([QUERY], answerOf(VECTOR));
+    assert.equal(code, 0);
+    assert.equal(asked?.get('time'), `${io.nowMs}000000`);
+    assert.match(text, /^SERIES +VALUE\n\{app="x\\u001b\[2J"\} +1\.5\n\{\} +NaN\n$/);
+    assert.ok(!text.includes('\u001b'));
+    assert.deepEqual(io.reports, ['complete: 12 batches read, 3 pruned']);
+  });
+
+  test('over a range: a line of bars a series, on one axis', async () => {
+    const { text, asked } = await run(['--since', '1h', '--step', '1m', QUERY], answerOf(MATRIX));
+    assert.equal(asked?.get('step'), '60000ms');
+    assert.equal(asked?.has('time'), false);
+    const lines = text.trimEnd().split('\n');
+    assert.match(lines[1], /^SERIES +COURSE +MIN +MAX +LAST$/);
+    assert.match(lines[2], /^\{app="x"\} +▁▅ █ +0 +8 +8$/);
+    assert.match(lines[3], /^\{app="y"\} {5}█ +1\.23457 +Infinity +Infinity$/);
+  });
+
+  test('json, csv and raw', async () => {
+    const json = await run(['--output', 'json', QUERY], answerOf(VECTOR));
+    const objects = json.text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown);
+    assert.deepEqual(objects, [
+      { labels: { app: 'x\u001b[2J' }, points: [[1_700_000_000, '1.5']] },
+      { labels: {}, points: [[1_700_000_000, 'NaN']] },
+      { receipt: RECEIPT },
+    ]);
+    assert.deepEqual(json.io.reports, []);
+    const csv = await run(['--since', '1h', '--output', 'csv', QUERY], answerOf(MATRIX));
+    assert.equal(csv.text.split('\n')[0], 'time,app,value');
+    assert.equal(csv.text.split('\n')[2], '1970-01-01T00:01:00.000Z,x,4');
+    const raw = await run(['--output', 'raw', QUERY], answerOf(VECTOR));
+    assert.equal(raw.text.split('\n')[1], '{}\t1700000000\tNaN');
+  });
+
+  test('nothing found, a scalar, an incomplete answer, an error', async () => {
+    assert.equal((await run([QUERY], answerOf({ ...VECTOR, result: [] }))).text, '');
+    const scalar = await run(['1 + 1'], answerOf({ resultType: 'scalar', result: [1, '2'], stats }));
+    assert.match(scalar.text, /^\{\} +2$/m);
+    const silent = [{ peer: 'p', epoch: null, durableSeq: null, lastHeard: null }];
+    const logvine = { ...RECEIPT, complete: false, silent };
+    const partial = await run([QUERY], answerOf({ ...VECTOR, stats: { logvine } }));
+    assert.equal(partial.code, 3);
+    assert.match(partial.io.reports[0], /^INCOMPLETE/);
+    const error = { error: { code: 'LV_QUERY_TOO_LARGE', message: 'maximum\u001b of series' } };
+    const refused = await run([QUERY], `${JSON.stringify(error)}\n`);
+    assert.equal(refused.code, 1);
+    assert.equal(refused.io.reports[0], 'logvine: LV_QUERY_TOO_LARGE maximum\\x1b of series');
+    assert.equal((await run([QUERY], '{"x":1}\n')).code, 1);
+    assert.equal((await run([QUERY], answerOf(VECTOR).split('\n')[0])).code, 1);
+  });
+
+  test('usage', async () => {
+    for (const [argv, message] of [
+      [['--step', '1m', '{a="b"}'], /'--step' is for metric queries/],
+      [['--context', '1', QUERY], /'--context' is for log queries/],
+      [['--step', '5', QUERY], /allowed: a duration/],
+    ] as const) {
+      const io = new FakeIo();
+      assert.equal(await main(['query', ...argv], io, fakeServices({})), 2);
+      assert.match(io.reports[0], message);
+    }
+  });
+
+  test('progress is shown on a terminal, after a while, and leaves nothing behind', async () => {
+    for (const isTerminal of [false, true]) {
+      const io = new FakeIo();
+      io.isTerminal = isTerminal;
+      const startMs = io.nowMs;
+      io.clock.monotonicMs = () => (io.nowMs += 600) - startMs;
+      const { text } = await run([QUERY], `${answerOf(VECTOR).split('\n')[0]}\n${answerOf(VECTOR)}`, io);
+      if (isTerminal) assert.match(text, /^\r\u001b\[2K█+░+ 1 of 2 batches, \d s.*\r\u001b\[2KSERIES/s);
+      else assert.match(text, /^SERIES/);
+    }
+  });
+});
+
+test('csv of entries: every nanosecond, cells quoted, nothing that moves the cursor', async () => {
+  const io = new FakeIo();
+  const services = fakeServices({
+    async *fetchEntries() {
+      yield [entry('a,"b"\n\u001b'), entry(Buffer.from([0xff]))];
+      return WHOLE;
+    },
+  });
+  assert.equal(await main(['query', '--output', 'csv', 'q'], io, services), 0);
+  assert.deepEqual(io.output.toString().trimEnd().split('\n'), [
+    'time,level,labels,metadata,line',
+    '2023-11-14T22:13:20.123456789Z,info,"{""host"":""web1"",""filename"":""/var/log/syslog""}",' +
+      '"{""detected_level"":""info""}","a,""b""\\n\\x1b"',
+    '2023-11-14T22:13:20.123456789Z,info,"{""host"":""web1"",""filename"":""/var/log/syslog""}",' +
+      '"{""detected_level"":""info""}",\\xff',
+  ]);
+});
+
+test('context: lines around each hit from its own stream, groups that touch joined', async () => {
+  const stream = { app: 'x' };
+  const all = Array.from({ length: 20 }, (_, n) =>
+    entry(`line ${n}`, { timeNs: BigInt(n) * 1000n, labels: stream, metadata: {} }),
+  );
+  const io = new FakeIo();
+  const { services } = serving({ '/loki/api/v1/series': { body: JSON.stringify({ data: [stream] }) } });
+  const fetchEntries = async function* (request: Parameters<typeof services.fetchEntries>[0]) {
+    const isHits = request.query.includes('|=');
+    if (!isHits) assert.equal(request.query, '{app="x"}');
+    const found = all.filter(
+      ({ timeNs, line }) =>
+        timeNs >= request.startNs &&
+        timeNs < (request.endNs ?? 0n) &&
+        (!isHits || ['line 3', 'line 5', 'line 15'].includes(line.toString())),
+    );
+    const ordered = request.direction === 'backward' ? found.toReversed() : found;
+    yield (request.limit === 0 ? ordered : ordered.slice(0, request.limit)).map((one) =>
+      isHits ? { ...one, labels: { ...stream, parsed: 'p' } } : one,
+    );
+    return WHOLE;
+  };
+  const argv = ['query', '--from', '0', '--to', 'now', '--context', '1', '{app="x"} |= "q"'];
+  assert.equal(await main(argv, io, { ...services, fetchEntries }), 0, io.reports.join());
+  const shown = io.output
+    .toString()
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.replace(/^(>| ) .*(line \d+)$/, '$1$2'));
+  assert.deepEqual(shown, [
+    ' line 2',
+    '>line 3',
+    ' line 4',
+    '>line 5',
+    ' line 6',
+    '--',
+    ' line 14',
+    '>line 15',
+    ' line 16',
+  ]);
+  assert.deepEqual(io.reports, ['complete: 12 batches read, 3 pruned']);
+});
+
+describe('series and stats', () => {
+  test('series', async () => {
+    const { services, requests } = serving({
+      '/loki/api/v1/series': {
+        body: JSON.stringify({ data: [{ job: 'b\u001b' }, { job: 'a' }], logvine: RECEIPT }),
+      },
+    });
+    const io = new FakeIo();
+    assert.equal(await main(['series', '{job=~".+"}', '{x="y"}'], io, services), 0);
+    assert.equal(io.output.toString(), '{job="a"}\n{job="b\\u001b"}\n');
+    assert.deepEqual(requests[0].url.searchParams.getAll('match[]'), ['{job=~".+"}', '{x="y"}']);
+  });
+
+  test('stats', async () => {
+    const body = JSON.stringify({ streams: 2, chunks: 3, bytes: 4096, entries: 5, logvine: RECEIPT });
+    const io = new FakeIo();
+    assert.equal(
+      await main(['stats', '{a="b"}'], io, serving({ '/loki/api/v1/index/stats': { body } }).services),
+      0,
+    );
+    assert.match(io.output.toString(), /^STREAMS +BATCHES +ENTRIES +BYTES\n2 +3 +5 +4\.00 KiB\n$/);
+    const other = new FakeIo();
+    const answer = serving({ '/loki/api/v1/index/stats': { body: '{}' } });
+    assert.equal(await main(['stats', '{a="b"}'], other, answer.services), 1);
+  });
+});

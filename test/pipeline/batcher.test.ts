@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createHandlers } from '../../src/node/handlers.ts';
+import { Batcher } from '../../src/node/pipeline/batcher.ts';
+import type { Tasks } from '../../src/node/tasks.ts';
+import { LIMITS, verifyFrame, type LogvineError, type TaskRunner } from '../../src/store/index.ts';
+import { StoreMesh } from '../gossip/store-mesh.ts';
+import { seededRandom } from '../helpers/sim-clock.ts';
+import { columnsFrom, framesOf } from '../store/material.ts';
+
+const MiB = 1024 * 1024;
+
+/** A batcher at one peer of a mesh, with the workers' work done in the calling thread. */
+async function batcherAt(mesh: StoreMesh, name: string): Promise<Batcher> {
+  const { store, replicator } = mesh.peer(name).running;
+  const handlers = createHandlers(mesh.peer(name).disk.reader(), mesh.clock);
+  const pool: TaskRunner<Tasks> = {
+    size: 1,
+    run: async (kind, request) => handlers[kind](request).value as Tasks[typeof kind]['response'],
+  };
+  return new Batcher({
+    store,
+    replicator,
+    pool,
+    clock: mesh.clock,
+    targetBytes: MiB,
+    lingerBytes: 64 * 1024,
+    lingerMs: 1_000,
+    ageMsMax: 10_000,
+    pushLingerMs: 100,
+    compressionLevel: 1,
+    discoverLevels: false,
+    timeZone: 'UTC',
+  });
+}
+
+function holdSyncs(mesh: StoreMesh, names: readonly string[]): () => void {
+  const gate = Promise.withResolvers<void>();
+  for (const name of names)
+    mesh.peer(name).disk.beforeSync = (path) => (path.endsWith('.seg') ? gate.promise : undefined);
+  return () => {
+    for (const name of names) mesh.peer(name).disk.beforeSync = () => undefined;
+    gate.resolve();
+  };
+}
+
+const random = seededRandom(5);
+const rawBlock = (bytes: number) => {
+  const lines = random.bytes(bytes);
+  lines[bytes - 1] = 10;
+  return { kind: 'raw', labels: { app: 'raw' }, bytes: lines, readAtMs: 1 } as const;
+};
+const pushOf = (bytes: number, digest?: Uint8Array) => {
+  const columns = columnsFrom([{ ms: 1, sub: 0, line: random.bytes(bytes), metadata: {} }]);
+  return [{ blocks: [{ kind: 'entries', labels: { app: 'push' }, columns } as const], digest }];
+};
+const code = (wanted: string) => (error: unknown) => (error as LogvineError).code === wanted;
+
+test('while the own disk hangs, inputs wait, pushes are refused, and what waits is bounded', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
+  const batcher = await batcherAt(mesh, 'alice');
+  const release = holdSyncs(mesh, ['alice']);
+  let written = 0;
+  let isOver = false;
+  const input = (async () => {
+    while (!isOver) {
+      await batcher.write(rawBlock(256 * 1024));
+      written++;
+    }
+  })();
+  assert.ok(await mesh.clock.until(() => batcher.unsealedBytes > LIMITS.unsealedBytesMax, 10_000));
+  const before = written;
+  await mesh.clock.advance(20_000);
+  assert.ok(written <= before + 1, 'the input waits');
+  const pushed: Promise<void>[] = [];
+  const flood = (): void => {
+    for (let at = 0; at < 100; at++) pushed.push(batcher.push(pushOf(MiB)));
+  };
+  assert.throws(flood, code('LV_OVERLOADED'));
+  assert.ok(batcher.unsealedBytes <= 2 * LIMITS.unsealedBytesMax + LIMITS.batchBytesMax);
+  isOver = true;
+  release();
+  await mesh.clock.run(Promise.all([input, ...pushed]));
+  assert.equal(batcher.unsealedBytes, 0);
+});
+
+test('small batches that wait for a hanging disk hold little memory', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
+  const batcher = await batcherAt(mesh, 'alice');
+  const release = holdSyncs(mesh, ['alice']);
+  // Each push closes a batch with a few raw bytes in it.
+  let writes = 0;
+  let isOver = false;
+  const input = (async () => {
+    for (; !isOver; writes++) {
+      await batcher.write(rawBlock(100));
+      batcher.push(pushOf(100)).catch(() => undefined);
+      await new Promise<void>((resolve) => void mesh.clock.after(150, resolve));
+    }
+  })();
+  await mesh.clock.advance(60_000);
+  const chunks = LIMITS.arenaBytesMax / (1.5 * MiB);
+  assert.ok(writes <= chunks + 2, `${writes} batches with memory of their own`);
+  isOver = true;
+  release();
+  await mesh.clock.run(input);
+});
+
+test('while the other owners hang, pushes are told that the mesh cannot store', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random, { segmentBytesMax: 64 * MiB });
+  const batcher = await batcherAt(mesh, 'alice');
+  const release = holdSyncs(mesh, ['bob', 'charlie']);
+  const { replicator } = mesh.peer('alice').running;
+  const pushed: Promise<void>[] = [];
+  for (let at = 0; replicator.unacknowledgedBytes <= LIMITS.unacknowledgedBytesMax; at++) {
+    assert.ok(at < 40);
+    pushed.push(batcher.push(pushOf(3 * MiB)));
+    await mesh.clock.advance(300);
+  }
+  assert.throws(() => batcher.push(pushOf(1)), code('LV_REPLICATION_TIMEOUT'));
+  assert.ok(replicator.unacknowledgedBytes <= LIMITS.unacknowledgedBytesMax + LIMITS.batchBytesMax);
+  release();
+  await mesh.clock.run(Promise.all(pushed));
+});
+
+test('the digests of pushes are in the header of their batch', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
+  const batcher = await batcherAt(mesh, 'alice');
+  const digests = [1, 2].map((byte) => Buffer.alloc(16, byte));
+  const pushed = digests.map((digest) => batcher.push(pushOf(10, digest)));
+  await mesh.clock.run(Promise.all(pushed));
+  const frames = await mesh.clock.run(framesOf(mesh.peer('bob').store));
+  const held = [...frames.values()].flatMap((frame) => verifyFrame(frame).header.pushes ?? []);
+  assert.deepEqual(held, digests);
+});

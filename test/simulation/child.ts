@@ -1,0 +1,10 @@
+/** A process that simulates what it is told to, one run after the other. */
+import { simulate, type SimulationOptions } from './simulation.ts';
+
+process.on('message', (options: SimulationOptions) => {
+  const before = process.cpuUsage();
+  void simulate(options).then((result) => {
+    const { user, system } = process.cpuUsage(before);
+    process.send!({ result, cpuSeconds: (user + system) / 1e6 });
+  });
+});
