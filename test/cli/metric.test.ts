@@ -64,7 +64,7 @@ describe('metric queries', () => {
     const lines = text.trimEnd().split('\n');
     assert.match(lines[1], /^SERIES +COURSE +MIN +MAX +LAST$/);
     assert.match(lines[2], /^\{app="x"\} +▁▅ █ +0 +8 +8$/);
-    assert.match(lines[3], /^\{app="y"\} {5}█ +1\.23457 +Infinity +Infinity$/);
+    assert.match(lines[3], /^\{app="y"\} {4}█ +1\.23457 +Infinity +Infinity$/);
   });
 
   test('json, csv and raw', async () => {
