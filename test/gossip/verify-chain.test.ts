@@ -145,6 +145,14 @@ describe('the walk along a chain', () => {
     assert.equal(walked.totals.expired, 3);
     const all = walk([], { watermarks, expired: () => [[1, 12]] });
     assert.deepEqual([missingIn(all), all.totals.expired], [[], 12]);
+    // Dropped on one disk and still on the other.
+    const partly = walk([{ bob: auditOf(1, [runOf(1, 4)]), carol: auditOf(1, [runOf(3, 4)]) }], {
+      expired: () => [[1, 2]],
+    });
+    assert.deepEqual(
+      [partly.short.items, partly.totals.expired, [...partly.batchesByCopies]],
+      [[], 2, [[2, 2]]],
+    );
   });
 
   test('batches past the last acknowledgement are not judged by their copies; those of an earlier run are', () => {

@@ -54,6 +54,7 @@ describe('metrics', () => {
     assert.equal(samples.get('logvine_ingest_bytes_total'), 1790 * 1024 * 1024);
     assert.equal(samples.get('logvine_share_ratio'), 0.341);
     assert.equal(samples.get('logvine_sealed_seq'), 1204);
+    assert.equal(samples.get('logvine_clock_skew_seconds_max'), 0.003);
   });
 
   test('debt, members by state, inputs and problems are told', () => {

@@ -125,6 +125,11 @@ describe('verdict', () => {
     assert.equal(verdictOf({ ...status, members: [...status.members, left] }).tone, 'well');
   });
 
+  test('one identity twice is severe', () => {
+    const problems = [{ code: 'LV_IDENTITY_CONFLICT', message: 'two nodes run with one identity' }];
+    assert.equal(verdictOf({ ...healthy(), problems }).tone, 'severe');
+  });
+
   test('unsafe data is severe', () => {
     const problems = [{ code: 'LV_DATA_UNSAFE', message: 'fsync failed' }];
     assert.equal(verdictOf({ ...healthy(), problems }).tone, 'severe');

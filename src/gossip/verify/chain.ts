@@ -20,7 +20,7 @@ export interface Expectations {
     readonly epoch: number;
     readonly durable: number;
   }[];
-  /** Seqs that retention dropped; asked once an epoch has been seen to its end. */
+  /** Seqs that retention dropped on some disk. */
   expired(origin: string, epoch: number): readonly Run[];
 }
 
@@ -284,6 +284,7 @@ export class ChainWalk {
   #countCopies(id: SegmentId, seen: ReadonlyMap<number, Seen>): void {
     const { range, copiesWanted } = this.#expectations;
     const { origin, epoch } = id;
+    const expired = this.#expectations.expired(origin, epoch);
     let open: { fromSeq: number; toSeq: number; holders: readonly string[] } | undefined;
     const close = (): void => {
       if (open) this.short.add({ origin, epoch, ...open });
@@ -295,6 +296,11 @@ export class ChainWalk {
       this.totals.batches++;
       if (this.#isFresh(id, seq)) {
         this.totals.unacknowledged++;
+        continue;
+      }
+      // Retention has begun to take it off the disks: it need not be on all of them any more.
+      if (expired.some(([from, to]) => seq >= from && seq <= to)) {
+        this.totals.expired++;
         continue;
       }
       this.batchesByCopies.set(holders.length, (this.batchesByCopies.get(holders.length) ?? 0) + 1);

@@ -84,7 +84,7 @@ export interface Verdict {
   readonly batchesByCopies: Readonly<Record<string, number>>;
   /** Batches that were being acknowledged meanwhile: their copies are not judged. */
   readonly unacknowledged: number;
-  /** Batches that retention dropped: no gap. */
+  /** Batches that retention dropped, on one disk or on all: no gap, and their copies are not judged. */
   readonly expired: number;
   readonly missing: readonly MissingRun[];
   readonly damaged: readonly DamagedCopy[];
