@@ -6,7 +6,7 @@ export {
   type Member,
   type Membership,
 } from './membership/index.ts';
-export { digestOfPart, digestOfPush, Pushes, PUSH_PROTOCOL } from './pushes/index.ts';
+export { Pushes, PUSH_PROTOCOL } from './pushes/index.ts';
 export * from './query/index.ts';
 export * from './repair/index.ts';
 export { ReplicaReceiver, REPLICATE_PROTOCOL, Replicator } from './replication/index.ts';

@@ -1,6 +1,6 @@
-import { digestOfPart, digestOfPush } from '../../gossip/index.ts';
 import { LIMITS, type Columns, type Labels } from '../../store/index.ts';
 import { withServiceName } from '../pipeline/index.ts';
+import { digestOfPart, digestOfPush } from './push-digest.ts';
 import { decodePush, PUSH_LIMITS, type PushHeaders } from './push.ts';
 
 export interface PushBody {

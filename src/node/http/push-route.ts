@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { LogvineError, type Clock, type TaskRunner } from '../../store/index.ts';
+import { LIMITS, LogvineError, type Clock, type TaskRunner } from '../../store/index.ts';
 import type { Pushes } from '../../gossip/index.ts';
 import type { Config } from '../config/index.ts';
 import type { Batcher } from '../pipeline/batcher.ts';
@@ -59,14 +59,13 @@ export function addPushRoute(app: FastifyInstance, options: PushRouteOptions): v
 class PushKeeper {
   readonly #options: PushRouteOptions;
   readonly #budget: PushBudget;
-  /** Decoders that may run at once: one thread is left for sealing and queries. */
-  #decodersFree: number;
+  /** Of bodies that workers have or are about to get: several small ones, so that threads need not wait, or a large one. */
+  #decodingBytes = 0;
   readonly #waiting: (() => void)[] = [];
 
   constructor(options: PushRouteOptions, budget: PushBudget) {
     this.#options = options;
     this.#budget = budget;
-    this.#decodersFree = Math.max(1, options.pool.size - 1);
   }
 
   /**
@@ -110,24 +109,26 @@ class PushKeeper {
     if (isSmall(push)) {
       prepared = preparePush(push);
     } else {
-      await this.#decoder();
+      const weight = weightOf(push);
+      await this.#turn(weight);
       try {
         await Promise.all([this.#budget.room(), batcher.room()]);
         goOn();
         const transfer = [push.body.buffer as ArrayBuffer];
         prepared = await pool.run('decodePush', push, { priority: 'write', transfer });
       } finally {
-        this.#decodersFree++;
-        this.#waiting.shift()?.();
+        this.#decodingBytes -= weight;
+        for (const go of this.#waiting.splice(0)) go();
       }
     }
     lease.resize(decodedBytes(prepared));
     return prepared;
   }
 
-  async #decoder(): Promise<void> {
-    while (this.#decodersFree === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#decodersFree--;
+  async #turn(weight: number): Promise<void> {
+    while (this.#decodingBytes > 0 && this.#decodingBytes + weight > LIMITS.pushBytesMax)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#decodingBytes += weight;
   }
 
   #store({ digest, parts }: PreparedPush, lease: Lease): Promise<void> {
@@ -158,10 +159,18 @@ function unconfirmed(): LogvineError {
   return new LogvineError('LV_REPLICATION_TIMEOUT', message);
 }
 
-function isSmall({ body, headers }: PushBody): boolean {
+function isDeflated({ headers }: PushBody): boolean {
   const encoding = (headers.contentEncoding ?? '').trim().toLowerCase();
-  const isDeflated = encoding !== '' && encoding !== 'identity' && encoding !== 'snappy';
-  return body.length < (isDeflated ? WORKER_DEFLATED_BYTES : WORKER_BYTES);
+  return encoding !== '' && encoding !== 'identity' && encoding !== 'snappy';
+}
+
+function isSmall(push: PushBody): boolean {
+  return push.body.length < (isDeflated(push) ? WORKER_DEFLATED_BYTES : WORKER_BYTES);
+}
+
+/** How much decoding may take at once: a deflated body can become as large as any. */
+function weightOf(push: PushBody): number {
+  return isDeflated(push) ? LIMITS.pushBytesMax / 2 : push.body.length;
 }
 
 function decodedBytes({ parts }: PreparedPush): number {

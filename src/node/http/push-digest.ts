@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { PUSH_DIGEST_BYTES } from '../../store/index.ts';
 
 /** What of a request makes it the same push: its body, how to read it, and whose it is. */
-export interface PushIdentity {
+interface PushIdentity {
   readonly contentType: string | undefined;
   readonly contentEncoding: string | undefined;
   /** `X-Scope-OrgID`, which Loki's clients may send. */
