@@ -378,3 +378,22 @@ test('a range of time reads only its segments, and still sees what is missing wi
   assert.equal(within.gapless, false);
   assert.equal(within.missing[0].fromSeq, 1);
 });
+
+test('what retention dropped, on all disks or on one, is neither missing nor too few', async (t) => {
+  const the = await Scene.of(t, ...names);
+  await the.seal('alice', 12);
+  const drop = async (name: string, index: number): Promise<number> => {
+    const { store } = the.peer(name);
+    const segment = store.segment({ origin: the.id('alice'), epoch: the.peer('alice').store.epoch, index })!;
+    const batches = segment.record.batches.length;
+    await store.drop([segment], 'expired');
+    return batches;
+  };
+  let expired = 0;
+  for (const name of names) expired = await drop(name, 1);
+  const onAll = await the.verify();
+  assert.deepEqual([onAll.proven, onAll.expired, onAll.batches], [true, expired, 12 - expired]);
+  expired += await drop('bob', 2);
+  const onOne = await the.verify();
+  assert.deepEqual([onOne.proven, onOne.expired, onOne.batches], [true, expired, onAll.batches]);
+});
