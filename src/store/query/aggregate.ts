@@ -91,9 +91,11 @@ function additionsOf(leaf: CompiledLeaf, partial: RangePartial, batch: OpenBatch
   for (const [at, part] of batch.header.streams.entries()) {
     const labels = batch.labelsOf(part);
     if (!labels || !leaf.matchesStream(labels) || !overlaps(part, leaf.range)) continue;
-    if (leaf.leaf.needs.kind === 'lines') {
+    const { kind } = leaf.leaf.needs;
+    if (kind !== 'columns') {
       const columns = batch.lines(at);
-      additions.push(() => addLines(leaf, partial, labels, columns));
+      const add = kind === 'rows' ? addSelected : addLines;
+      additions.push(() => add(leaf, partial, labels, columns));
       continue;
     }
     const groups = groupsInHeader(leaf, partial, labels, part, batch.isPlain(part));
@@ -159,28 +161,62 @@ function addGroup(
     partial.add(sampler.key, sampler.labels, ms, sub, adds);
 }
 
-/** Entries by metadata and bucket, since no stage sees more of them. */
-function addColumns(leaf: CompiledLeaf, partial: RangePartial, labels: Labels, columns: Columns): void {
-  const { count, ms, sub, metadataIds, metadata } = columns;
-  const { needs } = leaf.leaf;
-  const isBytes = needs.kind === 'columns' && needs.adds === 'bytes';
-  const groups = metadata.map(() => ({ bucket: -1, row: 0, adds: 0 }));
-  const flush = (id: number): void => {
-    const { bucket, row, adds } = groups[id];
-    if (bucket !== -1) addGroup(leaf, partial, labels, metadata[id], { ms: ms[row], sub: sub[row] }, adds);
-  };
-  for (let row = 0; row < count; row++) {
-    const group = groups[metadataIds[row]];
-    const bucket = partial.grid.bucket(ms[row], sub[row]);
-    if (bucket !== group.bucket) {
-      flush(metadataIds[row]);
-      group.bucket = bucket;
-      group.row = row;
-      group.adds = 0;
-    }
-    group.adds += isBytes ? columns.ends[row] - lineStart(columns, row) : 1;
+/** Adds entries by metadata and bucket, since no stage sees more of them. */
+class GroupCounter {
+  readonly #columns: Columns;
+  readonly #isBytes: boolean;
+  readonly #partial: RangePartial;
+  readonly #flush: (row: number, adds: number) => void;
+  /** By metadata: the bucket that is being filled, a row of it, and what it adds. */
+  readonly #buckets: Int32Array;
+  readonly #rows: Uint32Array;
+  readonly #adds: Float64Array;
+
+  constructor(leaf: CompiledLeaf, partial: RangePartial, labels: Labels, columns: Columns) {
+    const { needs } = leaf.leaf;
+    const { ms, sub, metadata, metadataIds } = columns;
+    this.#columns = columns;
+    this.#partial = partial;
+    this.#isBytes = needs.kind !== 'lines' && needs.adds === 'bytes';
+    this.#buckets = new Int32Array(metadata.length).fill(-1);
+    this.#rows = new Uint32Array(metadata.length);
+    this.#adds = new Float64Array(metadata.length);
+    this.#flush = (row, adds) =>
+      addGroup(leaf, partial, labels, metadata[metadataIds[row]], { ms: ms[row], sub: sub[row] }, adds);
   }
-  for (let id = 0; id < groups.length; id++) flush(id);
+
+  add(row: number): void {
+    const { ms, sub, ends, metadataIds } = this.#columns;
+    const id = metadataIds[row];
+    const bucket = this.#partial.grid.bucket(ms[row], sub[row]);
+    if (bucket !== this.#buckets[id]) {
+      this.#finish(id);
+      this.#buckets[id] = bucket;
+      this.#rows[id] = row;
+      this.#adds[id] = 0;
+    }
+    this.#adds[id] += this.#isBytes ? ends[row] - lineStart(this.#columns, row) : 1;
+  }
+
+  #finish(id: number): void {
+    if (this.#buckets[id] !== -1) this.#flush(this.#rows[id], this.#adds[id]);
+  }
+
+  finish(): void {
+    for (let id = 0; id < this.#buckets.length; id++) this.#finish(id);
+  }
+}
+
+function addColumns(leaf: CompiledLeaf, partial: RangePartial, labels: Labels, columns: Columns): void {
+  const counter = new GroupCounter(leaf, partial, labels, columns);
+  for (let row = 0; row < columns.count; row++) counter.add(row);
+  counter.finish();
+}
+
+function addSelected(leaf: CompiledLeaf, partial: RangePartial, labels: Labels, columns: Columns): void {
+  const counter = new GroupCounter(leaf, partial, labels, columns);
+  for (const row of selectRows(columns, leaf.lineFilters)) counter.add(row);
+  counter.finish();
 }
 
 function addLines(leaf: CompiledLeaf, partial: RangePartial, labels: Labels, columns: Columns): void {
@@ -290,7 +326,7 @@ class OpenBatch {
     const block = this.#columnsBlock(part.block);
     const start = block.starts.get(at)!;
     const bytes = block.bytes.subarray(start, start + part.columnsBytes);
-    const columns = decodeColumns(bytes, new Uint8Array(part.linesBytes));
+    const columns = decodeColumns(bytes, noLines(part.linesBytes));
     this.#columns.set(at, columns);
     const isLevel = (name: string): boolean => name === 'detected_level';
     if (columns.metadata.every((set) => Object.keys(set).every(isLevel))) this.plain.push(part.stream);
@@ -318,4 +354,12 @@ class OpenBatch {
     }
     return opened;
   }
+}
+
+let blank = new Uint8Array(0);
+
+/** Bytes that nobody reads, as many as there are lines: one piece of memory for all. */
+function noLines(length: number): Uint8Array {
+  if (blank.length < length) blank = new Uint8Array(length);
+  return blank.subarray(0, length);
 }

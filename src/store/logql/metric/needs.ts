@@ -12,6 +12,8 @@ export type LeafNeeds =
       /** The labels that series and filters depend on; undefined: all. */
       readonly labels: ReadonlySet<string> | undefined;
     }
+  /** Those, of the entries that line filters select: no stage after them looks at a line. */
+  | { readonly kind: 'rows'; readonly adds: 'count' | 'bytes' }
   | { readonly kind: 'lines' };
 
 const COUNTS: readonly string[] = ['count_over_time', 'rate', 'absent_over_time'];
@@ -20,7 +22,10 @@ const BYTES: readonly string[] = ['bytes_over_time', 'bytes_rate'];
 export function needsOf(aggregation: RangeAggregation, grouping: Grouping | undefined): LeafNeeds {
   const adds = addsOf(aggregation);
   const { stages } = aggregation.range.log;
-  if (adds === undefined || !stages.every(isAboutLabels)) return { kind: 'lines' };
+  if (adds === undefined || !stages.every((stage) => isAboutLabels(stage) || stage.kind === 'lineFilter')) {
+    return { kind: 'lines' };
+  }
+  if (!stages.every(isAboutLabels)) return { kind: 'rows', adds };
   if (grouping === undefined || grouping.without) return { kind: 'columns', adds, labels: undefined };
   const labels = new Set([...grouping.labels, ...stages.flatMap(labelsOf)]);
   // Errors are made by stages, and none of these reads a line.

@@ -87,14 +87,39 @@ function labelKeeper(
   const none: SeriesName = { labels: NO_LABELS, key: labelsText(NO_LABELS) };
   const isSingle = grouping !== undefined && !grouping.without && grouping.labels.length === 0;
   const select = selector(grouping, unwrapLabel);
+  const byNames = grouping !== undefined && !grouping.without ? namedByValues(grouping.labels) : undefined;
   return (labels, stream, metadata) => {
     if (isSingle && labels.error === '') return none;
+    if (labels.changed && labels.error === '' && byNames) return byNames(labels);
     if (labels.changed) return named(labels.error === '' ? select(labels.all()) : labels.all());
     let ofStream = known.get(stream);
     if (ofStream === undefined) known.set(stream, (ofStream = new WeakMap()));
     let name = ofStream.get(metadata);
     if (name === undefined) ofStream.set(metadata, (name = named(select(labels.all()))));
     return name;
+  };
+}
+
+/** Beyond it, names are forgotten and made anew. */
+const NAMES_REMEMBERED_MAX = 10_000;
+
+/** The series of a `by`: its name is made once for each row of values. */
+function namedByValues(names: readonly string[]): (labels: LabelState) => SeriesName {
+  const known = new Map<string, SeriesName>();
+  return (labels) => {
+    let key = '';
+    for (const name of names) {
+      const value = labels.get(name) ?? '';
+      key += `${value.length} ${value}`;
+    }
+    let series = known.get(key);
+    if (series === undefined) {
+      if (known.size >= NAMES_REMEMBERED_MAX) known.clear();
+      const pairs = names.map((name) => [name, labels.get(name) ?? ''] as const);
+      series = named(Object.fromEntries(pairs.filter(([, value]) => value !== '')));
+      known.set(key, series);
+    }
+    return series;
   };
 }
 
