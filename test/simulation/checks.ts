@@ -67,8 +67,8 @@ export class Checks {
       const message = `${name} is acknowledged with ${counted.length} of ${wanted} disks of its owners ${owners}`;
       story.violated('I2', message, [name]);
     }
-    if (process.syncFailed && holds(host) === false) {
-      story.violated('I7', `${name} is acknowledged by ${host.name} after its fsync failed`, [name]);
+    if (batch.seq > process.sealedAtSyncError) {
+      story.violated('I7', `${name} was sealed after an fsync of ${host.name} had failed, and is acknowledged`, [name]);
     }
     for (const { source, position } of batch.sources) {
       if (source !== sourceOf(host.file)) continue;

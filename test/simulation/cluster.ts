@@ -96,7 +96,7 @@ export class Cluster {
       leaving: false,
       resumedAt: 0,
       acknowledgedTo: 0,
-      syncFailed: false,
+      sealedAtSyncError: Infinity,
     };
     host.process = process;
     this.story.headline(host.name, `starts, run ${process.run}`);

@@ -53,7 +53,7 @@ export const DISK_FAULTS: FaultKind[] = [
       host.disk.failSync = (path) => {
         if (onlySegments && !isSegment(path)) return false;
         host.disk.failSync = () => false;
-        if (isSegment(path)) process.syncFailed = true;
+        if (isSegment(path)) process.sealedAtSyncError = process.core?.store.sealedSeq ?? 0;
         cluster.story.headline(host.name, `an fsync of ${path.split('/').slice(-2).join('/')} fails`);
         cluster.clock.after(chance.between(1_000, 30_000), () => {
           if (process.alive)

@@ -22,8 +22,8 @@ export interface SimProcess {
   /** Lines of the host's file before this one were read by earlier runs. */
   resumedAt: number;
   acknowledgedTo: number;
-  /** An fsync of a segment failed in this run. */
-  syncFailed: boolean;
+  /** The last seq that was sealed when an fsync of a segment failed in this run; Infinity: none has. */
+  sealedAtSyncError: number;
 }
 
 /** A machine: its disk, clocks and log file outlive the processes on it. */
