@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { LIMITS, PREAMBLE_BYTES } from '../store/index.ts';
 
 /** What the messages between peers are made of. */
 
@@ -51,6 +52,18 @@ function areRuns(runs: readonly unknown[]): boolean {
   }
   return true;
 }
+
+/** As many batches as a segment has room for: whoever is asked for some looks for each. */
+const SEGMENT_BATCHES_MAX = Math.ceil(
+  (LIMITS.segmentBytesMax + LIMITS.payloadBytesMax + LIMITS.headerBytesMax) / PREAMBLE_BYTES,
+);
+
+/** Runs of seqs of one segment. */
+export const segmentRunsSchema = runsSchema.refine((runs) => {
+  let batches = 0;
+  for (const [from, to] of runs) batches += to - from + 1;
+  return batches <= SEGMENT_BATCHES_MAX;
+}, 'more batches than a segment has room for');
 
 /** As far from 1970 as a Date goes, in ms. */
 const TIME_MS_MAX = 8.64e15;

@@ -46,6 +46,7 @@ const plain: BatchHeader = {
   payloadHash: Buffer.from(packed.payloadHash),
   contentHash: Buffer.from(packed.contentHash),
   sealedAtMs: 1,
+  syncedSeq: 0,
   owners: [origin.peer],
   filterBytes: packed.filterBytes,
   blocks: packed.blocks,
@@ -54,7 +55,10 @@ const plain: BatchHeader = {
 };
 
 /** A frame of one stream whose columns and lines are stored as given, and have the lengths that are claimed. */
-function frameOf(stored: { columns: Buffer; lines: Buffer }, raw: { columns: number; lines: number }): Buffer {
+function frameOf(
+  stored: { columns: Buffer; lines: Buffer },
+  raw: { columns: number; lines: number },
+): Buffer {
   const payload = Buffer.concat([stored.columns, stored.lines]);
   const header: BatchHeader = {
     ...plain,
@@ -101,7 +105,9 @@ test('a header that claims gigabytes is refused before anything is unpacked', as
 
 test('a window of gigabytes is refused, and takes no memory', async () => {
   for (const exponent of [16, 17, 20, 31]) {
-    const rise = await peakRise(() => assert.throws(() => decompress(zstdBomb(1, exponent << 3), 128 * 1024)));
+    const rise = await peakRise(() =>
+      assert.throws(() => decompress(zstdBomb(1, exponent << 3), 128 * 1024)),
+    );
     assert.ok(rise < 32 * MiB, `2^${exponent + 10}: memory rose by ${rise} bytes`);
   }
 });
@@ -191,7 +197,11 @@ test('a catalog record of a segment with 150,000 streams and 150,000 batches is 
   for (let stream = 0; stream < 150_000; stream++) record.labels.push({ n: `${stream}` });
   const header = { ...plain, streams: [{ ...plain.streams[0], labels: undefined }] };
   for (let seq = 1; seq <= 150_000; seq++) {
-    addBatch(record, { ...header, seq }, { offset: seq, frameBytes: 1, headerBytes: 1, headerHash: Buffer.alloc(32) });
+    addBatch(
+      record,
+      { ...header, seq },
+      { offset: seq, frameBytes: 1, headerBytes: 1, headerHash: Buffer.alloc(32) },
+    );
   }
   const read = decodeRecord(record.id, encodeRecord(record));
   assert.equal(read.labels.length, 150_000);

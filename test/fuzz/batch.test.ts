@@ -49,6 +49,7 @@ const honest = [1, 3, 40].map((streams, index) => {
     payloadHash: Buffer.from(packed.payloadHash),
     contentHash: Buffer.from(packed.contentHash),
     sealedAtMs: 1_700_000_000_500,
+    syncedSeq: 0,
     owners: [origin.peer],
     filterBytes: packed.filterBytes,
     blocks: packed.blocks,

@@ -110,7 +110,11 @@ async function feed<Value>(target: Target<Value>, input: Buffer, whence: string)
 export function isAllowed(error: unknown, refusals: readonly Refusal[]): boolean {
   if (error instanceof LogvineError) return refusals.includes(error.code);
   // "Maximum call stack size exceeded" is a RangeError too, and never a refusal.
-  return error instanceof RangeError && refusals.includes('range') && !/call stack|Array buffer allocation/.test(error.message);
+  return (
+    error instanceof RangeError &&
+    refusals.includes('range') &&
+    !/call stack|Array buffer allocation/.test(error.message)
+  );
 }
 
 /** Asserts that `run` throws one of `refusals`; a value is no answer to these inputs. */
@@ -164,7 +168,7 @@ export function growsLinearly(
     assert.ok(eighthMs < msMax, `${Math.ceil(bytes / 8)} bytes took ${eighthMs} ms`);
     const wholeMs = await timed(bytes);
     assert.ok(wholeMs < msMax, `${bytes} bytes took ${wholeMs} ms, allowed are ${msMax}`);
-    const isMeasurable = wholeMs > MEASURABLE_MS * 4;
+    const isMeasurable = wholeMs > MEASURABLE_MS * 12;
     assert.ok(
       !isMeasurable || wholeMs < 24 * Math.max(eighthMs, 1),
       `${bytes / 8} bytes took ${eighthMs} ms, eight times as many ${wholeMs} ms`,

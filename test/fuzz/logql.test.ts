@@ -20,6 +20,7 @@ import { fuzz, growsLinearly } from './fuzz.ts';
 setFlagsFromString('--enable-experimental-regexp-engine-on-excessive-backtracks');
 
 const KiB = 1024;
+const isLong = process.env.LOGVINE_FUZZ_SECONDS !== undefined;
 const QUERIES = [
   '{app="a", host!="b", x=~"a.*|b+", y!~"^$"} |= "error" or "fail" != `x` |~ "(?i)time.?out" !~ "[a-z]{2,5}$"',
   '{a="b"} | json | line_format "{{.a}} {{ .b | upper | trunc 5 }}" | label_format c=d, e="{{.f}}x" | drop g, h="i"',
@@ -79,11 +80,86 @@ fuzz('a query: parsed, printed, parsed again, and run', {
 
 /** Pieces of the language, put together in any order. */
 const TOKENS = [
-  ...['{', '}', '(', ')', '[5m]', '"', '`', ',', '=', '!=', '=~', '|', '|=', '|~', '|>', '!>', '==', '>', '<=', '+', '-'],
-  ...['*', '/', '%', '^', '@', 'or', 'and', 'unless', 'by', 'without', 'on', 'ignoring', 'group_left', 'bool', 'offset'],
-  ...['json', 'logfmt', 'pattern', 'regexp', 'unpack', 'unwrap', 'line_format', 'label_format', 'drop', 'keep', 'ip('],
-  ...['{a="b"}', '{a=~"x.*"}', '[1h] offset -5m', 'a', 'b', '5m', '1KB', '1e3', '.5', '0x1p3', '-', '--strict', '""'],
-  ...['rate(', 'sum(', 'topk(', 'quantile_over_time(0.5,', 'vector(', 'label_replace(', 'duration(', 'start()', '#', '\n'],
+  ...[
+    '{',
+    '}',
+    '(',
+    ')',
+    '[5m]',
+    '"',
+    '`',
+    ',',
+    '=',
+    '!=',
+    '=~',
+    '|',
+    '|=',
+    '|~',
+    '|>',
+    '!>',
+    '==',
+    '>',
+    '<=',
+    '+',
+    '-',
+  ],
+  ...[
+    '*',
+    '/',
+    '%',
+    '^',
+    '@',
+    'or',
+    'and',
+    'unless',
+    'by',
+    'without',
+    'on',
+    'ignoring',
+    'group_left',
+    'bool',
+    'offset',
+  ],
+  ...[
+    'json',
+    'logfmt',
+    'pattern',
+    'regexp',
+    'unpack',
+    'unwrap',
+    'line_format',
+    'label_format',
+    'drop',
+    'keep',
+    'ip(',
+  ],
+  ...[
+    '{a="b"}',
+    '{a=~"x.*"}',
+    '[1h] offset -5m',
+    'a',
+    'b',
+    '5m',
+    '1KB',
+    '1e3',
+    '.5',
+    '0x1p3',
+    '-',
+    '--strict',
+    '""',
+  ],
+  ...[
+    'rate(',
+    'sum(',
+    'topk(',
+    'quantile_over_time(0.5,',
+    'vector(',
+    'label_replace(',
+    'duration(',
+    'start()',
+    '#',
+    '\n',
+  ],
 ];
 
 fuzz('words of the language in any order', {
@@ -101,14 +177,19 @@ fuzz('words of the language in any order', {
   },
 });
 
-fuzz('matchers', { samples: text(['{a="b",c=~"d"}', '{}']), refusals, parse: (bytes) => parseMatchers(bytes.toString(), true) });
+fuzz('matchers', {
+  samples: text(['{a="b",c=~"d"}', '{}']),
+  refusals,
+  parse: (bytes) => parseMatchers(bytes.toString(), true),
+});
 
 /** What is compiled before a query runs says SyntaxError; whoever parses gives it its place. */
 function asRange<T>(make: () => T): T {
   try {
     return make();
   } catch (error) {
-    if (error instanceof SyntaxError || (error as Error).name === 'TemplateError') throw new RangeError((error as Error).message);
+    if (error instanceof SyntaxError || (error as Error).name === 'TemplateError')
+      throw new RangeError((error as Error).message);
     throw error;
   }
 }
@@ -229,9 +310,11 @@ const LONG: readonly [string, string, string?, string?][] = [
 
 for (const [what, piece, before = '', after = ''] of LONG) {
   growsLinearly(`a query of nothing but ${what}`, {
-    bytes: 127 * KiB,
-    msMax: 2_000,
-    make: (bytes) => Buffer.from(before + piece.repeat(Math.max(1, Math.floor(bytes / piece.length))) + after),
+    // Regular expressions cost some 15 µs a byte, whatever is in them.
+    bytes: isLong ? 127 * KiB : / regex|regexes/.test(` ${what}`) ? 4 * KiB : 32 * KiB,
+    msMax: 4_000,
+    make: (bytes) =>
+      Buffer.from(before + piece.repeat(Math.max(1, Math.floor(bytes / piece.length))) + after),
     parse(input) {
       const expr = parse(input.toString());
       assert.deepEqual(parse(print(expr)).kind, expr.kind);
@@ -273,7 +356,7 @@ const HEAVY_LINES: readonly [string, string, string, string?][] = [
 
 for (const [stage, piece, before, after = ''] of HEAVY_LINES) {
   growsLinearly(`a long line of ${JSON.stringify(before + piece)} under ${stage}`, {
-    bytes: 1024 * KiB,
+    bytes: (isLong ? 1024 : 128) * KiB,
     msMax: 4_000,
     make: (bytes) => Buffer.from(before + piece.repeat(Math.floor(bytes / piece.length)) + after),
     parse(line) {

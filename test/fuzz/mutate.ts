@@ -4,7 +4,17 @@ import type { Random } from '../../src/store/host/index.ts';
 const BYTES_MAX = 256 * 1024;
 
 /** Bytes that parsers stumble over: ends of ranges, varints that go on, structure of JSON and of LogQL. */
-const SPECIAL_BYTES = Buffer.from([0, 1, 0x7f, 0x80, 0xff, 0xfe, 0x20, 0x0a, ...Buffer.from('"\\{}[](),:=|-0.`')]);
+const SPECIAL_BYTES = Buffer.from([
+  0,
+  1,
+  0x7f,
+  0x80,
+  0xff,
+  0xfe,
+  0x20,
+  0x0a,
+  ...Buffer.from('"\\{}[](),:=|-0.`'),
+]);
 
 /** Whole pieces: extreme varints, extreme little- and big-endian numbers, text that means something somewhere. */
 const PIECES: readonly Buffer[] = [
@@ -20,8 +30,8 @@ const PIECES: readonly Buffer[] = [
   ...['9007199254740993', '-1', '1e999', '-0', '18446744073709551616', 'null', 'true', '""', '[]', '{}'].map(
     (text) => Buffer.from(text),
   ),
-  ...['__proto__', 'constructor', '\u0000', '\u2028', '\u001b[2J', '../..', '%s', '\ud83d\ude00'].map((text) =>
-    Buffer.from(text),
+  ...['__proto__', 'constructor', '\u0000', '\u2028', '\u001b[2J', '../..', '%s', '\ud83d\ude00'].map(
+    (text) => Buffer.from(text),
   ),
 ];
 
@@ -72,7 +82,10 @@ function changed(random: Random, bytes: Buffer, others: readonly Uint8Array[]): 
       return bytes.subarray(0, at);
     default: {
       const piece = bytes.subarray(at, end);
-      const times = Math.min(1 + below(random, 2 ** below(random, 10)), Math.ceil(BYTES_MAX / (piece.length + 1)));
+      const times = Math.min(
+        1 + below(random, 2 ** below(random, 10)),
+        Math.ceil(BYTES_MAX / (piece.length + 1)),
+      );
       return insert(Buffer.concat(Array.from({ length: times }, () => piece)));
     }
   }
@@ -80,8 +93,34 @@ function changed(random: Random, bytes: Buffer, others: readonly Uint8Array[]): 
 
 /** What stands in a JSON message where something else was expected. */
 const VALUES: readonly unknown[] = [
-  ...[null, true, 0, -1, 0.5, 1e308, -1e308, Number.MAX_SAFE_INTEGER, 2 ** 53, 1_000_000, '', 'x', '-1', '__proto__'],
-  ...['\u0000', '\ud800', '../../etc/passwd', 'a'.repeat(5000), [], {}, [[]], [0, 0], [9, 1], { ms: 1, sub: 1e9 }],
+  ...[
+    null,
+    true,
+    0,
+    -1,
+    0.5,
+    1e308,
+    -1e308,
+    Number.MAX_SAFE_INTEGER,
+    2 ** 53,
+    1_000_000,
+    '',
+    'x',
+    '-1',
+    '__proto__',
+  ],
+  ...[
+    '\u0000',
+    '\ud800',
+    '../../etc/passwd',
+    'a'.repeat(5000),
+    [],
+    {},
+    [[]],
+    [0, 0],
+    [9, 1],
+    { ms: 1, sub: 1e9 },
+  ],
 ];
 
 /** As JSON.parse does it: `__proto__` is a key like any other. */

@@ -82,9 +82,18 @@ fuzz('swim: an answer', {
   refusals,
   parse: parseAnswer,
 });
-fuzz('swim: a full state', { samples: [json({ kind: 'sync', members: rows })], isJson: true, refusals, parse: parseSyncAnswer });
-fuzz('swim: a message on the topic', { samples: [json({ updates })], isJson: true,
-  refusals, parse: parseTopicMessage });
+fuzz('swim: a full state', {
+  samples: [json({ kind: 'sync', members: rows })],
+  isJson: true,
+  refusals,
+  parse: parseSyncAnswer,
+});
+fuzz('swim: a message on the topic', {
+  samples: [json({ updates })],
+  isJson: true,
+  refusals,
+  parse: parseTopicMessage,
+});
 
 fuzz('members.json', {
   samples: [json({ version: 1, members: [{ record, state: 'dead', sinceMs: 1_700_000_000_000 }] })],
@@ -344,7 +353,8 @@ const list = (item: string, bytes: number): string =>
 const LISTS: readonly [string, (bytes: number) => Buffer, (input: Buffer) => unknown][] = [
   [
     'an inventory of nonsense',
-    (bytes) => Buffer.from(`{"instance":"a","version":1,"removed":[],"expired":[],"holdings":${list('{}', bytes)}}`),
+    (bytes) =>
+      Buffer.from(`{"instance":"a","version":1,"removed":[],"expired":[],"holdings":${list('{}', bytes)}}`),
     parseInventory,
   ],
   [
@@ -354,7 +364,13 @@ const LISTS: readonly [string, (bytes: number) => Buffer, (input: Buffer) => unk
   ],
   [
     'runs of nonsense',
-    (bytes) => Buffer.from(JSON.stringify({ ...scan, work: [{ ...id, runs: [] }] }).replace('"runs":[]', `"runs":${list('[0,0]', bytes)}`)),
+    (bytes) =>
+      Buffer.from(
+        JSON.stringify({ ...scan, work: [{ ...id, runs: [] }] }).replace(
+          '"runs":[]',
+          `"runs":${list('[0,0]', bytes)}`,
+        ),
+      ),
     (input) => parseMessage(scanRequest, input, 'scan'),
   ],
   [
@@ -362,7 +378,11 @@ const LISTS: readonly [string, (bytes: number) => Buffer, (input: Buffer) => unk
     (bytes) => Buffer.from(`{"kind":"sync","members":${list('{}', Math.min(bytes, 29_000))}}`),
     parseRequest,
   ],
-  ['series of nonsense', (bytes) => Buffer.from(list('{"a":1}', bytes)), (input) => parseMessage(seriesAnswer, input, 'series')],
+  [
+    'series of nonsense',
+    (bytes) => Buffer.from(list('{"a":1}', bytes)),
+    (input) => parseMessage(seriesAnswer, input, 'series'),
+  ],
 ];
 for (const [name, make, parse] of LISTS) {
   test(`${name} costs no more than its bytes`, async () => {

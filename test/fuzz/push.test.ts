@@ -40,7 +40,12 @@ function request(streams: readonly { labels: string; entries: readonly Uint8Arra
   return Buffer.from(writer.finish());
 }
 
-function entry(seconds: number, nanos: number, line: string, pairs: readonly [string, string][] = []): Uint8Array {
+function entry(
+  seconds: number,
+  nanos: number,
+  line: string,
+  pairs: readonly [string, string][] = [],
+): Uint8Array {
   const time = new BinaryWriter();
   time.uint32(8).int64(seconds).uint32(16).int32(nanos);
   const writer = new BinaryWriter();
@@ -58,7 +63,13 @@ const documents = [
     streams: [
       { stream: { app: 'a', host: 'ü' }, values: [['1', 'x', { trace: '7', user: 'u' }]] },
       { stream: { b: '1' }, values: [] },
-      { stream: { c: '1' }, values: [['-5', '', {}], ['+6', '\u0000\n', { a: '' }]] },
+      {
+        stream: { c: '1' },
+        values: [
+          ['-5', '', {}],
+          ['+6', '\u0000\n', { a: '' }],
+        ],
+      },
     ],
   },
 ].map((document) => Buffer.from(JSON.stringify(document)));
@@ -66,7 +77,15 @@ const documents = [
 const requests = [
   request([{ labels: '{app="a"}', entries: [entry(1_700_000_000, 5, 'a line')] }]),
   request([
-    { labels: '{app="a\\n\\x41", b=`raw`,}', entries: [entry(1, 0, 'x', [['trace', '7'], ['user', 'u']])] },
+    {
+      labels: '{app="a\\n\\x41", b=`raw`,}',
+      entries: [
+        entry(1, 0, 'x', [
+          ['trace', '7'],
+          ['user', 'u'],
+        ]),
+      ],
+    },
     { labels: '{c="d"}', entries: [] },
     { labels: '{d="e"}', entries: [entry(-1, 999_999_999, ''), entry(0, 0, 'ü'.repeat(50))] },
   ]),
@@ -92,7 +111,13 @@ function check({ streams, entries, bytes }: Push): void {
 const refusals = ['LV_PUSH_INVALID'] as const;
 const decode = (body: Buffer, headers: PushHeaders): Push => decodePush(body, headers, NOW_MS, PUSH_LIMITS);
 
-fuzz('a push in JSON', { samples: documents, isJson: true, refusals, parse: (body) => decode(body, JSON_BODY), check });
+fuzz('a push in JSON', {
+  samples: documents,
+  isJson: true,
+  refusals,
+  parse: (body) => decode(body, JSON_BODY),
+  check,
+});
 
 fuzz('a push in protobuf', {
   samples: requests.map(snappy),
@@ -129,7 +154,11 @@ fuzz('a push under any content type and encoding', {
 });
 
 fuzz('a snappy block', {
-  samples: [snappy(Buffer.from('abcabcabc')), Buffer.from([9, 8, 97, 98, 99, 9, 3]), snappy(Buffer.alloc(70_000))],
+  samples: [
+    snappy(Buffer.from('abcabcabc')),
+    Buffer.from([9, 8, 97, 98, 99, 9, 3]),
+    snappy(Buffer.alloc(70_000)),
+  ],
   refusals: ['range'],
   parse(bytes) {
     try {
@@ -153,14 +182,16 @@ fuzz('labels of a pushed stream', {
     }
   },
   check: (labels) => {
-    for (const [name, value] of Object.entries(labels)) assert.ok(/^[a-zA-Z_]\w*$/.test(name) && value !== '');
+    for (const [name, value] of Object.entries(labels))
+      assert.ok(/^[a-zA-Z_]\w*$/.test(name) && value !== '');
   },
 });
 
 /** Bodies as large as they may be, made to weigh as much as they can once they are read. */
 const full = PUSH_LIMITS.bodyBytesMax - 64 * 1024;
 const repeated = (piece: string, bytes = full): string => piece.repeat(Math.floor(bytes / piece.length));
-const field = (tag: number, bytes: Uint8Array): Uint8Array => new BinaryWriter().uint32(tag).bytes(bytes).finish();
+const field = (tag: number, bytes: Uint8Array): Uint8Array =>
+  new BinaryWriter().uint32(tag).bytes(bytes).finish();
 
 function manyEntries(): Buffer {
   const one = entry(1, 0, '', [['a', 'b']]);
@@ -173,10 +204,17 @@ const HEAVY: readonly [string, () => Buffer, PushHeaders][] = [
   ['32 MiB of {"a":', () => Buffer.from(repeated('{"a":')), JSON_BODY],
   ['millions of streams in JSON', () => Buffer.from(`{"streams":[${repeated('{},')}{}]}`), JSON_BODY],
   ['millions of lists in JSON', () => Buffer.from(`{"streams":[${repeated('[],')}{}]}`), JSON_BODY],
-  ['millions of keys in JSON', () => Buffer.from(`{${Array.from({ length: 500_000 }, (_, key) => `"${key}":0`).join()}}`), JSON_BODY],
+  [
+    'millions of keys in JSON',
+    () => Buffer.from(`{${Array.from({ length: 500_000 }, (_, key) => `"${key}":0`).join()}}`),
+    JSON_BODY,
+  ],
   [
     'millions of labels in JSON',
-    () => Buffer.from(`{"streams":[{"stream":{${Array.from({ length: 500_000 }, (_, key) => `"a${key}":"b"`).join()}},"values":[["1",""]]}]}`),
+    () =>
+      Buffer.from(
+        `{"streams":[{"stream":{${Array.from({ length: 500_000 }, (_, key) => `"a${key}":"b"`).join()}},"values":[["1",""]]}]}`,
+      ),
     JSON_BODY,
   ],
   ['millions of streams in protobuf', () => snappy(Buffer.from(repeated('\n\0'))), PROTOBUF],
@@ -198,7 +236,11 @@ const HEAVY: readonly [string, () => Buffer, PushHeaders][] = [
     PROTOBUF,
   ],
   ['a gzip bomb', () => gzipSync(Buffer.alloc(64 * MiB)), { ...JSON_BODY, contentEncoding: 'gzip' }],
-  ['a deflate bomb', () => deflateRawSync(Buffer.alloc(64 * MiB)), { ...JSON_BODY, contentEncoding: 'deflate' }],
+  [
+    'a deflate bomb',
+    () => deflateRawSync(Buffer.alloc(64 * MiB)),
+    { ...JSON_BODY, contentEncoding: 'deflate' },
+  ],
   ['a snappy block that claims 4 GiB', () => Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0]), PROTOBUF],
 ];
 const BODY_FACTOR = 20;
@@ -217,7 +259,10 @@ for (const [name, make, headers] of HEAVY) {
 }
 
 test('more streams than one push may have are refused, in either form', async () => {
-  const streams = Array.from({ length: PUSH_LIMITS.streamsMax + 1 }, (_, id) => ({ labels: `{a="${id}"}`, entries: [entry(1, 0, 'x')] }));
+  const streams = Array.from({ length: PUSH_LIMITS.streamsMax + 1 }, (_, id) => ({
+    labels: `{a="${id}"}`,
+    entries: [entry(1, 0, 'x')],
+  }));
   await refuses(refusals, () => decode(snappy(request(streams)), PROTOBUF));
   const document = { streams: streams.map((_, id) => ({ stream: { a: `${id}` }, values: [['1', 'x']] })) };
   await refuses(refusals, () => decode(Buffer.from(JSON.stringify(document)), JSON_BODY));

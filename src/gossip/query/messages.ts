@@ -8,7 +8,7 @@ import {
   type ScanTally,
 } from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
-import { instantSchema, listOf, runsSchema } from '../wire.ts';
+import { instantSchema, listOf, runsSchema, segmentRunsSchema } from '../wire.ts';
 
 export const COVERAGE_PROTOCOL = '/logvine/coverage/1';
 export const SCAN_PROTOCOL = '/logvine/scan/1';
@@ -25,7 +25,7 @@ const segment = z.object({
   origin: z.string().max(128),
   epoch: z.number().int().nonnegative(),
   index: z.number().int().positive(),
-  runs: runsSchema,
+  runs: segmentRunsSchema,
   min: instantSchema,
   max: instantSchema,
   owners: listOf(z.string().max(128), LIMITS.ownersMax),
@@ -83,7 +83,7 @@ export const scanRequest = z.object({
       origin: z.string().max(128),
       epoch: z.number().int().nonnegative(),
       index: z.number().int().positive(),
-      runs: runsSchema,
+      runs: segmentRunsSchema,
     }),
     SEGMENTS_MAX,
   ),

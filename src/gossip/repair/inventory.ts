@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { LIMITS, LogvineError, type Segment, type Store } from '../../store/index.ts';
-import { instantSchema, listOf, runsSchema } from '../wire.ts';
+import { instantSchema, listOf, segmentRunsSchema } from '../wire.ts';
 
 /** Segments that one message speaks of. */
 const SEGMENTS_MAX = 1_000_000;
@@ -14,7 +14,7 @@ const holding = z.object({
   epoch: z.number().int().nonnegative(),
   index: z.number().int().positive(),
   /** Runs of seqs held, both ends included. */
-  runs: runsSchema,
+  runs: segmentRunsSchema,
   min: instantSchema,
   max: instantSchema,
   owners: listOf(z.string().max(128), LIMITS.ownersMax),

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Receipt } from '../../gossip/index.ts';
 import {
   decodeRun,
@@ -12,6 +13,8 @@ import {
   type Metadata,
 } from '../../store/index.ts';
 import { FRAME_ERROR, FRAME_RECEIPT, FRAME_RUN } from '../http/native.ts';
+import { refusal, unreachable } from './http.ts';
+import { visible } from './visible.ts';
 
 export type { Receipt } from '../../gossip/index.ts';
 
@@ -63,35 +66,70 @@ export async function* fetchEntries(
     response = await fetch(`${addr}${path}?${parameters}`, {
       signal,
       headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      // Else the token could be sent on to somebody else.
+      redirect: 'error',
     });
   } catch (cause) {
     signal.throwIfAborted();
-    throw new LogvineError('LV_PEER_UNREACHABLE', `${addr} cannot be reached: is a node running there?`, {
-      cause,
-    });
+    throw unreachable(addr, cause);
   }
-  if (!response.ok || !response.body) throw await refusalOf(response, addr);
+  if (!response.ok || !response.body) throw await refusal(response, addr);
   for await (const { kind, body } of framesIn(response.body, signal, addr)) {
     if (kind === FRAME_RUN) yield entriesOf(decodeRun(body));
-    else if (kind === FRAME_RECEIPT) return JSON.parse(body.toString('utf8')) as Receipt;
-    else if (kind === FRAME_ERROR) throw errorOf(JSON.parse(body.toString('utf8')));
+    else if (kind === FRAME_RECEIPT) return receiptOf(body, addr);
+    else if (kind === FRAME_ERROR) throw errorOf(body);
   }
   throw new LogvineError('LV_PROTOCOL', `${addr} broke off its answer: what was printed may be incomplete`);
 }
 
-async function refusalOf(response: Response, addr: string): Promise<LogvineError> {
-  const text = await response.text();
+/** What the commands show of a receipt; a node may say more, and `--output json` prints all of it. */
+const shownReceipt = z.looseObject({
+  complete: z.boolean(),
+  expected: z.number(),
+  read: z.number(),
+  pruned: z.number(),
+  missing: z.array(
+    z.looseObject({
+      origin: z.string(),
+      epoch: z.number(),
+      fromSeq: z.number(),
+      toSeq: z.number(),
+      fromTime: z.string().nullable(),
+      toTime: z.string().nullable(),
+      lastOwners: z.array(z.string()),
+      reason: z.string().optional(),
+    }),
+  ),
+  silent: z.array(z.looseObject({ peer: z.string(), lastHeard: z.string().nullable() })),
+});
+
+function receiptOf(body: Buffer, addr: string): Receipt {
   try {
-    return errorOf(JSON.parse(text));
-  } catch {
-    return new LogvineError('LV_PROTOCOL', `${addr} answered ${response.status}: ${text.slice(0, 200)}`);
+    const receipt: unknown = JSON.parse(body.toString());
+    shownReceipt.parse(receipt);
+    return receipt as Receipt;
+  } catch (cause) {
+    throw new LogvineError('LV_PROTOCOL', `${addr} sent a receipt that is none`, { cause });
   }
 }
 
-function errorOf(body: unknown): LogvineError {
-  const { code, message, error } = body as { code?: string; message?: string; error?: string };
-  const known = code !== undefined && Object.hasOwn(ERROR_CODES, code);
-  return new LogvineError(known ? (code as ErrorCode) : 'LV_PROTOCOL', message ?? error ?? 'unknown error');
+const MESSAGE_BYTES_MAX = 4096;
+
+/** The error in an answer's body, its words made safe for a terminal. */
+function errorOf(body: Buffer): LogvineError {
+  const { code, message } = errorFields(body);
+  const known = typeof code === 'string' && Object.hasOwn(ERROR_CODES, code);
+  const words = typeof message === 'string' ? message : body.toString();
+  const shown = visible(Buffer.from(words).subarray(0, MESSAGE_BYTES_MAX));
+  return new LogvineError(known ? (code as ErrorCode) : 'LV_PROTOCOL', shown || 'unknown error');
+}
+
+function errorFields(body: Buffer): { code?: unknown; message?: unknown } {
+  try {
+    return (JSON.parse(body.toString()) as object | null) ?? {};
+  } catch {
+    return {};
+  }
 }
 
 /** Cuts the body into frames: u32 length, a byte of kind, the body. Holds one frame at a time. */
@@ -111,8 +149,8 @@ async function* framesIn(
       let bytes = Buffer.concat(chunks);
       while (bytes.length >= 5) {
         const length = bytes.readUInt32LE(0);
-        if (length > LIMITS.messageBytesMax)
-          throw new LogvineError('LV_PROTOCOL', `${addr} sent a frame too large`);
+        if (length < 1 || length > LIMITS.messageBytesMax)
+          throw new LogvineError('LV_PROTOCOL', `${addr} sent a frame of ${length} bytes`);
         wanted = 4 + length;
         if (bytes.length < wanted) break;
         yield { kind: bytes[4], body: bytes.subarray(5, wanted) };
