@@ -73,6 +73,7 @@ describe('defaults', () => {
       scrubPeriodMs: 7 * 86_400_000,
       repairBytesPerSecond: 32 * 1024 ** 2,
       pushTimeoutMs: 10_000,
+      pushDedupWindowMs: 3_600_000,
       workers: undefined,
       logLevel: 'info',
     });
