@@ -80,6 +80,8 @@ export const LIMITS = {
   queryPartialSeriesMax: 50_000,
   /** Numbers in the partial results of a metric query at one peer: some operations keep every sample. */
   queryNumbersMax: 4 * MiB,
+  /** Points in the answer to a metric query, over all series. */
+  queryPointsMax: 1_000_000,
   /** A holder that says nothing for this long is taken for hung, and its work is given to another. */
   queryIdleMs: 15_000,
   /** Patterns of lines told apart by one `patterns` request, at one peer. */

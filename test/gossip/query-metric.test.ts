@@ -309,6 +309,9 @@ test('too many series, invalid queries and a client that has gone are errors', a
     );
     const top = await ask(mesh, 'bob', `topk(3, ${many})`, times);
     assert.equal(top.result.kind === 'vector' && top.result.series.length, 3);
+    const wide = { startNs: ns(T), endNs: ns(T + 10_000_000), stepNs: ns(1_000) };
+    const points = 'sum by (n) (count_over_time({app="a"} | logfmt | n!="500" [100d]))';
+    await assert.rejects(ask(mesh, 'bob', points, wide), code('LV_QUERY_TOO_LARGE', /use a larger step/));
     // An error that only the holders can see: a line that a stage failed on.
     await assert.rejects(
       ask(mesh, 'bob', 'count_over_time({app="a"} | json [1m])', times),

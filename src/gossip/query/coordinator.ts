@@ -2,7 +2,6 @@ import {
   compileMetric,
   labelsText,
   LIMITS,
-  LogvineError,
   mergeSources,
   PatternTree,
   type Clock,
@@ -12,7 +11,7 @@ import {
   type Store,
   type TimeRange,
 } from '../../store/index.ts';
-import { evaluateMetric, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
+import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
 import { encodeMessage, parseMessage, type HoldingsKnown, type Watermarks } from '../repair/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
 import type { MeshMember, MeshView } from '../view.ts';
@@ -38,6 +37,9 @@ import {
 } from './receipt.ts';
 import { Scatter, type ScatterQuery } from './scatter.ts';
 import type { HolderSource } from './sources.ts';
+
+/** How long a calculation may hold up everything else. */
+const TURN_MS = 20;
 
 export interface CoordinatorOptions {
   readonly transport: Transport;
@@ -146,12 +148,24 @@ export class Coordinator {
         addParts(partials, bytes),
       );
     }
-    const result = evaluateMetric(metric.plan, partials);
-    if (result.kind !== 'scalar') {
-      if (result.series.length > seriesMax) throw tooManySeries(seriesMax);
-      receipt.entries = result.series.length;
-    }
+    const limits = { seriesMax, pointsMax: LIMITS.queryPointsMax };
+    const result = await this.#unhurried(evaluateByStep(metric.plan, partials, limits), query.signal);
+    if (result.kind !== 'scalar') receipt.entries = result.series.length;
     return { result, receipt };
+  }
+
+  /** Runs a long calculation in turns: probes and pushes are answered in between. */
+  async #unhurried<Result>(work: Iterator<undefined, Result>, signal: AbortSignal): Promise<Result> {
+    const { clock } = this.#options;
+    let turnMs = clock.monotonicMs();
+    for (;;) {
+      const step = work.next();
+      if (step.done) return step.value;
+      if (clock.monotonicMs() - turnMs < TURN_MS) continue;
+      await new Promise<void>((resolve) => clock.after(0, resolve));
+      signal.throwIfAborted();
+      turnMs = clock.monotonicMs();
+    }
   }
 
   /** Label sets of the streams with batches in the range that one of the selectors matches; all, when there is none. */
@@ -327,12 +341,4 @@ export class Coordinator {
         lastHeard: mark && mark.heardMs > 0 ? timeText(mark.heardMs) : null,
       }));
   }
-}
-
-function tooManySeries(seriesMax: number): LogvineError {
-  return new LogvineError(
-    'LV_QUERY_TOO_LARGE',
-    `maximum number of series (${seriesMax}) reached for a single query; consider reducing query cardinality by adding ` +
-      'more specific stream selectors, reducing the time range, or aggregating results with functions like sum, count or topk',
-  );
 }

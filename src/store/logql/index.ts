@@ -23,6 +23,7 @@ export { compilePipeline, type Pipeline, type PipelineOptions } from './pipeline
 export { ERROR_DETAILS_LABEL, ERROR_LABEL, type LabelCategories } from './labels.ts';
 export { parseBytes, parseDurationNs, parseFloatGo, formatDurationMs, plainDecimal } from './numbers.ts';
 export {
+  evaluateByStep,
   evaluateMetric,
   planMetric,
   type MetricPlan,

@@ -19,9 +19,9 @@ import type { PipelineOptions } from '../pipeline.ts';
 import { compileAnchored } from '../regex.ts';
 import { Grid, stepCount, type EvalTimes } from './grid.ts';
 import { needsOf, selectionOf, type LeafNeeds } from './needs.ts';
-import { RangePartial, type PartialLimits } from './partial.ts';
+import { RangePartial, tooManySeries, type PartialLimits } from './partial.ts';
 import { compileSampler, type Sampler } from './sampler.ts';
-import { aggregate, apply, applyNumber, applyVectors, sampleOf, type Sample } from './vector.ts';
+import { aggregate, groupFinder, apply, applyNumber, applyVectors, sampleOf, type Sample } from './vector.ts';
 
 export interface RangeLeaf {
   readonly aggregation: RangeAggregation;
@@ -117,8 +117,30 @@ function fixedTimes(at: NonNullable<RangeAggregation['range']['at']>, times: Eva
 type Value = number | readonly Sample[];
 type StepFunction = (step: number) => Value;
 
-/** `partials` belong to `plan.leaves`, in order. Throws LogvineError LV_QUERY_INVALID in Loki's words. */
-export function evaluateMetric(plan: MetricPlan, partials: readonly RangePartial[]): MetricResult {
+export interface ResultLimits {
+  readonly seriesMax: number;
+  readonly pointsMax: number;
+}
+
+/** `partials` belong to `plan.leaves`, in order. Throws LogvineError LV_QUERY_INVALID and LV_QUERY_TOO_LARGE in Loki's words. */
+export function evaluateMetric(
+  plan: MetricPlan,
+  partials: readonly RangePartial[],
+  limits: ResultLimits = { seriesMax: Infinity, pointsMax: Infinity },
+): MetricResult {
+  const evaluation = evaluateByStep(plan, partials, limits);
+  for (;;) {
+    const step = evaluation.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** The same, yielding after each step, so that a long evaluation need not hold up its thread. */
+export function* evaluateByStep(
+  plan: MetricPlan,
+  partials: readonly RangePartial[],
+  limits: ResultLimits,
+): Generator<undefined, MetricResult> {
   const { times } = plan;
   const queue = [...partials];
   const at = compile(plan.expr, queue, times);
@@ -128,6 +150,7 @@ export function evaluateMetric(plan: MetricPlan, partials: readonly RangePartial
   if (instant && typeof first === 'number') return { kind: 'scalar', ms: startMs, value: first };
   if (instant) {
     const samples = ordersByValue(plan.expr) ? toVector(first) : [...toVector(first)].sort(byKey);
+    if (samples.length > limits.seriesMax) throw tooManySeries(limits.seriesMax);
     return {
       kind: 'vector',
       series: samples.map(({ labels, value }) => ({ labels, points: [[startMs, value]] })),
@@ -135,13 +158,23 @@ export function evaluateMetric(plan: MetricPlan, partials: readonly RangePartial
   }
   const series = new Map<string, { labels: Labels; points: [number, number][] }>();
   const steps = stepCount(times);
+  let points = 0;
   for (let step = 0; step < steps; step++) {
     const ms = Number((times.startNs + times.stepNs * BigInt(step)) / 1_000_000n);
     for (const { key, labels, value } of toVector(step === 0 ? first : at(step))) {
       let one = series.get(key);
       if (one === undefined) series.set(key, (one = { labels, points: [] }));
       one.points.push([ms, value]);
+      points++;
     }
+    if (series.size > limits.seriesMax) throw tooManySeries(limits.seriesMax);
+    if (points > limits.pointsMax) {
+      throw new LogvineError(
+        'LV_QUERY_TOO_LARGE',
+        `the answer has more than ${limits.pointsMax} points: use a larger step, a shorter range or fewer series`,
+      );
+    }
+    yield undefined;
   }
   return { kind: 'matrix', series: [...series].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one) };
 }
@@ -178,7 +211,8 @@ function compile(expr: MetricExpr, queue: RangePartial[], times: EvalTimes): Ste
       return compileRange(expr, queue.shift() as RangePartial);
     case 'vectorAggregation': {
       const inner = compile(expr.inner, queue, times);
-      return (step) => aggregate(expr, toVector(inner(step)));
+      const groups = groupFinder(expr.grouping);
+      return (step) => aggregate(expr, toVector(inner(step)), groups);
     }
     case 'labelReplace':
       return compileLabelReplace(expr, compile(expr.inner, queue, times));

@@ -18,6 +18,18 @@ export interface PartialLimits {
   readonly numbersMax: number;
 }
 
+/** A value of a step outlives the numbers that it is made of only for a moment. */
+const VALUES_PER_NUMBER = 4;
+
+export function tooManySeries(seriesMax: number): LogvineError {
+  return new LogvineError(
+    'LV_QUERY_TOO_LARGE',
+    `maximum number of series (${seriesMax}) reached for a single query; consider reducing query ` +
+      'cardinality by adding more specific stream selectors, reducing the time range, or aggregating results ' +
+      'with functions like sum, count or topk',
+  );
+}
+
 interface Series {
   readonly labels: Labels;
   readonly states: Map<number, State>;
@@ -55,14 +67,7 @@ export class RangePartial {
   #seriesOf(key: string, labels: Labels): Series {
     let series = this.#series.get(key);
     if (series !== undefined) return series;
-    if (this.#series.size >= this.#limits.seriesMax) {
-      throw new LogvineError(
-        'LV_QUERY_TOO_LARGE',
-        `maximum number of series (${this.#limits.seriesMax}) reached for a single query; consider reducing query ` +
-          'cardinality by adding more specific stream selectors, reducing the time range, or aggregating results ' +
-          'with functions like sum, count or topk',
-      );
-    }
+    if (this.#series.size >= this.#limits.seriesMax) throw tooManySeries(this.#limits.seriesMax);
     series = { labels, states: new Map() };
     this.#series.set(key, series);
     return series;
@@ -94,6 +99,13 @@ export class RangePartial {
 
   /** The finished series, in the order of their keys: per step a value, or undefined where the window is empty. */
   finish(): { key: string; labels: Labels; values: (number | undefined)[] }[] {
+    const values = this.#series.size * this.grid.steps;
+    if (values > this.#limits.numbersMax * VALUES_PER_NUMBER) {
+      throw new LogvineError(
+        'LV_QUERY_TOO_LARGE',
+        `${this.#series.size} series over ${this.grid.steps} steps are too many; use a larger step or fewer series`,
+      );
+    }
     return [...this.#series]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([key, series]) => ({ key, labels: series.labels, values: this.#windows(series) }));

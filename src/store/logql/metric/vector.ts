@@ -29,11 +29,32 @@ function groupLabels(labels: Labels, grouping: Grouping | undefined): Labels {
   return grouping.without ? without(labels, grouping.labels) : only(labels, grouping.labels);
 }
 
-export function aggregate(expr: VectorAggregation, vector: readonly Sample[]): Sample[] {
+interface GroupName {
+  readonly labels: Labels;
+  readonly key: string;
+}
+
+/** The group of a sample, found once for each series. */
+export function groupFinder(grouping: Grouping | undefined): (sample: Sample) => GroupName {
+  const known = new Map<string, GroupName>();
+  return (sample) => {
+    let group = known.get(sample.key);
+    if (group === undefined) {
+      const labels = groupLabels(sample.labels, grouping);
+      known.set(sample.key, (group = { labels, key: labelsText(labels) }));
+    }
+    return group;
+  };
+}
+
+export function aggregate(
+  expr: VectorAggregation,
+  vector: readonly Sample[],
+  groupOf: (sample: Sample) => GroupName,
+): Sample[] {
   const groups = new Map<string, { labels: Labels; samples: Sample[] }>();
   for (const sample of vector) {
-    const labels = groupLabels(sample.labels, expr.grouping);
-    const key = labelsText(labels);
+    const { key, labels } = groupOf(sample);
     let group = groups.get(key);
     if (group === undefined) groups.set(key, (group = { labels, samples: [] }));
     group.samples.push(sample);
