@@ -10,11 +10,10 @@ import type { Catalog } from './catalog/index.ts';
 import { LogvineError, messageOf } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Clock, Disk, Random } from './host/index.ts';
-import { DroppedLog, notePosition, type ExpiredRuns, type OwnPosition } from './retention/index.ts';
+import { notePosition, type DroppedLog, type ExpiredRuns, type OwnPosition } from './retention/index.ts';
 import {
   emptyRecord,
   OwnLog,
-  recoverSegment,
   Segment,
   segmentName,
   type BatchEntry,
@@ -23,8 +22,16 @@ import {
   type SegmentId,
   type SegmentRecord,
 } from './segment/index.ts';
-
-const EPOCHS_SKIPPED_MAX = 2 ** 20;
+import {
+  bySegment,
+  nextEpoch,
+  readDropped,
+  recoverAll,
+  remember,
+  segmentPath,
+  stateEpoch,
+  statedEpoch,
+} from './start.ts';
 
 export interface StoreOptions {
   /** The data directory. `epoch.json` and `segments/` in it are this store's. */
@@ -75,34 +82,26 @@ export class Store {
   #dropping: Promise<unknown> = Promise.resolve();
 
   static async open(options: StoreOptions): Promise<Store> {
-    const { directory, disk } = options;
-    await disk.makeDirectory(`${directory}/segments`);
+    await options.disk.makeDirectory(`${options.directory}/segments`);
     const health: DiskHealth = { failure: undefined, version: 0 };
     const records = await recoverAll(options);
     const dropped = await readDropped(options);
     const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
-    const previousEpoch = lastOfChain(own, dropped);
     const lastEpoch = Math.max(
       await statedEpoch(options),
       own.at(-1)?.id.epoch ?? 0,
-      previousEpoch?.epoch ?? 0,
+      dropped.last?.epoch ?? 0,
     );
     const epoch = nextEpoch(lastEpoch, options);
-    await disk.replaceFile(`${directory}/epoch.json`, Buffer.from(JSON.stringify({ epoch })));
-    const store = new Store(options, epoch, previousEpoch, health, dropped);
+    await stateEpoch(options, epoch);
+    const store = new Store(options, epoch, health, dropped);
     for (const record of records) store.#add(record);
     for (const [source, at] of dropped.positions) notePosition(store.#positions, source, at);
     for (const record of own) store.#notePositions(record);
     return store;
   }
 
-  private constructor(
-    options: StoreOptions,
-    epoch: number,
-    previousEpoch: EpochLink | undefined,
-    health: DiskHealth,
-    dropped: DroppedLog,
-  ) {
+  private constructor(options: StoreOptions, epoch: number, health: DiskHealth, dropped: DroppedLog) {
     this.#options = options;
     this.#dropped = dropped;
     this.epoch = epoch;
@@ -110,7 +109,7 @@ export class Store {
     this.#own = new OwnLog({
       origin: options.origin,
       epoch,
-      previousEpoch,
+      previousEpoch: () => this.#lastOfEarlierRuns(),
       clock: options.clock,
       segmentBytesMax: options.segmentBytesMax,
       segmentAgeMsMax: options.segmentAgeMsMax,
@@ -127,6 +126,25 @@ export class Store {
 
   get origin(): string {
     return this.#options.origin;
+  }
+
+  /** Where this peer's chain ended before this run, as far as its disk tells. */
+  #lastOfEarlierRuns(): EpochLink | undefined {
+    let { last } = this.#dropped;
+    for (const { id, last: batch } of this.segments()) {
+      if (id.origin !== this.origin || id.epoch >= this.epoch || !batch) continue;
+      if (last && (id.epoch < last.epoch || (id.epoch === last.epoch && batch.seq < last.lastSeq))) continue;
+      last = { epoch: id.epoch, lastSeq: batch.seq, headerHash: batch.headerHash };
+    }
+    return last;
+  }
+
+  /**
+   * Others remember a later run of this peer than its disk does (an older copy of it was put back): the next start is above
+   * that run.
+   */
+  async noteEpoch(epoch: number): Promise<void> {
+    await stateEpoch(this.#options, Math.max(epoch, this.epoch));
   }
 
   get sealedSeq(): number {
@@ -226,10 +244,14 @@ export class Store {
 
   /**
    * Keeps a batch of another origin: verifies it in full, checks that it continues its segment, and resolves with its
-   * place once it is on disk (I4). A batch that is here already is no error.
+   * place once it is on disk (I4). A batch that is here already is no error. With `isRepair`, one whose predecessors are
+   * missing is taken too: they may be lost everywhere. `from` is who offers it, for the alarm.
    * Rejects with LV_FRAME_CORRUPT, LV_BATCH_CONFLICT (I1), LV_PROTOCOL (not the next one), LV_DISK_FULL, LV_DATA_UNSAFE.
    */
-  async appendReplica(frame: Buffer): Promise<{ id: SegmentId; seq: number }> {
+  async appendReplica(
+    frame: Buffer,
+    { from, isRepair = false }: { readonly from?: string; readonly isRepair?: boolean } = {},
+  ): Promise<{ id: SegmentId; seq: number }> {
     if (this.health.failure) throw this.health.failure;
     const { header, headerHash } = verifyFrame(frame);
     const id = { origin: header.origin, epoch: header.epoch, index: header.segment };
@@ -242,7 +264,7 @@ export class Store {
     }
     if (segment && segment.record.quarantined.length > 0) {
       const before = segment.entry(header.seq - 1);
-      if (before) this.#checkChain(header, before.headerHash);
+      if (before) this.#checkChain(header, before.headerHash, from);
       if (await segment.heal(write)) {
         this.#countHeader(header, frame.length);
         return done;
@@ -253,41 +275,44 @@ export class Store {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
     if (!segment) {
-      if (header.owners.length === 0) {
+      if (isRepair) checkNamed(header, emptyRecord(id));
+      else if (header.owners.length === 0) {
         throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is not the first of its segment`);
       }
       segment = this.#add(emptyRecord(id));
     }
     let known = segment.entry(header.seq);
     if (!known && header.seq <= (segment.accepted?.seq ?? 0)) {
-      // It came by another way and is being written.
+      // It came by another way and is being written, or it is a hole.
       await segment.flushed();
       known = segment.entry(header.seq);
     }
-    if (known) return this.#sameBatch(known.headerHash, headerHash, header, done);
+    if (known) return this.#sameBatch(known.headerHash, headerHash, header, done, from);
     const { accepted } = segment;
-    if (accepted && header.seq <= accepted.seq) {
-      if (header.seq === accepted.seq) this.#sameBatch(accepted.headerHash, headerHash, header, done);
-      throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is a hole here that cannot be healed yet`);
-    }
-    if (accepted ? header.seq !== accepted.seq + 1 : header.owners.length === 0) {
+    if (header.seq === accepted?.seq) this.#sameBatch(accepted.headerHash, headerHash, header, done, from);
+    const follows = accepted ? header.seq === accepted.seq + 1 : header.owners.length > 0;
+    const fills = accepted !== undefined && header.seq < accepted.seq;
+    if (!follows && !fills && !isRepair) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
     }
+    if (!follows) checkNamed(header, segment.record);
     if (!this.#options.hasRoomForReplicas()) {
       throw new LogvineError(
         'LV_DISK_FULL',
         `${batchName(header)}: the disk is too full for copies of others`,
       );
     }
-    if (accepted) this.#checkChain(header, accepted.headerHash);
+    const before = follows ? accepted : segment.entry(header.seq - 1);
+    if (before) this.#checkChain(header, before.headerHash, from);
     await segment.append(write);
     this.#countHeader(header, frame.length);
     return done;
   }
 
-  #checkChain(header: BatchHeader, previousHash: Buffer): void {
+  #checkChain(header: BatchHeader, previousHash: Buffer, from: string | undefined): void {
     if (previousHash.equals(header.previousHash)) return;
-    throw this.#conflict(`${batchName(header)} does not continue the chain that is stored here`);
+    const message = `${batchName(header)}${offeredBy(from)} does not continue the chain that is stored here`;
+    throw this.#conflict(message);
   }
 
   #notePositions({ id, positions }: Pick<SegmentRecord, 'id' | 'positions'>): void {
@@ -315,9 +340,12 @@ export class Store {
     offered: Buffer,
     id: { origin: string; epoch: number; seq: number },
     done: T,
+    from: string | undefined,
   ): T {
     if (known.equals(offered)) return done;
-    throw this.#conflict(`batch ${batchName(id)} exists with two different contents`);
+    throw this.#conflict(
+      `batch ${batchName(id)} exists with two different contents, one here and one${offeredBy(from)}`,
+    );
   }
 
   #conflict(message: string): LogvineError {
@@ -340,8 +368,10 @@ export class Store {
       if (headerHash.equals(entry.headerHash)) return frame;
     } catch (error) {
       const { code } = error as { code?: string };
-      // Too many open files, and the like, say nothing about the bytes.
-      if (code !== 'LV_FRAME_CORRUPT' && code !== 'EIO') throw error;
+      // Too many open files, and the like, say nothing about the bytes. A file that is gone does.
+      const isDropped = this.segment(id) !== segment;
+      if (isDropped) return undefined;
+      if (code !== 'LV_FRAME_CORRUPT' && code !== 'EIO' && code !== 'ENOENT') throw error;
     }
     this.quarantine(segment, entry);
     return undefined;
@@ -469,111 +499,13 @@ export class Store {
   }
 }
 
-/** A record that the catalog cannot take costs the next start a scan, and nothing else (I5). */
-async function remember({ catalog, log }: StoreOptions, record: SegmentRecord): Promise<void> {
-  await catalog.put(record).catch((error: unknown) => {
-    log('warn', `the catalog did not take ${segmentName(record.id)}: ${messageOf(error)}`);
-  });
+function offeredBy(from: string | undefined): string {
+  return from === undefined ? '' : ` offered by ${from}`;
 }
 
-/**
- * The epoch of the last run, as `epoch.json` tells it. One that cannot be read says nothing: a run that left no batch of
- * its own behind may share its epoch.
- */
-async function statedEpoch({ directory, disk, log }: StoreOptions): Promise<number> {
-  const path = `${directory}/epoch.json`;
-  const bytes = await disk.readFile(path);
-  if (!bytes) return 0;
-  try {
-    const { epoch } = JSON.parse(bytes.toString()) as { epoch: unknown };
-    if (Number.isSafeInteger(epoch)) return epoch as number;
-  } catch {
-    // Said below.
-  }
-  log('warn', `${path} cannot be used`);
-  return 0;
-}
-
-/**
- * Above every epoch before it on this disk. Where the clock is behind those, by chance: two starts from one copy of the
- * disk must not give out the same one (I1).
- */
-function nextEpoch(lastEpoch: number, { clock, random }: StoreOptions): number {
-  const nowMs = Math.floor(clock.nowMs());
-  return nowMs > lastEpoch ? nowMs : lastEpoch + 1 + Math.floor(random.unit() * EPOCHS_SKIPPED_MAX);
-}
-
-/** What the last run wrote; a file that cannot be used says nothing, and what it said is fetched from others again. */
-async function readDropped({ directory, disk, log }: StoreOptions): Promise<DroppedLog> {
-  const path = `${directory}/dropped.json`;
-  const bytes = await disk.readFile(path);
-  try {
-    if (bytes) return DroppedLog.decode(bytes);
-  } catch (error) {
-    log('error', `${path} cannot be used: ${messageOf(error)}`);
-  }
-  return new DroppedLog();
-}
-
-/** Where this peer's chain ends, as far as its disk tells. */
-function lastOfChain(own: readonly SegmentRecord[], { last: dropped }: DroppedLog): EpochLink | undefined {
-  const record = own.findLast(({ batches }) => batches.length > 0);
-  const batch = record?.batches.at(-1);
-  if (!record || !batch) return dropped;
-  const held = { epoch: record.id.epoch, lastSeq: batch.seq, headerHash: batch.headerHash };
-  if (!dropped || held.epoch !== dropped.epoch) return dropped && dropped.epoch > held.epoch ? dropped : held;
-  return dropped.lastSeq > held.lastSeq ? dropped : held;
-}
-
-function segmentPath(directory: string, id: SegmentId): string {
-  return `${directory}/segments/${id.origin}/${id.epoch}-${id.index}.seg`;
-}
-
-function bySegment(a: SegmentRecord, b: SegmentRecord): number {
-  return a.id.epoch - b.id.epoch || a.id.index - b.id.index;
-}
-
-async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]> {
-  const { directory, disk } = options;
-  const records: SegmentRecord[] = [];
-  const origins = new Set([options.origin, ...(await disk.list(`${directory}/segments`))]);
-  for (const origin of origins) {
-    if (!/^[1-9A-HJ-NP-Za-km-z]{40,64}$/.test(origin)) continue;
-    await disk.makeDirectory(`${directory}/segments/${origin}`);
-    const ids: SegmentId[] = [];
-    for (const name of await disk.list(`${directory}/segments/${origin}`)) {
-      const match = /^(\d+)-(\d+)\.seg$/.exec(name);
-      if (match) ids.push({ origin, epoch: Number(match[1]), index: Number(match[2]) });
-    }
-    ids.sort((a, b) => a.epoch - b.epoch || a.index - b.index);
-    for (const id of ids) {
-      records.push(await recoverOne(options, id));
-    }
-  }
-  return records;
-}
-
-/** From the catalog when it is right, else from the file; a torn tail is cut off. */
-async function recoverOne(options: StoreOptions, id: SegmentId): Promise<SegmentRecord> {
-  const { disk, catalog, log } = options;
-  const path = segmentPath(options.directory, id);
-  const size = (await disk.stat(path))?.size ?? 0;
-  const remembered = await catalog.get(id);
-  if (remembered && remembered.fileBytes === size && size > 0) return remembered;
-  const file = await disk.open(path, 'write');
-  try {
-    const record = await recoverSegment(file, id, { payloads: true });
-    if (record.fileBytes < size) {
-      log('warn', `${path}: cut a torn tail of ${size - record.fileBytes} bytes`);
-      await file.truncate(record.fileBytes);
-    }
-    for (const { offset, bytes } of record.quarantined) {
-      log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
-    }
-    await file.sync();
-    if (record.fileBytes > 0) await remember(options, record);
-    return record;
-  } finally {
-    await file.close();
-  }
+/** A batch whose streams are named in one that is not here could not be answered for. Throws LV_PROTOCOL. */
+function checkNamed(header: BatchHeader, { labels }: SegmentRecord): void {
+  if (header.streams.every((part) => part.labels ?? labels[part.stream])) return;
+  const message = `the streams of ${batchName(header)} are named in a batch that is not here`;
+  throw new LogvineError('LV_PROTOCOL', message);
 }

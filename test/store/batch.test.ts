@@ -135,6 +135,7 @@ const header: fc.Arbitrary<BatchHeader> = fc.integer({ min: 1, max: 4 }).chain((
       payloadHash: hash,
       contentHash: hash,
       sealedAtMs: whole,
+      syncedSeq: whole,
       owners: fc.array(fc.string({ maxLength: 52 }), { maxLength: 5 }),
       filterBytes: fc.nat({ max: 40_000 }),
       blocks: fc.array(
@@ -215,6 +216,7 @@ function frameWith(
       payloadHash: Buffer.from(packed.payloadHash),
       contentHash: Buffer.from(packed.contentHash),
       sealedAtMs: 9,
+      syncedSeq: 0,
       owners: [keys.peer],
       filterBytes: packed.filterBytes,
       blocks: packed.blocks,

@@ -71,6 +71,7 @@ function bobsFrame(
     payloadHash: Buffer.from(packed.payloadHash),
     contentHash: Buffer.from(packed.contentHash),
     sealedAtMs: 9,
+    syncedSeq: 0,
     owners: seq === 1 ? [bob.peer] : [],
     filterBytes: packed.filterBytes,
     blocks: packed.blocks,

@@ -52,12 +52,12 @@ export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
   return { batchesBelowK, bytesBelowK };
 }
 
-/** Segments held here of which some batch is on fewer than k of the peers that stay. */
+/** Segments held here of which some batch is on fewer than `needed` of the peers that stay. */
 export function segmentsShortOf(
   staying: readonly PeerId[],
-  { store, known, replicas }: Omit<DebtOptions, 'view'>,
-) {
-  const needed = Math.min(replicas, staying.length);
+  needed: number,
+  { store, known }: Pick<DebtOptions, 'store' | 'known'>,
+): number {
   let segments = 0;
   for (const [segment, { runs, origin, epoch }] of ownHoldings(store)) {
     const copies = staying.map((peer) => known.holding(peer, segment.id)?.runs ?? []);

@@ -63,7 +63,7 @@ export async function fetchBatches(
       // One that falls silent must not stop the rounds with all the others.
       const frame = await withDeadline(clock, timeoutMs, late, () => channel.receive());
       if (!frame) break;
-      await store.appendReplica(frame);
+      await store.appendReplica(frame, { from: peer, isRepair: true });
       bytes += frame.length;
       await pace.take(frame.length);
     }

@@ -326,15 +326,17 @@ export class Repairer {
     return { batches, bytes, seconds: rate > 0 ? Math.ceil(bytes / rate) : undefined };
   }
 
-  /** Segments held here of which some batch is on fewer than k of the peers that stay. Asks each of them anew. */
+  /**
+   * Segments held here of which some batch is on fewer than k of the peers that stay. Asks each of them anew: only what one
+   * says now counts. Members that are down for a moment are waited for, as long as the repair delay.
+   */
   async segmentsToHandOver(): Promise<number> {
-    const { view } = this.#options;
-    const staying = view
-      .members()
-      .filter(({ peer, state }) => state === 'alive' && peer !== view.self)
-      .map(({ peer }) => peer);
-    await Promise.allSettled(staying.map((peer) => this.poll(peer)));
-    return segmentsShortOf(staying, { ...this.#options, known: this.known });
+    const { view, wanted, replicas } = this.#options;
+    const others = view.members().filter(({ peer, state }) => state === 'alive' && peer !== view.self);
+    const asked = await Promise.allSettled(others.map(({ peer }) => this.poll(peer)));
+    const staying = others.filter((_, at) => asked[at].status === 'fulfilled').map(({ peer }) => peer);
+    const needed = Math.min(replicas, wanted.candidatesBeside(view.self));
+    return segmentsShortOf(staying, needed, { ...this.#options, known: this.known });
   }
 
   async close(): Promise<void> {

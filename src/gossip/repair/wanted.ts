@@ -38,6 +38,12 @@ export class WantedOwners {
     return this.#version;
   }
 
+  /** How many members other than `peer` segments may be on. */
+  candidatesBeside(peer: PeerId): number {
+    this.#refresh();
+    return this.#candidates.filter((candidate) => candidate.peer !== peer).length;
+  }
+
   /** Best first; fewer than k only where there are fewer candidates. */
   of(id: SegmentId): readonly PeerId[] {
     this.#refresh();

@@ -34,7 +34,7 @@ export class ReplicaReceiver {
       if (failed) throw failed;
       ofChannel += frame.length;
       this.#bytesInFlight += frame.length;
-      const appended = this.#store.appendReplica(frame);
+      const appended = this.#store.appendReplica(frame, { from: channel.peer });
       const before = acks;
       acks = (async () => {
         // Both are waited for even when one fails, so that no rejection goes unseen.

@@ -209,6 +209,8 @@ export class Replicator {
    * but its fsync is needed in any case.
    */
   #advance(): void {
+    // I7: nothing more is acknowledged after the disk failed, whatever acks still come.
+    if (this.#store?.health.failure) return;
     const { quorum } = this;
     const { self } = this.#options.view;
     while (this.#pending.length > 0) {

@@ -75,6 +75,8 @@ export interface BatchHeader {
   /** SHA-256 of the canonical uncompressed columns and lines, so that a re-encoded payload still proves its lines. */
   readonly contentHash: Buffer;
   readonly sealedAtMs: number;
+  /** The last batch of this epoch that was on its origin's disk when this one was sealed: what lies between may be torn. */
+  readonly syncedSeq: number;
   /** The owners that the segment was opened on; on the segment's first batch. */
   readonly owners: readonly string[];
   readonly filterBytes: number;
@@ -106,6 +108,7 @@ export function encodeHeader(header: BatchHeader): Buffer {
   writer.bytes(header.payloadHash);
   writer.bytes(header.contentHash);
   writer.varint(header.sealedAtMs);
+  writer.varint(header.syncedSeq);
   writer.varint(header.owners.length);
   for (const owner of header.owners) writer.text(owner);
   writer.varint(header.filterBytes);
@@ -165,6 +168,7 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
   const payloadHash = hash(reader);
   const contentHash = hash(reader);
   const sealedAtMs = reader.varint();
+  const syncedSeq = reader.varint();
   const owners = list(reader, LIMITS.ownersMax, () => reader.text(128));
   const filterBytes = reader.varint();
   const blocks = list(reader, LIMITS.batchStreamsMax, () => ({
@@ -194,6 +198,7 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
     payloadHash,
     contentHash,
     sealedAtMs,
+    syncedSeq,
     owners,
     filterBytes,
     blocks,

@@ -60,7 +60,8 @@ function checkClaims({ blocks, streams }: BatchHeader): void {
     columnsLeft[block] -= columnsBytes;
     linesLeft[block] -= linesBytes;
     allEntries += entries;
-    if (!isTime(min) || !isTime(max) || compareInstants(min, max) > 0) throw new RangeError('impossible times');
+    if (!isTime(min) || !isTime(max) || compareInstants(min, max) > 0)
+      throw new RangeError('impossible times');
     if (entries < 1 || levels.reduce((sum, count) => sum + count, 0) !== entries)
       throw new RangeError('entries do not add up');
   }

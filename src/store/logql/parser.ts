@@ -13,7 +13,8 @@ function open(text: string): Cursor {
   const bytes = Buffer.byteLength(text, 'utf8');
   if (bytes >= QUERY_BYTES_MAX) throw queryError(`input size too long (${bytes} > ${QUERY_BYTES_MAX})`);
   if (!text.isWellFormed()) throw queryError('invalid UTF-8 rune');
-  if (repeatedSize(text) > REPEATED_MAX) throw queryError('the repetitions in regular expressions are too many');
+  if (repeatedSize(text) > REPEATED_MAX)
+    throw queryError('the repetitions in regular expressions are too many');
   return new Cursor(text);
 }
 

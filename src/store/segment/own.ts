@@ -36,10 +36,11 @@ export interface SealedBatch {
 export interface OwnLogOptions {
   readonly origin: string;
   readonly epoch: number;
-  readonly previousEpoch: EpochLink | undefined;
   readonly clock: Clock;
   readonly segmentBytesMax: number;
   readonly segmentAgeMsMax: number;
+  /** Where the chain ended before this epoch; asked for with the first batch. */
+  previousEpoch(): EpochLink | undefined;
   sign(bytes: Uint8Array): Uint8Array;
   makeSegment(record: ReturnType<typeof emptyRecord>): Segment;
   /** The peers to place the next segment on, this one perhaps among them. */
@@ -59,6 +60,7 @@ interface OpenSegment {
 export class OwnLog {
   readonly #options: OwnLogOptions;
   #seq = 0;
+  #syncedSeq = 0;
   #lastHash: Buffer = Buffer.alloc(32);
   #open: OpenSegment | undefined;
   #index = 0;
@@ -96,7 +98,7 @@ export class OwnLog {
 
   /** Gives the packed batch its place in the chain, signs it and writes it. Calls seal in the order of their calls. */
   seal(packed: PackedToSeal, sources: readonly SourcePosition[]): SealedBatch {
-    const { origin, epoch, previousEpoch, clock, sign } = this.#options;
+    const { origin, epoch, clock, sign } = this.#options;
     const open = this.#segmentForNext();
     const first = open.bytes === 0;
     const seq = ++this.#seq;
@@ -106,10 +108,11 @@ export class OwnLog {
       seq,
       segment: open.segment.id.index,
       previousHash: this.#lastHash,
-      previousEpoch: seq === 1 ? previousEpoch : undefined,
+      previousEpoch: seq === 1 ? this.#options.previousEpoch() : undefined,
       payloadHash: Buffer.from(packed.payloadHash),
       contentHash: Buffer.from(packed.contentHash),
       sealedAtMs: Math.max(0, Math.floor(clock.nowMs())),
+      syncedSeq: this.#syncedSeq,
       owners: first ? open.segment.record.owners : [],
       filterBytes: packed.filterBytes,
       blocks: packed.blocks,
@@ -171,7 +174,10 @@ export class OwnLog {
       const results = await Promise.allSettled(group.slice().map(({ frame }) => segment.append(frame)));
       const failed = results.findIndex((result) => result.status === 'rejected');
       const done = this.#queue.splice(0, failed < 0 ? results.length : failed);
-      for (const { resolve } of done) resolve();
+      for (const { frame, resolve } of done) {
+        this.#syncedSeq = frame.header.seq;
+        resolve();
+      }
       if (failed < 0) {
         this.#options.onDiskFull(undefined);
         continue;

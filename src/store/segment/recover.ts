@@ -6,6 +6,7 @@ import {
   PREAMBLE_BYTES,
   readHead,
   readPreamble,
+  type BatchHeader,
 } from '../batch/index.ts';
 import type { DiskFile } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
@@ -14,21 +15,38 @@ import { addBatch, emptyRecord, quarantineBatch, type SegmentId, type SegmentRec
 const HEAD_READ_BYTES = 8 * 1024;
 const SEARCH_BYTES = 1024 * 1024;
 
+export interface RecoverOptions {
+  /** Each payload's checksum is verified too: needed where a crash may have torn it. */
+  readonly payloads: boolean;
+  /** The file is its origin's own. */
+  readonly isOwn: boolean;
+  /** Nothing from here on is looked at. */
+  readonly sizeMax?: number;
+}
+
+/** A segment file as far as it was read. */
+interface Found {
+  readonly record: SegmentRecord;
+  /** The last batch that its origin knew to be on its own disk, by what the batches found say. */
+  syncedSeq: number;
+}
+
 /**
  * Reads a segment file from its start and says what it holds. A tail that is not a whole frame is left out of
  * `fileBytes`, so that the caller cuts it; bytes in the middle that are no frame, or not one of this segment, are
- * quarantined. With `payloads`, each payload's checksum is verified too (needed where a crash may have torn it).
+ * quarantined.
  */
 export async function recoverSegment(
   file: DiskFile,
   id: SegmentId,
-  options: { payloads: boolean },
+  options: RecoverOptions,
 ): Promise<SegmentRecord> {
   const record = emptyRecord(id);
-  const size = (await file.stat()).size;
+  const found: Found = { record, syncedSeq: 0 };
+  const size = Math.min((await file.stat()).size, options.sizeMax ?? Infinity);
   let offset = 0;
   while (offset < size) {
-    const frameBytes = await readFrameAt(file, offset, size, record, options.payloads);
+    const frameBytes = await readFrameAt(file, offset, size, found, options.payloads);
     if (frameBytes !== undefined) {
       // What is bad is a middle only once something sound follows it; until then it is a tail.
       if (offset > record.fileBytes) {
@@ -38,12 +56,40 @@ export async function recoverSegment(
       record.fileBytes = offset;
       continue;
     }
-    const next = await findFrame(file, offset + 1, size, id);
+    const next = await findFrame(file, offset + 1, size, (header) => isOf(header, id));
     if (next === undefined) break;
     offset = next;
   }
+  const tornAt = options.isOwn ? tornOffset(found) : undefined;
+  if (tornAt !== undefined) return recoverSegment(file, id, { ...options, sizeMax: tornAt });
   quarantineNameless(record);
   return record;
+}
+
+/**
+ * The first hole of an origin's own file that was not on disk yet when the batch behind it was sealed. A power cut may keep
+ * later sectors and lose earlier ones. What follows such a hole was never acknowledged nor sent, and would say of its sources
+ * that they were read further than they were.
+ */
+function tornOffset({ record: { batches, quarantined }, syncedSeq }: Found): number | undefined {
+  return quarantined.find(({ offset }) => {
+    const next = batches.find((batch) => batch.offset > offset);
+    return next !== undefined && next.seq - 1 > syncedSeq;
+  })?.offset;
+}
+
+/** Whether the bytes from `from` on hold the head of a batch of another segment: then they are no torn tail. */
+export async function holdsForeign(
+  file: DiskFile,
+  from: number,
+  size: number,
+  id: SegmentId,
+): Promise<boolean> {
+  return (await findFrame(file, from, size, (other) => !isOf(other, id))) !== undefined;
+}
+
+function isOf({ origin, epoch, segment }: BatchHeader, id: SegmentId): boolean {
+  return origin === id.origin && epoch === id.epoch && segment === id.index;
 }
 
 /**
@@ -51,7 +97,6 @@ export async function recoverSegment(
  * are healed.
  */
 function quarantineNameless(record: SegmentRecord): void {
-  if (record.quarantined.length === 0) return;
   for (const batch of record.batches.slice()) {
     if (batch.streams.some((stream) => record.labels[stream] === undefined)) quarantineBatch(record, batch);
   }
@@ -61,9 +106,10 @@ async function readFrameAt(
   file: DiskFile,
   offset: number,
   size: number,
-  record: SegmentRecord,
+  found: Found,
   payloads: boolean,
 ): Promise<number | undefined> {
+  const { record } = found;
   let head = await file.read(offset, HEAD_READ_BYTES);
   const preamble = readPreamble(head);
   if (!preamble || offset + preamble.frameBytes > size) return undefined;
@@ -76,11 +122,10 @@ async function readFrameAt(
     if (crc32(payload) !== preamble.payloadCrc) return undefined;
   }
   const header = parseHeader(checked.header);
-  const { id } = record;
-  if (header.origin !== id.origin || header.epoch !== id.epoch || header.segment !== id.index)
-    return undefined;
-  const last = record.batches.at(-1);
-  if (last && header.seq <= last.seq) return undefined;
+  if (!isOf(header, record.id)) return undefined;
+  found.syncedSeq = Math.max(found.syncedSeq, header.syncedSeq);
+  // A second copy of a batch that came while its place was thought to be lost says nothing new.
+  if (record.batches.some(({ seq }) => seq === header.seq)) return preamble.frameBytes;
   addBatch(record, header, {
     offset,
     frameBytes: preamble.frameBytes,
@@ -90,22 +135,19 @@ async function readFrameAt(
   return preamble.frameBytes;
 }
 
-/** The next offset at or after `from` where a frame of this segment with a sound header begins. */
+/** The next offset at or after `from` where a frame with a sound header begins that is looked for. */
 async function findFrame(
   file: DiskFile,
   from: number,
   size: number,
-  id: SegmentId,
+  isWanted: (header: BatchHeader) => boolean,
 ): Promise<number | undefined> {
   for (let at = from; at < size; at += SEARCH_BYTES - FRAME_MAGIC.length) {
     const window = await file.read(at, SEARCH_BYTES);
     for (let hit = window.indexOf(FRAME_MAGIC); hit !== -1; hit = window.indexOf(FRAME_MAGIC, hit + 1)) {
       const head = await file.read(at + hit, PREAMBLE_BYTES + LIMITS.headerBytesMax);
       const checked = readHead(head);
-      if (!checked) continue;
-      const header = parseHeader(checked.header);
-      if (header.origin === id.origin && header.epoch === id.epoch && header.segment === id.index)
-        return at + hit;
+      if (checked && isWanted(parseHeader(checked.header))) return at + hit;
     }
   }
   return undefined;

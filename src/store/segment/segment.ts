@@ -133,12 +133,14 @@ export class Segment {
   }
 
   /**
-   * Resolves once the frame is on disk. The caller has checked that it follows the last one accepted.
+   * Resolves once the frame is on disk. The caller has checked that it follows the last one accepted, or is not held and
+   * what is missing before it comes later: frames of a segment may stand in any order.
    * Rejects with LV_DISK_FULL (the file is as before; try again) or LV_DATA_UNSAFE (nothing more will be taken).
    */
   append(frame: FrameToWrite): Promise<void> {
     if (this.#health.failure) return Promise.reject(this.#health.failure);
-    this.#accepted = { seq: frame.header.seq, headerHash: frame.headerHash };
+    const { seq } = frame.header;
+    if (seq > (this.#accepted?.seq ?? 0)) this.#accepted = { seq, headerHash: frame.headerHash };
     let bytes = 0;
     for (const part of frame.parts) bytes += part.length;
     return new Promise((resolve, reject) => {
@@ -222,6 +224,7 @@ export class Segment {
     let bytes = 0;
     for (const part of frame.parts) bytes += part.length;
     if (range < 0 || !follows || bytes > record.quarantined[range].bytes || this.entry(seq)) return false;
+    await this.#letGoOfLostFile();
     const file = await this.#openForWriting();
     try {
       await file.write(offset, frame.parts);
@@ -258,12 +261,23 @@ export class Segment {
     return this.#health.failure;
   }
 
+  /** What is healed must not go into a file that was removed or replaced while it was open. */
+  async #letGoOfLostFile(): Promise<void> {
+    const file = this.#file;
+    if (!file) return;
+    const [open, there] = [await file.stat(), await this.#disk.stat(this.path)];
+    if (open.inode === there?.inode && open.device === there.device) return;
+    this.#file = undefined;
+    await file.close();
+  }
+
   async #openForWriting(): Promise<DiskFile> {
     if (this.#file) return this.#file;
-    const isNew = this.record.fileBytes === 0;
     const directory = dirname(this.path);
     let file: DiskFile;
+    let isNew: boolean;
     try {
+      isNew = (await this.#disk.stat(this.path)) === undefined;
       if (isNew) await this.#disk.makeDirectory(directory);
       file = await this.#disk.open(this.path, 'write');
     } catch (cause) {

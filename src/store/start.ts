@@ -1,0 +1,128 @@
+import { dirname } from 'node:path';
+import { messageOf } from './errors.ts';
+import { DroppedLog } from './retention/index.ts';
+import {
+  emptyRecord,
+  holdsForeign,
+  recoverSegment,
+  segmentName,
+  type SegmentId,
+  type SegmentRecord,
+} from './segment/index.ts';
+import type { StoreOptions } from './store.ts';
+
+/** What a start finds on the disk, and what it makes of it. */
+
+const EPOCHS_SKIPPED_MAX = 2 ** 20;
+
+/** A record that the catalog cannot take costs the next start a scan, and nothing else (I5). */
+export async function remember({ catalog, log }: StoreOptions, record: SegmentRecord): Promise<void> {
+  await catalog.put(record).catch((error: unknown) => {
+    log('warn', `the catalog did not take ${segmentName(record.id)}: ${messageOf(error)}`);
+  });
+}
+
+/**
+ * The epoch of the last run, as `epoch.json` tells it. One that cannot be read says nothing: a run that left no batch of
+ * its own behind may share its epoch.
+ */
+export async function statedEpoch({ directory, disk, log }: StoreOptions): Promise<number> {
+  const path = `${directory}/epoch.json`;
+  const bytes = await disk.readFile(path);
+  if (!bytes) return 0;
+  try {
+    const { epoch } = JSON.parse(bytes.toString()) as { epoch: unknown };
+    if (Number.isSafeInteger(epoch)) return epoch as number;
+  } catch {
+    // Said below.
+  }
+  log('warn', `${path} cannot be used`);
+  return 0;
+}
+
+export async function stateEpoch({ directory, disk }: StoreOptions, epoch: number): Promise<void> {
+  await disk.replaceFile(`${directory}/epoch.json`, Buffer.from(JSON.stringify({ epoch })));
+}
+
+/**
+ * Above every epoch before it on this disk. Where the clock is behind those, by chance: two starts from one copy of the
+ * disk must not give out the same one (I1).
+ */
+export function nextEpoch(lastEpoch: number, { clock, random }: StoreOptions): number {
+  const nowMs = Math.floor(clock.nowMs());
+  return nowMs > lastEpoch ? nowMs : lastEpoch + 1 + Math.floor(random.unit() * EPOCHS_SKIPPED_MAX);
+}
+
+/** What the last run wrote; a file that cannot be used says nothing, and what it said is fetched from others again. */
+export async function readDropped({ directory, disk, log }: StoreOptions): Promise<DroppedLog> {
+  const path = `${directory}/dropped.json`;
+  const bytes = await disk.readFile(path);
+  try {
+    if (bytes) return DroppedLog.decode(bytes);
+  } catch (error) {
+    log('error', `${path} cannot be used: ${messageOf(error)}`);
+  }
+  return new DroppedLog();
+}
+
+export function segmentPath(directory: string, id: SegmentId): string {
+  return `${directory}/segments/${id.origin}/${id.epoch}-${id.index}.seg`;
+}
+
+export function bySegment(a: SegmentRecord, b: SegmentRecord): number {
+  return a.id.epoch - b.id.epoch || a.id.index - b.id.index;
+}
+
+export async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]> {
+  const { directory, disk } = options;
+  const records: SegmentRecord[] = [];
+  const origins = new Set([options.origin, ...(await disk.list(`${directory}/segments`))]);
+  for (const origin of origins) {
+    if (!/^[1-9A-HJ-NP-Za-km-z]{40,64}$/.test(origin)) continue;
+    await disk.makeDirectory(`${directory}/segments/${origin}`);
+    const ids: SegmentId[] = [];
+    for (const name of await disk.list(`${directory}/segments/${origin}`)) {
+      const match = /^(\d+)-(\d+)\.seg$/.exec(name);
+      if (match) ids.push({ origin, epoch: Number(match[1]), index: Number(match[2]) });
+    }
+    ids.sort((a, b) => a.epoch - b.epoch || a.index - b.index);
+    for (const id of ids) {
+      records.push(await recoverOne(options, id));
+    }
+  }
+  return records;
+}
+
+/** From the catalog when it is right, else from the file; a torn tail is cut off. */
+async function recoverOne(options: StoreOptions, id: SegmentId): Promise<SegmentRecord> {
+  const { disk, catalog, log } = options;
+  const path = segmentPath(options.directory, id);
+  const size = (await disk.stat(path))?.size ?? 0;
+  const remembered = await catalog.get(id);
+  if (remembered && remembered.fileBytes === size && size > 0) return remembered;
+  const file = await disk.open(path, 'write');
+  try {
+    const isOwn = id.origin === options.origin;
+    const record = await recoverSegment(file, id, { payloads: true, isOwn });
+    if (record.fileBytes < size && (await holdsForeign(file, record.fileBytes, size, id))) {
+      // No torn tail: files were mixed up. What is in it is kept for a person to look at, and fetched from others.
+      const aside = `${path}.damaged-${Math.floor(options.clock.nowMs())}`;
+      await disk.rename(path, aside);
+      await disk.syncDirectory(dirname(path));
+      log('error', `${path} holds batches of another segment: it is set aside as ${aside}`);
+      return emptyRecord(id);
+    }
+    if (record.fileBytes < size) {
+      log('warn', `${path}: cut a torn tail of ${size - record.fileBytes} bytes`);
+      await file.truncate(record.fileBytes);
+    }
+    for (const { offset, bytes } of record.quarantined) {
+      log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
+    }
+    await file.sync();
+    if (record.fileBytes > 0) await remember(options, record);
+    return record;
+  } finally {
+    await file.close();
+  }
+}
