@@ -35,9 +35,10 @@ export type GapKind = 'truncated' | 'replaced' | 'deleted';
  * stands after the last block that the sink took.
  */
 export async function readTurn(file: TailedFile, handle: TailHandle, context: TurnContext): Promise<boolean> {
+  const askedMs = context.clock.monotonicMs();
   const stat = await handle.stat();
+  file.observe(stat, context.clock.monotonicMs(), askedMs);
   const head = await handle.read(0, HEAD_BYTES_MAX);
-  file.observe(stat, context.clock.monotonicMs());
   file.isDue = false;
   const isShort = stat.size < file.offset || (file.hasShrunk && file.offset === 0 && file.seenBytes > 0);
   if (isShort || !matchesHead(file.progress.state, head)) {

@@ -197,6 +197,7 @@ export class Tail implements Input {
   /** Looks at what stands under a name. */
   async #look(watch: Watch): Promise<void> {
     let stat: TailStat | undefined;
+    const askedMs = this.#clock.monotonicMs();
     try {
       stat = await this.#disk.stat(watch.path);
     } catch (error) {
@@ -220,7 +221,7 @@ export class Tail implements Input {
       this.#enter(watch, stat);
       if (before !== undefined) await this.#rotation.adoptBetween(watch, sinceMs, sinceMs);
     }
-    this.#note(watch, stat);
+    this.#note(watch, stat, askedMs);
   }
 
   #whyNotRead(stat: TailStat): string {
@@ -295,11 +296,11 @@ export class Tail implements Input {
     return text === undefined ? undefined : decodePosition(text);
   }
 
-  #note(watch: Watch, stat: TailStat): void {
+  #note(watch: Watch, stat: TailStat, askedMs: number): void {
     const { file } = watch;
     if (file === undefined) return;
     const nowMs = this.#clock.monotonicMs();
-    file.observe(stat, nowMs);
+    file.observe(stat, nowMs, askedMs);
     if (nowMs - file.changedMs < this.#limits.quietMs) this.#lively.add(watch);
     else this.#lively.delete(watch);
     this.#considerReading(file);
@@ -319,7 +320,7 @@ export class Tail implements Input {
     let lingerMs = this.#limits.deletedLingerMs;
     if (file.handle !== undefined) {
       const stat = await file.handle.stat().catch(() => undefined);
-      if (stat !== undefined) file.observe(stat, nowMs);
+      if (stat !== undefined) file.observe(stat, this.#clock.monotonicMs(), nowMs);
       if (stat !== undefined && stat.links > 0) lingerMs = this.#limits.rotatedLingerMs;
     } else if (!file.isGone) {
       // To be opened again, or found to be gone.

@@ -43,6 +43,8 @@ export class TailedFile {
   hasShrunk = false;
   /** When it last changed, by the monotonic clock. */
   changedMs: number;
+  /** When a look at it last ended, by the monotonic clock. */
+  observedMs: number;
   /** Names under which it is being watched; none: it was renamed away or deleted at `lostMs`. */
   names = 0;
   lostMs = 0;
@@ -86,6 +88,7 @@ export class TailedFile {
     this.hasShrunk = stat.size < this.seenBytes;
     this.mtimeMs = stat.mtimeMs;
     this.changedMs = nowMs;
+    this.observedMs = nowMs;
     this.lostMs = nowMs;
     this.isFresh = position === undefined;
     this.mayBeHole = offset === 0 && this.progress.generation > 0;
@@ -105,8 +108,14 @@ export class TailedFile {
     return this.durableOffset >= this.emittedOffset;
   }
 
-  /** Takes note of a look at the file. A shrinking one keeps `seenBytes`, until the reader has settled what was lost. */
-  observe(stat: TailStat, nowMs: number): void {
+  /**
+   * Takes note of a look at the file, which began at `askedMs`. A shrinking one keeps `seenBytes`, until the reader has
+   * settled what was lost.
+   */
+  observe(stat: TailStat, nowMs: number, askedMs: number): void {
+    // A look that another one overtook may show a size from before the last lines: that is not a shrinking file.
+    if (stat.size < this.sizeBytes && askedMs < this.observedMs) return;
+    this.observedMs = nowMs;
     if (stat.size === this.sizeBytes && stat.mtimeMs === this.mtimeMs) return;
     if (stat.size < this.sizeBytes) this.hasShrunk = true;
     if (!this.hasShrunk) this.seenBytes = Math.max(this.seenBytes, stat.size);
