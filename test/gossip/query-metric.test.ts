@@ -13,7 +13,7 @@ import {
 } from '../../src/store/logql/index.ts';
 import { below, columnsFrom, forEachSeed, pick, shuffle, type Entry } from '../store/material.ts';
 import { packBatch } from '../../src/store/batch/index.ts';
-import { StoreMesh, type Sealed } from './store-mesh.ts';
+import { StoreMesh, type Peer, type Sealed } from './store-mesh.ts';
 
 const NAMES = ['alice', 'bob', 'charlie', 'dave'];
 const T = 1_700_000_000_000;
@@ -176,6 +176,15 @@ test('what the holders sum up is what a naive evaluation over all lines gives', 
   assert.ok(fromIndex > 0);
 });
 
+/** Bits of some batches flip: in their headers, too. */
+function rot(peer: Peer, random: Random): void {
+  for (const { record, path } of peer.store.segments()) {
+    for (const { offset, frameBytes } of record.batches) {
+      if (random.unit() < 0.4) peer.disk.flipBit(path, (offset + below(random, frameBytes)) * 8);
+    }
+  }
+}
+
 test('a batch counts once, whoever dies, rots or is cut off while it is counted', async () => {
   let deaths = 0;
   await forEachSeed(24, async (random) => {
@@ -183,6 +192,7 @@ test('a batch counts once, whoever dies, rots or is cut off while it is counted'
     const query = pick(random, QUERIES).replaceAll('RANGE', '1m');
     const times = randomTimes(random);
     const [asker, ...others] = shuffle(random, NAMES);
+    if (random.unit() < 0.5) rot(mesh.peer(pick(random, NAMES)), random);
     const victims = others.slice(0, 1 + below(random, 2));
     // They go while they scan, some of their work done.
     for (const name of victims) {
@@ -207,6 +217,40 @@ test('a batch counts once, whoever dies, rots or is cut off while it is counted'
     if (victims.some((name) => mesh.peer(name).process === undefined)) deaths++;
   });
   assert.ok(deaths > 5 || process.env.LOGVINE_TEST_SEED, `${deaths}`);
+});
+
+test('of a holder that dies while it tells its result, nothing counts', async () => {
+  let inTheMiddle = 0;
+  await forEachSeed(10, async (random) => {
+    const mesh = await StoreMesh.of(NAMES.slice(0, 3), random, { segmentBytesMax: 30_000 });
+    let lines = 0;
+    for (let at = 0; at < 12; at++) {
+      // So many and so long names that the result of one holder takes several messages.
+      const entries = Array.from({ length: 40 }, (_, n) => ({
+        ms: T,
+        sub: 0,
+        line: Buffer.from(`n=${String(at * 40 + n).padStart(8, '0')}${'.'.repeat(10_000)}`),
+        metadata: {},
+      }));
+      lines += entries.length;
+      mesh.seal(
+        pick(random, NAMES.slice(0, 3)),
+        packBatch([{ labels: { app: 'a' }, columns: columnsFrom(entries) }], 1),
+      );
+      await mesh.clock.advance(100);
+    }
+    assert.ok(await mesh.eventually(() => mesh.debts().every((debt) => debt === 0), 60_000));
+    await mesh.clock.advance(5_000);
+    const [asker, victim] = shuffle(random, NAMES.slice(0, 3));
+    const before = mesh.network.messages;
+    mesh.clock.after(2 + below(random, 30), () => mesh.kill(victim));
+    const query = 'sum(sum by (n) (count_over_time({app="a"} | logfmt [1m])))';
+    const { result, receipt } = await ask(mesh, asker, query, { startNs: ns(T), endNs: ns(T), stepNs: 0n });
+    if (mesh.peer(victim).process === undefined && mesh.network.messages > before + 2) inTheMiddle++;
+    assert.deepEqual(rounded(result), [['{}', [[T, lines]]]]);
+    assert.ok(receipt.complete, JSON.stringify(receipt.missing));
+  });
+  assert.ok(inTheMiddle > 2 || process.env.LOGVINE_TEST_SEED, `${inTheMiddle}`);
 });
 
 test('a holder that hangs without closing is given up, and its batches are counted elsewhere', async () => {
