@@ -192,6 +192,41 @@ test('a push of several parts, of which some are left of a peer that died, is ma
   );
 });
 
+test('one that was taken over, and then refused, is looked for again by whoever takes it next', async () => {
+  for (const next of ['bob', 'charlie']) {
+    const all = await PushMesh.of(THREE, seededRandom(9));
+    const { clock } = all.mesh;
+    await clock.run(all.push('alice', 'first'));
+    watch(all.push('alice', 'large', 3));
+    assert.ok(await clock.until(() => all.has('bob', 'large'), 2_000));
+    all.kill('alice', 'lose');
+    await clock.advance(6_000);
+    // Charlie does not say what is held, so Bob cannot know: he gives up in time.
+    const { transport } = all.mesh.peer('charlie').running;
+    const { pushes } = all.runs.get('charlie')!;
+    transport.handle('/logvine/push/1', async (channel) => {
+      const message = await channel.receive();
+      if (message?.includes('"find"')) return new Promise(() => {});
+      await pushes.serve({
+        peer: channel.peer,
+        receive: () => Promise.resolve(message),
+        send: (answer) => channel.send(answer),
+        close: () => channel.close(),
+        abort: (reason) => channel.abort(reason),
+      });
+    });
+    const undecided = watch(all.push('bob', 'large', 3));
+    assert.ok(await clock.until(() => undecided.state !== 'pending', 30_000));
+    assert.equal(undecided.state, 'LV_REPLICATION_TIMEOUT');
+    transport.handle('/logvine/push/1', (channel) => pushes.serve(channel));
+    await clock.advance(6_000);
+    await clock.run(all.push(next, 'large', 3), 60_000);
+    const kept = all.kept.filter(({ body, part }) => body === 'large' && part === 0);
+    assert.equal(kept.length, 1, 'Bob has that part');
+    for (const part of [0, 1, 2]) assert.ok(all.copies('large', part) >= 1);
+  }
+});
+
 test('the homes are out of reach: it is stored all the same', async () => {
   const all = await PushMesh.of(FIVE, seededRandom(7));
   const { clock } = all.mesh;

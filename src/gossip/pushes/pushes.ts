@@ -103,6 +103,8 @@ export class Pushes {
   readonly #underWay = new Map<string, UnderWay>();
   readonly #links = new Map<PeerId, HomeLink>();
   readonly #runs = new Map<PeerId, number>();
+  /** Claims that were taken over here from others and then came to nothing: some of it may lie on disks. */
+  readonly #unsure = new Set<string>();
   readonly #startedMs: number;
   /** Nothing was ever stored here, so no push was forgotten either. */
   readonly #isNew: boolean;
@@ -117,11 +119,6 @@ export class Pushes {
     this.#self = { peer: transport.self, epoch: store.epoch };
     this.#startedMs = clock.monotonicMs();
     this.#isNew = store.segments().next().done === true;
-  }
-
-  /** How many pushes are remembered, for the tests of the bound. */
-  get remembered(): number {
-    return this.#memory.size;
   }
 
   /** Remembers what this peer took in earlier runs. Never rejects: without it, claims are looked up on disk. */
@@ -177,7 +174,7 @@ export class Pushes {
     const untilMs = clock.monotonicMs() + patienceMs;
     const isLate = (): boolean => clock.monotonicMs() >= untilMs;
     const over: Claimant[] = [];
-    let mustLook = false;
+    let mustLook = this.#unsure.has(digest);
     let missing = parts.map((_, part) => part);
     for (;;) {
       if (this.#closed) throw new LogvineError('LV_CLOSED', 'the node is shutting down');
@@ -199,6 +196,7 @@ export class Pushes {
         }
         if (verdict === 'pending') continue;
         over.push(rival);
+        this.#beUnsure(digest);
         if (underWay.yieldedTo && isSameClaimant(underWay.yieldedTo, rival)) underWay.yieldedTo = undefined;
         if (verdict !== 'yours') mustLook = true;
         continue;
@@ -214,6 +212,7 @@ export class Pushes {
     }
     underWay.isKept = true;
     if (missing.length > 0) await this.#keep(push, missing);
+    this.#unsure.delete(digest);
     this.#memory.acknowledge(digest, this.#self);
     this.#tellHomes({ what: 'acknowledged', digest, epoch: this.#self.epoch });
   }
@@ -223,11 +222,20 @@ export class Pushes {
     try {
       kept = keep(missing);
     } catch (error) {
-      this.#memory.release(digest, this.#self);
-      this.#tellHomes({ what: 'released', digest, epoch: this.#self.epoch });
+      // Where others had it before, homes must go on naming somebody, so that whoever takes it next looks for it.
+      if (!this.#unsure.has(digest)) {
+        this.#memory.release(digest, this.#self);
+        this.#tellHomes({ what: 'released', digest, epoch: this.#self.epoch });
+      }
       throw error;
     }
     await kept;
+  }
+
+  #beUnsure(digest: string): void {
+    if (this.#unsure.size >= LIMITS.pushesRememberedMax)
+      this.#unsure.delete(this.#unsure.values().next().value!);
+    this.#unsure.add(digest);
   }
 
   // The homes.
