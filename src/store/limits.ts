@@ -126,6 +126,7 @@ export function assertLimits(): void {
     ['a push fits what may be in flight', LIMITS.pushBytesMax <= LIMITS.pushBytesInFlightMax],
     ['what lags takes one window', LIMITS.replicationWindowBytes <= LIMITS.laggingBytesMax],
     ['a replica fits what may be in flight', LIMITS.messageBytesMax <= LIMITS.replicaBytesInFlightMax],
+    ['a hung holder is given up before the query is', LIMITS.queryIdleMs * 2 < LIMITS.queryTimeoutMs],
     ['a chunk fits one message', LIMITS.queryChunkBytes + LIMITS.batchBytesMax < LIMITS.messageBytesMax],
   ];
   for (const [relation, holds] of relations) {

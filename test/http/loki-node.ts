@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join as joinPath } from 'node:path';
 import { loadConfig } from '../../src/node/config/index.ts';
 import { startNode } from '../../src/node/node.ts';
 import { systemDisk } from '../../src/store/index.ts';
@@ -64,11 +64,11 @@ export class LokiNode {
     this.#close = close;
   }
 
-  static async start(files: string[] = []): Promise<LokiNode> {
-    const directory = mkdtempSync(join(tmpdir(), 'logvine-loki-'));
+  static async start(files: string[] = [], join: string[] = []): Promise<LokiNode> {
+    const directory = mkdtempSync(joinPath(tmpdir(), 'logvine-loki-'));
     const { config } = await loadConfig({
       configFile: undefined,
-      flags: { data: directory, listen: '127.0.0.1:0', http: '127.0.0.1:0', files },
+      flags: { data: directory, listen: '127.0.0.1:0', http: '127.0.0.1:0', files, join },
       env: { LOGVINE_LOG_LEVEL: 'error' },
       workingDirectory: directory,
       disk: systemDisk,

@@ -333,6 +333,47 @@ describe('explore', () => {
   });
 });
 
+describe('receipts', () => {
+  test('a node that has found nobody of its mesh says so on every answer', async (t) => {
+    const lonely = await LokiNode.start([], ['127.0.0.1:9']);
+    t.after(() => lonely.close());
+    const query = 'query={app="a"}';
+    for (const path of [
+      `query_range?${query}`,
+      'query?query=count_over_time({app="a"}[1h])',
+      'labels',
+      'label/app/values',
+      'series',
+      'detected_labels',
+      `detected_fields?${query}`,
+      `index/stats?${query}`,
+      `index/volume?${query}`,
+      `index/volume_range?${query}`,
+      `patterns?${query}`,
+    ]) {
+      const { status, body } = await lonely.answer<Partial<QueryBody> & { logvine?: Receipt }>(path);
+      assert.equal(status, 200, path);
+      assert.match(body.warnings?.[0] ?? '', /^This answer is incomplete: 1 peers are silent/, path);
+      assert.equal((body.logvine ?? body.data?.stats.logvine)?.complete, false, path);
+    }
+  });
+
+  test('a metric query in lines: what the command reads', async () => {
+    const lines = async (query: string): Promise<{ answer?: QueryBody; error?: { code: string } }[]> => {
+      const parameters = new URLSearchParams({ query, time: ns(T + 60) });
+      const response = await fetch(`${node.url}/api/v1/metric?${parameters}`);
+      const text = await response.text();
+      return text
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as object);
+    };
+    const told = (await lines('sum(count_over_time({app="api"}[1m]))')).at(-1);
+    assert.equal(told?.answer?.data.result[0].value[1], '3');
+    assert.equal((await lines('sum(')).at(-1)?.error?.code, 'LV_QUERY_INVALID');
+  });
+});
+
 describe('size and volume', () => {
   test('index/stats', async () => {
     const { logvine, ...stats } = await node.ask<{ logvine: Receipt }>('index/stats', [

@@ -186,7 +186,9 @@ export function addVolumeRoutes(route: Route, context: LokiContext): void {
 
   async function labelNames(selector: string, range: TimeRange, signal: AbortSignal): Promise<string[]> {
     const { series } = await coordinator.series({ selectors: [selector], range, signal });
-    return [...new Set(series.flatMap((labels) => Object.keys(labels)))].sort();
+    const names = new Set(series.flatMap((labels) => Object.keys(labels)));
+    // A pushed label may have a name that LogQL cannot say.
+    return [...names].filter((name) => /^[a-zA-Z_]\w*$/.test(name)).sort();
   }
 }
 

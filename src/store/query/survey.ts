@@ -1,4 +1,4 @@
-import type { Labels } from '../batch/index.ts';
+import { labelsText, type Labels } from '../batch/index.ts';
 import type { BatchEntry, SegmentId } from '../segment/index.ts';
 import {
   candidatesOf,
@@ -70,6 +70,15 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   return { ...tally, batches: total - failed.length };
 }
 
+const texts = new WeakMap<Labels, string>();
+
+/** `labelsText`, made once for each of a segment's streams. */
+function textOf(labels: Labels): string {
+  let text = texts.get(labels);
+  if (text === undefined) texts.set(labels, (text = labelsText(labels)));
+  return text;
+}
+
 /** Labels of the streams that the batches in a range hold, each once a segment. A batch's streams are in its record. */
 export function seriesOf(
   work: readonly SegmentWork[],
@@ -77,16 +86,17 @@ export function seriesOf(
   isWanted: (labels: Labels) => boolean,
 ): { series: Labels[]; tally: ScanTally } {
   const { batches, streams, total } = candidatesOf(work, isWanted, (batch) => overlaps(batch, range));
-  const found = new Set<Labels>();
+  // Every segment names its streams again.
+  const found = new Map<string, Labels>();
   for (const { index, batch } of batches) {
     for (const stream of batch.streams) {
       const labels = streams[index].get(stream);
-      if (labels) found.add(labels);
+      if (labels) found.set(textOf(labels), labels);
     }
   }
   const read = batches.length;
   return {
-    series: [...found],
+    series: [...found.values()],
     tally: { ...emptyTally(), batches: total, pruned: total - read, read, fromIndex: read },
   };
 }
