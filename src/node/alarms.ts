@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { IdentityConflict, Member, PeerId } from '../gossip/index.ts';
+import type { IdentityConflict, Member, Membership, PeerId } from '../gossip/index.ts';
 import { LIMITS } from '../store/index.ts';
 
 /** What a person should look at: a stable code, and a sentence that says what, where and what to do. */
@@ -58,6 +58,17 @@ export function supersededText(
     `(epoch ${by.epoch}): nothing more is acknowledged here. If this is the copy, delete ${join(directory, 'identity.key')}; ` +
     `if the other one is, delete its identity.key. Then restart this node`
   );
+}
+
+/** False when this peer's clock is far from most of the others': then nothing is dropped for its age. */
+export function isClockTrusted(membership: Pick<Membership, 'self' | 'members' | 'clockSkewMs'>): boolean {
+  const skews = membership
+    .members()
+    .filter(({ peer, state }) => peer !== membership.self && (state === 'alive' || state === 'suspect'))
+    .map(({ peer }) => membership.clockSkewMs(peer))
+    .filter((skewMs) => skewMs !== undefined);
+  const far = skews.filter((skewMs) => Math.abs(skewMs) > LIMITS.clockSkewMsMax);
+  return far.length * 2 <= skews.length;
 }
 
 /** Clocks far from this peer's; when most of the others are, it is this peer's clock. */

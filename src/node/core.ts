@@ -42,7 +42,7 @@ import {
   type Random,
   type TaskRunner,
 } from '../store/index.ts';
-import { supersededText } from './alarms.ts';
+import { isClockTrusted, supersededText } from './alarms.ts';
 import type { Config } from './config/index.ts';
 import { Follow } from './follow.ts';
 import { Batcher } from './pipeline/batcher.ts';
@@ -85,6 +85,8 @@ export interface CoreOptions {
   /** Ed25519 with the key that the peer id embeds. */
   sign(bytes: Uint8Array): Uint8Array;
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+  /** The mesh remembers a later run of this peer than its disk did; now the disk does too. To be closed and made anew. */
+  onOutdated(): void;
 }
 
 /** What a peer is, apart from this machine's inputs and its HTTP server. */
@@ -219,7 +221,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       }),
       everyMs: timing.retentionEveryMs,
       dropSurplus: (bytes) => dropper.dropSurplus(bytes),
-      isClockTrusted: () => true,
+      isClockTrusted: () => isClockTrusted(membership),
       log,
     });
     closers.push(() => retention.close());
@@ -248,6 +250,16 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       forgotten: changed,
       superseded: (by) => {
         if (store.health.failure) return;
+        if (isSameSet(by.addresses, transport.addresses())) {
+          // Nobody else can be here: the mesh remembers a run of this very node that its disk does not.
+          const message = `an older copy of ${directory} was put back (the mesh remembers epoch ${by.epoch}): starting again above that`;
+          store.health.failure = new LogvineError('LV_DATA_UNSAFE', message);
+          log('warn', message);
+          void store
+            .noteEpoch(by.epoch)
+            .then(options.onOutdated, (error: Error) => log('error', error.message));
+          return;
+        }
         // See docs/decisions/0007: of two runs of one identity, the later one goes on.
         store.health.failure = new LogvineError('LV_IDENTITY_CONFLICT', supersededText(by, directory));
         log('error', store.health.failure.message);
@@ -398,4 +410,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await close().catch(() => undefined);
     throw error;
   }
+}
+
+function isSameSet(a: readonly string[], b: readonly string[]): boolean {
+  return a.length > 0 && a.length === b.length && a.every((item) => b.includes(item));
 }

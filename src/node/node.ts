@@ -21,6 +21,8 @@ import type { Tasks } from './tasks.ts';
 
 export interface RunningNode {
   readonly ready: { readonly httpUrl: string; readonly meshAddress: string; readonly peer: string };
+  /** Resolves when the node has to be closed and started again: the mesh remembers a later run than its disk did. */
+  readonly outdated: Promise<void>;
   close(): Promise<void>;
 }
 
@@ -77,6 +79,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
     });
     closers.push(() => pool.close());
     isHandedOver = true;
+    const outdated = Promise.withResolvers<void>();
     const core = await createCore({
       transport,
       clock,
@@ -87,6 +90,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       config,
       version: VERSION,
       timing: TIMING,
+      onOutdated: outdated.resolve,
       log,
       sign,
     });
@@ -162,6 +166,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
 
     return {
       ready: { httpUrl: server.url, meshAddress: transport.addresses()[0] ?? '', peer: transport.self },
+      outdated: outdated.promise,
       close: closeAll,
     };
   } catch (error) {

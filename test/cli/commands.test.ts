@@ -14,6 +14,7 @@ before(async () => {
 });
 after(() => rm(directory, { recursive: true }));
 
+const NEVER = new Promise<void>(() => {});
 const READY = { httpUrl: 'http://127.0.0.1:1', meshAddress: '/ip4/127.0.0.1/tcp/2/p2p/x', peer: 'x' };
 
 describe('run', () => {
@@ -24,7 +25,7 @@ describe('run', () => {
     const services = fakeServices({
       startNode: async (given) => {
         config = given;
-        return { ready: READY, close: async () => void closed++ };
+        return { ready: READY, outdated: NEVER, close: async () => void closed++ };
       },
     });
     const ready = io.nextWrite();
@@ -51,7 +52,7 @@ describe('run', () => {
   test('a second signal, or closing for too long, stops it at once', async () => {
     const io = new FakeIo();
     const services = fakeServices({
-      startNode: async () => ({ ready: READY, close: () => new Promise(() => {}) }),
+      startNode: async () => ({ ready: READY, outdated: NEVER, close: () => new Promise(() => {}) }),
     });
     const ready = io.nextWrite();
     const ended = main(['run'], io, services);
@@ -64,6 +65,23 @@ describe('run', () => {
     await new Promise((resolve) => setImmediate(resolve));
     for (const late of io.timers) late();
     assert.equal(await ended, 1);
+  });
+
+  test('a node whose disk is older than the mesh remembers is closed and started again, once', async () => {
+    const io = new FakeIo();
+    const said: string[] = [];
+    const services = fakeServices({
+      startNode: async () => {
+        said.push('start');
+        return { ready: READY, outdated: Promise.resolve(), close: async () => void said.push('close') };
+      },
+    });
+    const ended = main(['run'], io, services);
+    await io.nextWrite();
+    while (said.length < 3) await io.nextWrite();
+    io.stop();
+    assert.equal(await ended, 0);
+    assert.deepEqual(said, ['start', 'close', 'start', 'close']);
   });
 
   test('a start that fails is one line and 1; a bad flag value too', async () => {

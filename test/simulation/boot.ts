@@ -137,6 +137,7 @@ export async function boot(options: BootOptions): Promise<void> {
     repairDelayMs: settings.repairDelayMs,
     surplusDelayMs: settings.surplusDelayMs,
     confirmTimeoutMs: 10_000,
+    dropEveryMs: 500,
   };
   const core = await createCore({
     transport,
@@ -152,6 +153,7 @@ export async function boot(options: BootOptions): Promise<void> {
     log: (level, message) => {
       if (process.alive) options.log(level, message);
     },
+    onOutdated: () => undefined,
   });
   process.core = core;
   await core.recoverOwn();

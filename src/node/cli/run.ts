@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Command } from 'commander';
 import { loadConfig } from '../config/index.ts';
+import type { RunningNode } from '../node.ts';
 import { OutputClosed, type Io } from './io.ts';
 import { flagsOf, withConfig, type ConfigOptions } from './options.ts';
 import type { Services } from './services.ts';
@@ -32,19 +33,28 @@ export function registerRun(
       });
       for (const warning of warnings) io.report(`logvine: warning: ${warning}`);
       const stopped = firstStop(io);
-      const node = await services.startNode(config);
-      const { httpUrl, meshAddress, peer } = node.ready;
-      try {
-        await io.write(`logvine ready http=${httpUrl} mesh=${meshAddress} peer=${peer}\n`);
-      } catch (error) {
-        // Whoever started the node needs not listen.
-        if (!(error instanceof OutputClosed)) throw error;
+      let node = await services.startNode(config);
+      await sayReady(node, io);
+      const isOutdated = await Promise.race([stopped.then(() => false), node.outdated.then(() => true)]);
+      if (isOutdated) {
+        await closesInTime(node.close(), io);
+        node = await services.startNode(config);
+        await sayReady(node, io);
       }
       const settled = io.clock.after(START_SETTLED_MS, releaseStartMemory);
       await stopped;
       settled.cancel();
       exit((await closesInTime(node.close(), io)) ? 0 : 1);
     });
+}
+
+async function sayReady({ ready }: RunningNode, io: Io): Promise<void> {
+  try {
+    await io.write(`logvine ready http=${ready.httpUrl} mesh=${ready.meshAddress} peer=${ready.peer}\n`);
+  } catch (error) {
+    // Whoever started the node needs not listen.
+    if (!(error instanceof OutputClosed)) throw error;
+  }
 }
 
 /** Loading the code leaves some 40 MB behind that an idle node would keep for hours: one collection gives them back. */

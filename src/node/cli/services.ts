@@ -1,11 +1,6 @@
+import type { RunningNode } from '../node.ts';
 import type { Config } from '../config/index.ts';
 import { fetchEntries } from './client.ts';
-
-/** A node that runs in this process. */
-export interface RunningNode {
-  readonly ready: { readonly httpUrl: string; readonly meshAddress: string; readonly peer: string };
-  close(): Promise<void>;
-}
 
 /** What commands do their work with; a test brings its own. */
 export interface Services {

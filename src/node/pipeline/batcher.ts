@@ -51,6 +51,7 @@ interface Group {
   /** Digests of the pushes in it. */
   readonly pushes: Uint8Array[];
   readonly durable: PromiseWithResolvers<void>;
+  sealed?: SealedBatch;
 }
 
 const CHECK_EVERY_MS = 50;
@@ -267,6 +268,7 @@ export class Batcher implements BlockSink {
     }));
     const toSeal = group.pushes.length > 0 ? { ...packed, pushes: group.pushes } : packed;
     const sealed: SealedBatch = store.seal(toSeal, sources);
+    group.sealed = sealed;
     const tracked = replicator.track(sealed);
     sealed.written.then(
       () => this.#written(group),
@@ -319,7 +321,9 @@ export class Batcher implements BlockSink {
 
   /** Lends what is not on disk yet, by stream, to a query. The snapshot is taken in the call's turn. */
   withUnsealed<T>(read: (streams: UnsealedStream[]) => Promise<T>): Promise<T> {
-    const streams = this.#streamsOf(this.#unsealed.flatMap(({ blocks }) => blocks));
+    // A batch counts as held from the moment its fsync is known, a little before its group is let go of here.
+    const unsealed = this.#unsealed.filter(({ sealed }) => !sealed?.segment.entry(sealed.seq));
+    const streams = this.#streamsOf(unsealed.flatMap(({ blocks }) => blocks));
     return this.#arena.reading(() => read(streams));
   }
 
