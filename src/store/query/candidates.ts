@@ -125,8 +125,23 @@ export function segmentsOf(
       filterBytes: batch.filterBytes,
       ...(plainStreams && { plainStreams: plainStreams(batch) }),
     })),
-    streams: streams[index],
+    streams: streamsOf(group, streams[index]),
   }));
+}
+
+/** A segment may have very many streams: a task gets those that its own batches hold. */
+function streamsOf(
+  group: readonly Candidate[],
+  matching: ReadonlyMap<number, Labels>,
+): ReadonlyMap<number, Labels> {
+  const own = new Map<number, Labels>();
+  for (const { batch } of group) {
+    for (const stream of batch.streams) {
+      const labels = matching.get(stream);
+      if (labels) own.set(stream, labels);
+    }
+  }
+  return own;
 }
 
 /** Finds a task's batches by what a worker calls them: the place of the segment in its request, and the seq. */
