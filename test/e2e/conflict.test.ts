@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, cpSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { numberedLines } from './lines.ts';
 import { assertSameBytes, Mesh, type MeshNode, waitFor } from './mesh.ts';
@@ -61,4 +61,42 @@ test('a copied data directory: both copies and the others raise the alarm, the o
   const { code, stdout, stderr } = await charlie.query('{job="logvine"}');
   assertSameBytes(stdout, Buffer.concat([first, second]));
   assert.equal(code, 0, stderr);
+});
+
+test('an older copy of a disk whose clock had been ahead: the node starts again above what the mesh remembers', async (t) => {
+  const mesh = new Mesh(t);
+  const path = mesh.path('app.log');
+  const first = numberedLines(0, 1_000);
+  writeFileSync(path, first);
+  const nodes = await mesh.startAll({ alice: {}, bob: { files: [path] }, charlie: {} });
+  const [alice, bob] = nodes;
+  await bob.tailed(path, first.length, 60_000);
+  await bob.stop();
+  cpSync(bob.data, mesh.path('older'), { recursive: true });
+  // As a clock that is an hour ahead would have it.
+  writeFileSync(`${bob.data}/epoch.json`, JSON.stringify({ epoch: Date.now() + 3_600_000 }));
+  await bob.start();
+  const second = numberedLines(1_000, 2_000);
+  appendFileSync(path, second);
+  await bob.tailed(path, first.length + second.length, 60_000);
+  const { epoch } = await bob.status();
+  await bob.kill();
+  rmSync(bob.data, { recursive: true });
+  cpSync(mesh.path('older'), bob.data, { recursive: true });
+  await bob.start();
+  await waitFor('the node to start again', 60_000, async () => {
+    const { members } = await alice.status();
+    return members.some(
+      ({ peer, state, epoch: now }) => peer === bob.peer && state === 'alive' && now > epoch,
+    );
+  });
+  // Where ports are chosen freely it has others now.
+  await bob.restart();
+  await mesh.agree(nodes);
+  const third = numberedLines(2_000, 3_000);
+  appendFileSync(path, third);
+  await bob.tailed(path, first.length + second.length + third.length, 60_000);
+  const { code, stdout, stderr } = await alice.query('{job=~".+"}');
+  assert.equal(code, 0, stderr);
+  assertSameBytes(stdout, Buffer.concat([first, second, third]));
 });
