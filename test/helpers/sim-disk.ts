@@ -258,20 +258,21 @@ export class SimDisk {
     this.#durableNames = new Map(this.#names);
   }
 
-  /** A file's bytes as a power cut would leave them at the least; undefined where there would be no file. */
-  durableOf(path: string): Buffer | undefined {
+  /** What is there now and would be after a power cut too: what was removed just now may come back, but is not kept. */
+  #kept(path: string): Inode | undefined {
     const node = this.#durableNames.get(path);
-    return node === undefined || node === 'directory' || !this.#durableAncestors(path)
-      ? undefined
-      : node.durable;
+    if (node === undefined || node === 'directory' || this.#names.get(path) !== node) return undefined;
+    return this.#durableAncestors(path) ? node : undefined;
   }
 
-  /** Paths of the files that would be there after a power cut. */
+  /** A file's bytes as they are on the platter; undefined where a power cut could leave no file. */
+  durableOf(path: string): Buffer | undefined {
+    return this.#kept(path)?.durable;
+  }
+
+  /** Paths of the files that are on the platter. */
   durableFiles(): string[] {
-    const paths: string[] = [];
-    for (const [path, node] of this.#durableNames)
-      if (node !== 'directory' && this.#durableAncestors(path)) paths.push(path);
-    return paths;
+    return [...this.#durableNames.keys()].filter((path) => this.#kept(path) !== undefined);
   }
 
   get usedBytes(): number {

@@ -68,7 +68,11 @@ export class Checks {
       story.violated('I2', message, [name]);
     }
     if (batch.seq > process.sealedAtSyncError) {
-      story.violated('I7', `${name} was sealed after an fsync of ${host.name} had failed, and is acknowledged`, [name]);
+      story.violated(
+        'I7',
+        `${name} was sealed after an fsync of ${host.name} had failed, and is acknowledged`,
+        [name],
+      );
     }
     for (const { source, position } of batch.sources) {
       if (source !== sourceOf(host.file)) continue;

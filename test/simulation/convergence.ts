@@ -3,7 +3,7 @@ import type { Cluster } from './cluster.ts';
 import { batchesIn } from './disk-image.ts';
 
 /** How long after the last fault everything must be as if there had been none. */
-export const CONVERGENCE_MS = 240_000;
+const CONVERGENCE_MS = 600_000;
 const LOOK_EVERY_MS = 5_000;
 
 /** Why the mesh has not settled yet, or undefined: members agreed (M3), every batch on k disks (I2), no debt. */
@@ -24,17 +24,15 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
     }
   }
   const wanted = Math.min(settings.replicas, present.length);
+  let surplus: ReturnType<typeof unsettled>;
   for (const [id, path] of checks.acknowledgedBatches) {
     if (checks.lost.has(id)) continue;
     const holders = checks.holdersOf(id, path);
-    if (holders.length < wanted) {
-      const why = `${id} is on ${holders.length} of ${wanted} disks: ${holders.map(({ name }) => name).join(' ')}`;
-      return {
-        invariant: 'copies',
-        why,
-        about: [id, path.split('/').slice(-2).join('/').replace('.seg', '')],
-      };
-    }
+    const count = `${holders.length} disks, ${holders.map(({ name }) => name).join(' ')}, instead of ${wanted}`;
+    const about = [id, path.split('/').slice(-2).join('/').replace('.seg', '')];
+    if (holders.length < wanted) return { invariant: 'copies', why: `${id} is on ${count}`, about };
+    if (holders.length > wanted && !checks.lost.size)
+      surplus ??= { invariant: 'surplus', why: `${id} is on ${count}`, about };
   }
   // What follows a batch that is lost for good cannot be copied.
   for (const { name, core } of checks.lost.size > 0 ? [] : present) {
@@ -42,7 +40,7 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
     if (batchesBelowK > 0)
       return { invariant: 'debt', why: `${name} says ${batchesBelowK} batches are owed`, about: [name] };
   }
-  return undefined;
+  return surplus;
 }
 
 /** Waits until the mesh has settled, then asks every node for everything. */
