@@ -25,6 +25,7 @@ import {
   VERIFY_PROTOCOL,
   WantedOwners,
   type Membership,
+  type PeerId,
   type Transport,
 } from '../gossip/index.ts';
 import {
@@ -235,6 +236,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       replicator,
       repairer,
       isFull,
+      isMember: (peer) => membership.member(peer as PeerId) !== undefined,
+      sign: (bytes) => options.sign(bytes),
       log,
     });
     await watermarks.load();
@@ -247,7 +250,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     membership.on({
       joined: changed,
       changed,
-      forgotten: changed,
+      forgotten: (peer) => {
+        changed();
+        watermarks.forgotten(peer);
+      },
       superseded: (by) => {
         if (store.health.failure) return;
         if (isSameSet(by.addresses, transport.addresses())) {
@@ -272,6 +278,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       replicator,
       pool,
       clock,
+      space,
       targetBytes: config.batch.targetBytes,
       lingerBytes: config.batch.lingerBytes,
       lingerMs: config.batch.lingerMs,

@@ -95,8 +95,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       sign,
     });
     closers.push(() => core.close());
-    const { store, membership, replicator, repairer, watermarks, batcher, coordinator, verifier, follow } =
-      core;
+    const { store, membership, replicator, repairer, batcher, coordinator, verifier, follow } = core;
 
     await core.recoverOwn();
     const host = hostname();
@@ -121,12 +120,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
 
     const reporter = new Reporter({
       clock,
-      store,
-      membership,
-      replicator,
-      repairer,
-      watermarks: watermarks.marks,
-      batcher,
+      core,
       replicas: config.replicas,
       directory,
       seeds: config.join,

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import type { Member, Membership, Repairer, Replicator, Watermarks } from '../gossip/index.ts';
+import type { Member } from '../gossip/index.ts';
 import { placeOn } from '../gossip/placement/index.ts';
-import { segmentName, type Clock, type Store } from '../store/index.ts';
+import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
 import { batchConflictProblems, clockProblems, identityProblems, shortPeer } from './alarms.ts';
+import type { Core } from './core.ts';
 import type { Input } from './inputs/index.ts';
-import type { Batcher } from './pipeline/batcher.ts';
 import type { Status } from './status.ts';
 
 export const VERSION = (
@@ -13,15 +13,12 @@ export const VERSION = (
 
 const SHARE_SAMPLES = 2000;
 const RATE_WINDOW_MS = 5000;
+/** What is to be fetched is looked through at most this often. */
+const BACKLOG_EVERY_MS = 2000;
 
 export interface ReporterOptions {
   readonly clock: Clock;
-  readonly store: Store;
-  readonly membership: Membership;
-  readonly replicator: Replicator;
-  readonly repairer: Repairer;
-  readonly watermarks: Watermarks;
-  readonly batcher: Batcher;
+  readonly core: Core;
   readonly replicas: number;
   /** The data directory. */
   readonly directory: string;
@@ -34,6 +31,7 @@ export interface ReporterOptions {
 export class Reporter {
   readonly #options: ReporterOptions;
   readonly #startedMs: number;
+  #backlog: { atMs: number; toFetch: Status['upkeep']['toFetch'] } | undefined;
   #rate = { atMs: 0, bytes: 0, perSecond: 0 };
   #shares: { members: readonly Member[]; of: Map<string, number> } | undefined;
 
@@ -43,7 +41,8 @@ export class Reporter {
   }
 
   status(): Status {
-    const { clock, store, membership, replicator, repairer, watermarks, batcher } = this.#options;
+    const { clock, core } = this.#options;
+    const { store, membership, replicator, repairer, watermarks, batcher } = core;
     const inputs = this.#options.inputs().flatMap((input) => input.status());
     const debt = repairer.debt();
     const cpu = process.cpuUsage();
@@ -61,7 +60,8 @@ export class Reporter {
         repairedBytes: repairer.fetchedBytes,
       },
       store: { ...store.totals },
-      origins: watermarks.latest().map(({ origin, epoch, sealed, durable }) => ({
+      upkeep: this.#upkeep(),
+      origins: watermarks.marks.latest().map(({ origin, epoch, sealed, durable }) => ({
         peer: origin,
         epoch,
         sealedSeq: sealed,
@@ -74,15 +74,33 @@ export class Reporter {
     };
   }
 
+  #upkeep(): Status['upkeep'] {
+    const { clock, core } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (!this.#backlog || nowMs - this.#backlog.atMs >= BACKLOG_EVERY_MS) {
+      const { batches, bytes, seconds } = core.repairer.backlog();
+      this.#backlog = { atMs: nowMs, toFetch: { batches, bytes, seconds: seconds ?? null } };
+    }
+    const { freeBytes, room } = core.space;
+    return {
+      toFetch: this.#backlog.toFetch,
+      surplusDroppedBytes: core.dropper.droppedBytes,
+      expiredBytes: core.retention.expiredBytes,
+      scrub: { ...core.scrubber.done },
+      disk: { freeBytes: Number.isFinite(freeBytes) ? freeBytes : null, room },
+    };
+  }
+
   /** Says so while no peer of the mesh to join has answered. */
   seedsUnanswered(): string | undefined {
-    const { membership, seeds } = this.#options;
+    const { core, seeds } = this.#options;
+    const { membership } = core;
     if (seeds.length === 0 || membership.members().length > 1) return undefined;
     return `no peer to join has answered (${seeds.join(', ')}): is it up, and does it hold the same secret?`;
   }
 
   #members(): Status['members'] {
-    const { membership, repairer, store } = this.#options;
+    const { membership, repairer, store } = this.#options.core;
     const members = membership.members();
     const shares = this.#sharesOf(members);
     return members.map((member) => {
@@ -126,7 +144,7 @@ export class Reporter {
 
   #bytesPerSecond(): number {
     const now = this.#options.clock.monotonicMs();
-    const bytes = this.#options.batcher.bytesTaken;
+    const bytes = this.#options.core.batcher.bytesTaken;
     const elapsedMs = now - this.#rate.atMs;
     if (elapsedMs >= RATE_WINDOW_MS || (elapsedMs >= 1000 && this.#rate.perSecond === 0)) {
       this.#rate = {
@@ -139,9 +157,9 @@ export class Reporter {
   }
 
   #problems(batchesBelowK: number, inputs: Status['inputs']): Status['problems'] {
-    const { store, membership, replicator } = this.#options;
+    const { store, membership, replicator } = this.#options.core;
     const problems: { code: string; message: string }[] = [];
-    const failure = store.health.failure ?? this.#options.batcher.failure;
+    const failure = store.health.failure ?? this.#options.core.batcher.failure;
     const identities = [
       ...identityProblems(membership.identityConflicts(), {
         peer: membership.self,
@@ -157,6 +175,9 @@ export class Reporter {
       if (!isSaid) problems.push({ code, message: `nothing more is stored here: ${failure.message}` });
     }
     if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
+    const { room } = this.#options.core.space;
+    if (room !== 'all')
+      problems.push({ code: 'LV_DISK_FULL', message: `the disk is filling up: ${ROOM_TEXT[room]}` });
     problems.push(...batchConflictProblems(store.conflicts));
     const members = membership.members();
     problems.push(...clockProblems(members, membership.self, (peer) => membership.clockSkewMs(peer)));

@@ -1,4 +1,5 @@
 import type { MemberState } from '../gossip/view.ts';
+import type { Room } from '../store/index.ts';
 import type { InputStatus } from './inputs/index.ts';
 
 /** `GET /api/v1/status`: what a peer knows of itself and the mesh. Names are stable; there may be more of them. */
@@ -24,6 +25,18 @@ export interface Status {
     readonly entries: number;
     readonly rawBytes: number;
     readonly storedBytes: number;
+  };
+  /** What the node does by itself behind the scenes. */
+  readonly upkeep: {
+    /** Batches that this peer should hold and still has to fetch; seconds at the rate of late, null while nothing comes. */
+    readonly toFetch: { readonly batches: number; readonly bytes: number; readonly seconds: number | null };
+    /** Since the start: copies that others keep and that were dropped here, and what retention dropped. */
+    readonly surplusDroppedBytes: number;
+    readonly expiredBytes: number;
+    /** Since the start: bytes read again, batches found rotten, times that everything was read. */
+    readonly scrub: { readonly bytes: number; readonly rottenBatches: number; readonly rounds: number };
+    /** Room on the disk of the data directory, null when it cannot be told; what is still taken. */
+    readonly disk: { readonly freeBytes: number | null; readonly room: Room };
   };
   /** Watermarks of every origin's newest epoch. */
   readonly origins: readonly {

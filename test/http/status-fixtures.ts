@@ -46,6 +46,13 @@ export function healthy(): Status {
       repairedBytes: 0,
     },
     store: { segments: 41, batches: 1877, entries: 12_482_113, rawBytes: 1790 * MiB, storedBytes: 431 * MiB },
+    upkeep: {
+      toFetch: { batches: 0, bytes: 0, seconds: null },
+      surplusDroppedBytes: 0,
+      expiredBytes: 0,
+      scrub: { bytes: 214 * MiB, rottenBatches: 0, rounds: 0 },
+      disk: { freeBytes: 81_234 * MiB, room: 'all' },
+    },
     origins: [
       { peer: ALICE, epoch: 4, sealedSeq: 1204, durableSeq: 1204 },
       { peer: BOB, epoch: 2, sealedSeq: 518, durableSeq: 517 },
@@ -77,6 +84,11 @@ export function troubled(): Status {
       bytesBelowK: 71 * MiB,
       unacknowledgedBytes: 3 * MiB,
       repairedBytes: 12 * MiB,
+    },
+    upkeep: {
+      ...status.upkeep,
+      toFetch: { batches: 41, bytes: 9 * MiB, seconds: 75 },
+      scrub: { ...status.upkeep.scrub, rottenBatches: 2 },
     },
     inputs: [
       ...status.inputs,

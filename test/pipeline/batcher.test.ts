@@ -19,6 +19,7 @@ async function batcherAt(mesh: StoreMesh, name: string): Promise<Batcher> {
     run: async (kind, request) => handlers[kind](request).value as Tasks[typeof kind]['response'],
   };
   return new Batcher({
+    space: { room: 'all' },
     store,
     replicator,
     pool,

@@ -33,6 +33,13 @@ const nodeStatus = z.object({
     rawBytes: z.number(),
     storedBytes: z.number(),
   }),
+  upkeep: z
+    .object({
+      toFetch: z.object({ batches: z.number(), bytes: z.number(), seconds: z.number().nullable() }),
+      scrub: z.object({ bytes: z.number(), rottenBatches: z.number(), rounds: z.number() }),
+      disk: z.object({ freeBytes: z.number().nullable(), room: z.string() }),
+    })
+    .nullish(),
   origins: z.array(
     z.object({ peer: z.string(), epoch: z.number(), sealedSeq: z.number(), durableSeq: z.number() }),
   ),

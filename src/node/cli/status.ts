@@ -30,6 +30,8 @@ export function statusText(status: NodeStatus): string {
     `stored   ${store.entries} entries in ${store.batches} batches, ${store.segments} segments: ` +
       `${formatSize(store.rawBytes)} in ${formatSize(store.storedBytes)}${ratio}`,
   ];
+  const { upkeep } = status;
+  if (upkeep) facts.push(`upkeep   ${upkeepText(upkeep)}`);
   const sections = [
     facts.map((fact) => `${visibleText(fact)}\n`).join(''),
     ...problemsText(status),
@@ -51,6 +53,18 @@ export function statusText(status: NodeStatus): string {
     ),
   ];
   return sections.join('\n');
+}
+
+function upkeepText({ toFetch, scrub, disk }: NonNullable<NodeStatus['upkeep']>): string {
+  const left = toFetch.seconds === null ? '' : `, about ${formatDuration(toFetch.seconds * 1000)}`;
+  const parts = [
+    toFetch.batches === 0
+      ? 'nothing to fetch'
+      : `${toFetch.batches} batches (${formatSize(toFetch.bytes)}) to fetch${left}`,
+    `${formatSize(scrub.bytes)} scrubbed, ${scrub.rottenBatches} batches rotten`,
+  ];
+  if (disk.freeBytes !== null) parts.push(`${formatSize(disk.freeBytes)} free`);
+  return parts.join('; ');
 }
 
 /** What a person should look at, before everything else. */

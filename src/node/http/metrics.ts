@@ -49,6 +49,28 @@ function* families(status: Status): Generator<string> {
   yield gauge('store_raw_bytes', 'Bytes of the lines on this disk, before compression.', store.rawBytes);
   yield gauge('store_stored_bytes', 'Bytes that the batches take on this disk.', store.storedBytes);
 
+  const { upkeep } = status;
+  yield gauge(
+    'to_fetch_batches',
+    'Batches that this peer should hold and has not fetched yet.',
+    upkeep.toFetch.batches,
+  );
+  yield gauge('to_fetch_bytes', 'Bytes of batches that this peer has to fetch.', upkeep.toFetch.bytes);
+  yield counter(
+    'surplus_dropped_bytes_total',
+    'Bytes dropped here since others keep them.',
+    upkeep.surplusDroppedBytes,
+  );
+  yield counter('expired_bytes_total', 'Bytes that retention dropped here.', upkeep.expiredBytes);
+  yield counter('scrubbed_bytes_total', 'Bytes read again to find rot.', upkeep.scrub.bytes);
+  yield counter(
+    'scrub_rotten_batches_total',
+    'Batches that proved rotten when read again.',
+    upkeep.scrub.rottenBatches,
+  );
+  if (upkeep.disk.freeBytes !== null)
+    yield gauge('disk_free_bytes', 'Room on the disk of the data directory.', upkeep.disk.freeBytes);
+
   const own = status.origins.find((origin) => origin.peer === peer && origin.epoch === status.epoch);
   yield gauge('sealed_seq', 'The last batch that this peer sealed in this epoch.', own?.sealedSeq ?? 0);
   yield gauge('durable_seq', 'The last batch of this epoch that is acknowledged.', own?.durableSeq ?? 0);

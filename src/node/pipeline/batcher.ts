@@ -3,7 +3,9 @@ import {
   labelsText,
   LIMITS,
   LogvineError,
+  ROOM_TEXT,
   type Clock,
+  type DiskSpace,
   type Labels,
   type SealedBatch,
   type SourcePosition,
@@ -20,6 +22,7 @@ export interface BatcherOptions {
   readonly replicator: Replicator;
   readonly pool: TaskRunner<Tasks>;
   readonly clock: Clock;
+  readonly space: Pick<DiskSpace, 'room'>;
   readonly targetBytes: number;
   readonly lingerBytes: number;
   readonly lingerMs: number;
@@ -121,6 +124,9 @@ export class Batcher implements BlockSink {
     this.#checkOpen();
     const { replicator, store } = this.#options;
     if (store.diskFull) throw store.diskFull;
+    const { room } = this.#options.space;
+    if (room === 'no pushes' || room === 'nothing')
+      throw new LogvineError('LV_DISK_FULL', `the disk is filling up: ${ROOM_TEXT[room]}`);
     if (!replicator.canAcknowledge) {
       const message = `an acknowledgement needs ${replicator.quorum} peers and fewer are up: send again later`;
       throw new LogvineError('LV_REPLICATION_TIMEOUT', message);

@@ -50,6 +50,8 @@ export function ingestView({ ingest, replication }, history, nowMs, gapMs) {
  */
 export function copiesView(status) {
   const { k, w, batchesBelowK, bytesBelowK, repairedBytes } = status.replication;
+  const { bytes, seconds } = status.upkeep.toFetch;
+  const left = seconds === null || bytes === 0 ? '' : `, about ${duration(seconds)}`;
   return [
     html(
       'p',
@@ -63,6 +65,7 @@ export function copiesView(status) {
       ['Copies wanted', String(k)],
       ['Disks for an ack', String(w)],
       ['Repaired', size(repairedBytes)],
+      ['Still to fetch', `${size(bytes)}${left}`],
     ]),
   ];
 }
