@@ -3,21 +3,32 @@ import { test } from 'node:test';
 import { simulate } from './simulation.ts';
 
 /**
- * Seeds that are run every time, with what each has found: the faults of the product that it broke on are mended, and
- * must stay so.
+ * Seeds that are run every time, with what each has found when it was fresh. Schedules change as kinds of faults are added,
+ * so a seed may meet something else today.
  */
-const FIXED: readonly [seed: number, hours: number, why: string][] = [
-  [1, 0.05, 'links that flap and are slow'],
-  [2, 0.05, 'an owner was replaced while its batch waited for acknowledgement'],
-  [7, 0.05, 'restarts and power cuts'],
+const FIXED: readonly [seed: number, why: string][] = [
+  [1, 'channels that were opened too late stayed open (in the simulated network)'],
+  [2, 'an owner that was replaced while its batch waited for acknowledgement'],
+  [7, 'restarts and power cuts'],
+  [
+    39,
+    'silent origins were judged by the time in the lines: a receipt was complete without a backlog read late',
+  ],
+  [104, 'a node left on the strength of copies that nobody had confirmed'],
+  [106, 'an epoch was used twice after an older copy of a disk, while the clock was behind'],
+  [121, 'a joining node whose seeds had left'],
+  [127, 'a node with an older disk was taken for a clone of itself'],
+  [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
 
-/** Fresh ones, another few every day. */
+/** Simulated time with faults. */
+const HOURS = 0.05;
+/** Fresh ones, others every day. */
 const FRESH = 2;
 
-for (const [seed, hours, why] of FIXED) {
+for (const [seed, why] of FIXED) {
   test(`seed ${seed}: ${why}`, async () => {
-    const { violation } = await simulate({ seed, nodes: 5, hours });
+    const { violation } = await simulate({ seed, nodes: 5, hours: HOURS });
     assert.equal(violation && `${violation.invariant}: ${violation.message}\n${violation.story}`, undefined);
   });
 }
@@ -27,8 +38,8 @@ test('fresh seeds', async (context) => {
   for (let at = 0; at < FRESH; at++) {
     const seed = 1_000_000 + day * 10 + at;
     context.diagnostic(`seed ${seed}`);
-    const { violation } = await simulate({ seed, nodes: 5, hours: 0.05 });
-    const told = `npm run simulate -- --seeds 1 --from ${seed} --hours 0.05\n${violation?.message}\n${violation?.story}`;
+    const { violation } = await simulate({ seed, nodes: 5, hours: HOURS });
+    const told = `npm run simulate -- --seeds 1 --from ${seed} --hours ${HOURS}\n${violation?.message}\n${violation?.story}`;
     assert.equal(violation && told, undefined);
   }
 });
