@@ -7,6 +7,7 @@ import {
   batchName,
   type BatchHeader,
   type EpochLink,
+  type Labels,
   type PackedBatch,
   type SourcePosition,
 } from './batch/index.ts';
@@ -82,6 +83,8 @@ export class Store {
   readonly #removed = new Map<string, { readonly id: SegmentId; readonly version: number }>();
   readonly #removing = new Set<string>();
   readonly #damaged = new Set<Segment>();
+  /** Streams that are named in frames on their way to the disk: a segment's record shows only what is on it. */
+  readonly #naming = new WeakMap<Segment, Set<number>>();
   #generation = 0;
   #dropping: Promise<unknown> = Promise.resolve();
 
@@ -205,7 +208,9 @@ export class Store {
     if (id.origin !== this.origin || id.epoch !== this.epoch) return true;
     if (segment === this.openSegment || !last) return false;
     // Own segments are written one after the other.
-    return last.seq === this.sealedSeq || this.segment({ ...id, index: id.index + 1 })?.last !== undefined;
+    if (last.seq === this.sealedSeq) return true;
+    const next = { ...id, index: id.index + 1 };
+    return this.segment(next)?.last !== undefined || this.isReleased(next);
   }
 
   segments(): IterableIterator<Segment> {
@@ -269,6 +274,8 @@ export class Store {
     if (segment && segment.record.quarantined.length > 0) {
       const before = segment.entry(header.seq - 1);
       if (before) this.#checkChain(header, before.headerHash, from);
+      // A heal leaves the file as long as it was: should it fail, the next start must not believe the catalog.
+      await this.#forgetRecord(id);
       if (await segment.heal(write)) {
         this.#countHeader(header, frame.length);
         return done;
@@ -279,7 +286,7 @@ export class Store {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
     if (!segment) {
-      if (isRepair) checkNamed(header, emptyRecord(id));
+      if (isRepair) checkNamed(header, [], undefined);
       else if (header.owners.length === 0) {
         throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is not the first of its segment`);
       }
@@ -299,7 +306,10 @@ export class Store {
     if (!follows && !fills && !isRepair) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
     }
-    if (!follows) checkNamed(header, segment.record);
+    let naming = this.#naming.get(segment);
+    checkNamed(header, segment.record.labels, naming);
+    // What comes by repair may come before the batches that name the streams between.
+    if (!isRepair) checkNumbered(header, segment.record.labels.length, naming);
     if (!this.#options.hasRoomForReplicas()) {
       throw new LogvineError(
         'LV_DISK_FULL',
@@ -308,7 +318,12 @@ export class Store {
     }
     const before = follows ? accepted : segment.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
-    await segment.append(write);
+    if (!naming) this.#naming.set(segment, (naming = new Set()));
+    const named = header.streams.filter((part) => part.labels).map((part) => part.stream);
+    for (const stream of named) naming.add(stream);
+    await segment.append(write).finally(() => {
+      for (const stream of named) naming.delete(stream);
+    });
     this.#countHeader(header, frame.length);
     return done;
   }
@@ -384,6 +399,7 @@ export class Store {
   quarantine(segment: Segment, entry: BatchEntry): void {
     if (!segment.quarantine(entry)) return;
     this.#damaged.add(segment);
+    void this.#forgetRecord(segment.id);
     this.#options.log(
       'error',
       `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
@@ -447,14 +463,19 @@ export class Store {
     }
   }
 
+  /** The next start reads the file. */
+  async #forgetRecord(id: SegmentId): Promise<void> {
+    const { catalog, log } = this.#options;
+    await catalog.remove(id).catch((error: unknown) => {
+      log('warn', `the catalog did not forget ${segmentName(id)}: ${messageOf(error)}`);
+    });
+  }
+
   async #remove(segment: Segment): Promise<void> {
-    const { disk, catalog, log } = this.#options;
     const name = segmentName(segment.id);
     await segment.close();
-    await disk.remove(segment.path);
-    await catalog.remove(segment.id).catch((error: unknown) => {
-      log('warn', `the catalog did not forget ${name}: ${messageOf(error)}`);
-    });
+    await this.#options.disk.remove(segment.path);
+    await this.#forgetRecord(segment.id);
     this.#segments.delete(name);
     this.totals.segments--;
     for (const { frameBytes, entries, rawBytes } of segment.record.batches) {
@@ -514,8 +535,29 @@ function offeredBy(from: string | undefined): string {
 }
 
 /** A batch whose streams are named in one that is not here could not be answered for. Throws LV_PROTOCOL. */
-function checkNamed(header: BatchHeader, { labels }: SegmentRecord): void {
-  if (header.streams.every((part) => part.labels ?? labels[part.stream])) return;
+function checkNamed(
+  header: BatchHeader,
+  labels: readonly Labels[],
+  naming: ReadonlySet<number> | undefined,
+): void {
+  if (header.streams.every(({ labels: own, stream }) => own ?? labels[stream] ?? naming?.has(stream))) return;
   const message = `the streams of ${batchName(header)} are named in a batch that is not here`;
   throw new LogvineError('LV_PROTOCOL', message);
+}
+
+/**
+ * An origin numbers the streams of a segment as it names them; an index far beyond would make whoever lists them count to it.
+ * Throws LV_PROTOCOL.
+ */
+function checkNumbered(header: BatchHeader, known: number, naming: ReadonlySet<number> | undefined): void {
+  let next = known;
+  for (const stream of naming ?? []) next = Math.max(next, stream + 1);
+  for (const { labels, stream } of header.streams) {
+    if (!labels) continue;
+    if (stream > next) {
+      const message = `${batchName(header)} names stream ${stream} where ${next} is the next`;
+      throw new LogvineError('LV_PROTOCOL', message);
+    }
+    next = Math.max(next, stream + 1);
+  }
 }
