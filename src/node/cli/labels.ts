@@ -11,9 +11,7 @@ import {
   type EndpointOptions,
 } from './options.ts';
 import { nsText, reportGaps } from './inquiry.ts';
-import { registerSeries } from './series.ts';
 import type { Services } from './services.ts';
-import { registerStats } from './stats.ts';
 import { visibleJson, visibleText } from './visible.ts';
 
 const SINCE_DEFAULT_MS = 6 * 3_600_000;
@@ -25,15 +23,12 @@ interface LabelsOptions extends EndpointOptions {
   readonly output: 'text' | 'json';
 }
 
-/** The commands that say what there is: `labels`, `series` and `stats`. */
 export function registerLabels(
   program: Command,
   io: Io,
   services: Services,
-  exit: (code: number) => void = () => undefined,
+  exit: (code: number) => void,
 ): void {
-  registerSeries(program, io, services, exit);
-  registerStats(program, io, services, exit);
   withEndpoint(program.command('labels'))
     .description('list label names, or the values of one')
     .argument('[name]', 'the label whose values to list')

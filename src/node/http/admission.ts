@@ -11,10 +11,27 @@ export class Admission {
     try {
       return await work();
     } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#running--;
+      this.#leave();
     }
+  }
+
+  /** As `run`, for what comes piece by piece: it holds its place until its reader is done with it. */
+  async *stream<Item, Result>(
+    signal: AbortSignal,
+    items: AsyncGenerator<Item, Result>,
+  ): AsyncGenerator<Item, Result> {
+    await this.#turn(signal);
+    try {
+      return yield* items;
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#running--;
   }
 
   async #turn(signal: AbortSignal): Promise<void> {

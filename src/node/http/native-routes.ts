@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Receipt } from '../../gossip/index.ts';
 import { LIMITS, LogvineError, type Clock, type EntryRun } from '../../store/index.ts';
+import { Admission } from './admission.ts';
 import { ENTRIES_CONTENT_TYPE, entriesStream } from './native.ts';
 import { metricsText } from './metrics.ts';
 import { Parameters } from './parameters.ts';
@@ -14,6 +15,8 @@ const HEADERS_AFTER_MS = 100;
 /** Logvine's own paths: what the command and the page use. */
 export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): void {
   const { clock, coordinator, follow, reporter } = options;
+  // Of its own: an answer that is not bounded holds its place as long as its reader takes.
+  const admission = new Admission();
 
   app.get('/ready', async (_request, reply) => reply.type('text/plain').send('ready\n'));
   app.get('/api/v1/status', async () => reporter.status());
@@ -24,15 +27,17 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
   app.get('/api/v1/query', async (request, reply) => {
     const parameters = new Parameters(request);
     const limit = parameters.limit(0, Number.MAX_SAFE_INTEGER);
+    // All there is takes as long as its reader takes.
+    const signal = limit === 0 ? signalOf(reply) : deadlineOf(reply, clock);
     const runs = coordinator.entries({
       query: parameters.query(),
       range: parseRange(parameters.range(), clock.nowMs()),
       descending: parameters.descending(),
       limit: limit === 0 ? Number.MAX_SAFE_INTEGER : limit,
-      // All there is takes as long as its reader takes.
-      signal: limit === 0 ? signalOf(reply) : deadlineOf(reply, clock),
+      signal,
     });
-    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(await started(runs, clock)));
+    const answer = await started(admission.stream(signal, runs), clock);
+    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(answer));
   });
 
   app.get('/api/v1/tail', async (request, reply) => {
