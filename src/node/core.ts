@@ -24,6 +24,7 @@ import {
   Verifier,
   VERIFY_PROTOCOL,
   WantedOwners,
+  type Channel,
   type Membership,
   type PeerId,
   type Transport,
@@ -33,6 +34,7 @@ import {
   compileQuery,
   LogvineError,
   DiskSpace,
+  LIMITS,
   Pace,
   Retention,
   Scrubber,
@@ -357,23 +359,26 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       hasSeeds: config.join.length > 0,
     });
 
+    const small = { requestBytesMax: LIMITS.smallRequestBytesMax };
+    const ofRuns = { requestBytesMax: LIMITS.runsRequestBytesMax };
     const receiver = new ReplicaReceiver(store);
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     if (pushes) transport.handle(PUSH_PROTOCOL, (channel) => pushes.serve(channel));
-    transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
-    transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
+    transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store), ofRuns);
+    transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel), small);
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
-    transport.handle(SERIES_PROTOCOL, (channel) => holder.serveSeries(channel));
-    transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel));
-    transport.handle(EXPIRED_PROTOCOL, (channel) => serveExpired(channel, store, repairer.known));
-    transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));
-    transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel));
-    transport.handle(INVENTORY_PROTOCOL, async (channel) => {
+    transport.handle(SERIES_PROTOCOL, (channel) => holder.serveSeries(channel), small);
+    transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel), small);
+    transport.handle(EXPIRED_PROTOCOL, (channel) => serveExpired(channel, store, repairer.known), ofRuns);
+    transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel), ofRuns);
+    transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel), small);
+    const serveInventory = async (channel: Channel): Promise<void> => {
       const message = await channel.receive();
       if (!message) return;
       await channel.send(answerInventory(store, message));
       await channel.close();
-    });
+    };
+    transport.handle(INVENTORY_PROTOCOL, serveInventory, small);
 
     let isMember = false;
     const join = (): void => {

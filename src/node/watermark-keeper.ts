@@ -2,7 +2,9 @@ import { z } from 'zod';
 import {
   encodeRider,
   holdingsSaved,
+  marksSaved,
   parseRider,
+  signWatermark,
   Watermarks,
   type PeerId,
   type Repairer,
@@ -14,16 +16,11 @@ const SAVE_EVERY_MS = 5_000;
 /** Saving takes at most this share of the time: what is known of a large mesh is large. */
 const SAVE_SHARE_MAX = 0.02;
 
+/** A mark of this peer is signed at most this often, however often it is asked: what changed meanwhile comes with the next. */
+const SIGN_EVERY_MS = 1_000;
+
 const saved = z.object({
-  marks: z.array(
-    z.object({
-      origin: z.string(),
-      epoch: z.number(),
-      sealed: z.number(),
-      durable: z.number(),
-      heardMs: z.number(),
-    }),
-  ),
+  marks: marksSaved,
   known: holdingsSaved,
 });
 
@@ -34,6 +31,10 @@ export interface WatermarkKeeperOptions {
   readonly store: Store;
   readonly replicator: Replicator;
   readonly repairer: Pick<Repairer, 'known' | 'heard'>;
+  /** Ed25519 with this peer's key. */
+  sign(bytes: Uint8Array): Uint8Array;
+  /** A member of the mesh, dead ones included; false once it is forgotten. */
+  isMember(peer: string): boolean;
   /** This peer's disk takes no copies of others. */
   isFull(): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
@@ -44,17 +45,19 @@ export interface WatermarkKeeperOptions {
  * disk what this peer knows to exist (I9).
  */
 export class WatermarkKeeper {
-  readonly marks = new Watermarks();
+  readonly marks: Watermarks;
   readonly #options: WatermarkKeeperOptions;
   readonly #path: string;
   readonly #full = new Set<string>();
   #timer: Timer | undefined;
   #saving: Promise<void> = Promise.resolve();
   #closed = false;
+  #signedMs = -Infinity;
 
   constructor(options: WatermarkKeeperOptions) {
     this.#options = options;
     this.#path = `${options.directory}/known.json`;
+    this.marks = new Watermarks((peer) => options.isMember(peer));
   }
 
   /** Whether a peer said that its disk takes no copies of others. */
@@ -64,13 +67,14 @@ export class WatermarkKeeper {
 
   /** What the last run knew. A file that cannot be read is passed over: the mesh tells again. */
   async load(): Promise<void> {
-    const { disk, repairer, log } = this.#options;
+    const { disk, repairer, isMember, log } = this.#options;
     const bytes = await disk.readFile(this.#path);
     if (bytes) {
       try {
         const { marks, known } = saved.parse(JSON.parse(bytes.toString('utf8')));
-        for (const { heardMs, ...mark } of marks) this.marks.raise(mark, heardMs);
+        this.marks.restore(marks);
         repairer.known.restore(known);
+        for (const peer of repairer.known.peers()) if (!isMember(peer)) this.forgotten(peer);
       } catch (error) {
         log('warn', `${this.#path} cannot be used: ${messageOf(error)}`);
       }
@@ -79,22 +83,39 @@ export class WatermarkKeeper {
     this.#schedule(SAVE_EVERY_MS);
   }
 
+  /** A peer is no longer known to membership: what is told of it elsewhere too need not be remembered. */
+  forgotten(peer: PeerId): void {
+    this.#options.repairer.known.forget(peer, this.#options.store);
+    this.#full.delete(peer);
+  }
+
   #raiseOwn(): void {
-    const { store, replicator, clock } = this.#options;
+    const { store, replicator, clock, sign } = this.#options;
     const { origin, epoch, sealedSeq: sealed } = store;
-    this.marks.raise({ origin, epoch, sealed, durable: replicator.durableSeq }, clock.nowMs());
+    const durable = replicator.durableSeq;
+    const known = this.marks.get(origin, epoch);
+    if (known?.sealed === sealed && known.durable === durable) return;
+    this.#signedMs = clock.monotonicMs();
+    this.marks.raise(
+      signWatermark({ origin, epoch, sealed, durable }, (bytes) => sign(bytes)),
+      clock.nowMs(),
+    );
+  }
+
+  #raiseOwnInTurn(): void {
+    if (this.#options.clock.monotonicMs() - this.#signedMs >= SIGN_EVERY_MS) this.#raiseOwn();
   }
 
   digest(): Buffer {
-    this.#raiseOwn();
+    this.#raiseOwnInTurn();
     const { origin, epoch } = this.#options.store;
     const own = this.marks.get(origin, epoch);
     return this.#rider(own ? [own] : []);
   }
 
   fullState(): Buffer {
-    this.#raiseOwn();
-    return this.#rider(this.marks.all());
+    this.#raiseOwnInTurn();
+    return this.#rider(this.marks.toPassOn());
   }
 
   #rider(marks: Parameters<typeof encodeRider>[0]['marks']): Buffer {

@@ -15,12 +15,23 @@ export const LIMITS = {
   /** Entries in one batch: bounds the columns of empty lines. */
   batchEntriesMax: 2 * MiB,
   batchStreamsMax: 20_000,
+  /** Compressed on their own, with two zstd contexts each; an honest batch has some 150 at most. */
+  batchBlocksMax: 1_024,
+  /** Epochs (ms since 1970) and seqs: no clock shows a later time for thousands of years, no run has as many batches. */
+  counterMax: 2 ** 48,
   /** Names and values of the labels in one batch: they stand in its header. */
   batchLabelBytesMax: 2 * MiB,
   headerBytesMax: 4 * MiB,
   payloadBytesMax: 16 * MiB,
   /** One message between peers: a whole frame fits. */
   messageBytesMax: 24 * MiB,
+  /** A request that names a range, a version or a query. */
+  smallRequestBytesMax: 1 * MiB,
+  /** A request that names runs of batches. */
+  runsRequestBytesMax: 4 * MiB,
+  /** Messages that have begun and not ended, of one peer and of all: what peers can leave lying here. */
+  unfinishedBytesPerPeerMax: 64 * MiB,
+  unfinishedBytesMax: 256 * MiB,
   labelsPerStreamMax: 64,
   labelNameBytesMax: 1024,
   labelValueBytesMax: 4096,
@@ -127,6 +138,16 @@ export function assertLimits(): void {
     ['what lags takes one window', LIMITS.replicationWindowBytes <= LIMITS.laggingBytesMax],
     ['a replica fits what may be in flight', LIMITS.messageBytesMax <= LIMITS.replicaBytesInFlightMax],
     ['a hung holder is given up before the query is', LIMITS.queryIdleMs * 2 < LIMITS.queryTimeoutMs],
+    [
+      'a message fits what a peer may have under way',
+      LIMITS.messageBytesMax <= LIMITS.unfinishedBytesPerPeerMax,
+    ],
+    ['one peer leaves room for others', LIMITS.unfinishedBytesPerPeerMax * 2 <= LIMITS.unfinishedBytesMax],
+    ['blocks of a batch of small streams fit', LIMITS.batchBytesMax / (64 * KiB) < LIMITS.batchBlocksMax],
+    [
+      'a query fits a small request, however it is escaped',
+      LIMITS.queryLengthMax * 6 < LIMITS.smallRequestBytesMax,
+    ],
     ['a chunk fits one message', LIMITS.queryChunkBytes + LIMITS.batchBytesMax < LIMITS.messageBytesMax],
   ];
   for (const [relation, holds] of relations) {

@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import { messageOf } from './errors.ts';
+import { LIMITS } from './limits.ts';
 import { DroppedLog } from './retention/index.ts';
 import {
   emptyRecord,
@@ -14,6 +15,8 @@ import type { StoreOptions } from './store.ts';
 /** What a start finds on the disk, and what it makes of it. */
 
 const EPOCHS_SKIPPED_MAX = 2 ** 20;
+/** What may be read from a disk: there is room for every run to come above it. */
+const EPOCH_STATED_MAX = LIMITS.counterMax / 2;
 
 /** A record that the catalog cannot take costs the next start a scan, and nothing else (I5). */
 export async function remember({ catalog, log }: StoreOptions, record: SegmentRecord): Promise<void> {
@@ -32,7 +35,8 @@ export async function statedEpoch({ directory, disk, log }: StoreOptions): Promi
   if (!bytes) return 0;
   try {
     const { epoch } = JSON.parse(bytes.toString()) as { epoch: unknown };
-    if (Number.isSafeInteger(epoch)) return epoch as number;
+    const isPossible = Number.isSafeInteger(epoch) && (epoch as number) >= 0;
+    if (isPossible && (epoch as number) <= EPOCH_STATED_MAX) return epoch as number;
   } catch {
     // Said below.
   }
@@ -83,7 +87,8 @@ export async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]
     const ids: SegmentId[] = [];
     for (const name of await disk.list(`${directory}/segments/${origin}`)) {
       const match = /^(\d+)-(\d+)\.seg$/.exec(name);
-      if (match) ids.push({ origin, epoch: Number(match[1]), index: Number(match[2]) });
+      const id = { origin, epoch: Number(match?.[1]), index: Number(match?.[2]) };
+      if (id.epoch <= LIMITS.counterMax && id.index <= LIMITS.counterMax) ids.push(id);
     }
     ids.sort((a, b) => a.epoch - b.epoch || a.index - b.index);
     for (const id of ids) {

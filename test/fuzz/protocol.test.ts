@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { z } from 'zod';
 import { parseInventory, parseMessage } from '../../src/gossip/repair/inventory.ts';
-import { encodeRider, parseRider, Watermarks } from '../../src/gossip/repair/watermarks.ts';
+import { encodeRider, parseRider, signWatermark, Watermarks } from '../../src/gossip/repair/watermarks.ts';
 import {
   coverageAnswer,
   coverageRequest,
@@ -32,6 +32,7 @@ import {
 } from '../../src/gossip/pushes/messages.ts';
 import * as verify from '../../src/gossip/verify/messages.ts';
 import { lengthPrefix, messagesOf } from '../../src/gossip/transport/frames.ts';
+import { UnfinishedMessages } from '../../src/gossip/transport/unfinished.ts';
 import { parseAddress, parseHostPort } from '../../src/gossip/transport/address.ts';
 import { parsePeerId } from '../../src/gossip/transport/keys.ts';
 import { encodeRun } from '../../src/store/query/index.ts';
@@ -214,7 +215,7 @@ fuzz('scan: a step', {
 fuzz('watermarks', {
   samples: [
     encodeRider({
-      marks: [{ origin: origin.peer, epoch: 1, sealed: 7, durable: 5 }],
+      marks: [signWatermark({ origin: origin.peer, epoch: 1, sealed: 7, durable: 5 }, origin.sign)],
       inventory: { instance: '5.0', version: 7 },
       isFull: false,
     }),
@@ -313,7 +314,7 @@ fuzz('messages on a channel', {
       const chunks = (async function* () {
         for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
       })();
-      for await (const message of messagesOf(chunks, 1000)) {
+      for await (const message of messagesOf(chunks, 1000, new UnfinishedMessages().of(origin.peer))) {
         assert.ok(message.length <= 1000);
         total += message.length;
       }
@@ -329,7 +330,9 @@ test('a message that claims more than it may is refused before any of it is kept
       yield lengthPrefix(length);
       for (let sent = 0; sent < 64; sent++) yield Buffer.alloc(MiB);
     })();
-    const rise = await peakRise(() => refuses(refusals, () => messagesOf(chunks, 24 * MiB).next()));
+    const rise = await peakRise(() =>
+      refuses(refusals, () => messagesOf(chunks, 24 * MiB, new UnfinishedMessages().of(origin.peer)).next()),
+    );
     assert.ok(rise < 16 * MiB, `memory rose by ${rise} bytes`);
   }
 });

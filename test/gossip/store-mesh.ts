@@ -8,6 +8,7 @@ import {
   INVENTORY_PROTOCOL,
   Repairer,
   serveFetch,
+  signWatermark,
   WantedOwners,
   Watermarks,
 } from '../../src/gossip/repair/index.ts';
@@ -286,19 +287,20 @@ export class StoreMesh {
     this.clock.after(GOSSIP_MS, () => {
       for (const peer of this.up) {
         const { store, replicator, repairer } = peer.running;
-        const mark = {
+        const progress = {
           origin: peer.id,
           epoch: store.epoch,
           sealed: store.sealedSeq,
           durable: replicator.durableSeq,
         };
+        const mark = signWatermark(progress, (bytes) => peer.keys.sign(bytes));
         peer.watermarks.raise(mark, this.clock.nowMs());
         peer.remembered = JSON.parse(JSON.stringify(repairer.known.toJson()));
       }
       for (const from of this.up) {
         for (const to of this.up) {
           if (from === to || !this.network.reachable(from.id, to.id)) continue;
-          to.watermarks.merge(from.id, from.watermarks.all(), this.clock.nowMs());
+          to.watermarks.merge(from.id, from.watermarks.toPassOn(), this.clock.nowMs());
         }
       }
       this.#gossip();

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { finishedMark, lengthPrefix, messagesOf } from '../../src/gossip/transport/frames.ts';
+import { UnfinishedMessages } from '../../src/gossip/transport/unfinished.ts';
+import type { PeerId } from '../../src/gossip/transport/index.ts';
+import { LIMITS } from '../../src/store/limits.ts';
 import { LogvineError } from '../../src/store/index.ts';
+
+const peer = 'liar' as PeerId;
+const unfinished = new UnfinishedMessages();
 
 async function* cut(bytes: Buffer, sizes: readonly number[]): AsyncGenerator<Buffer, void, undefined> {
   let at = 0;
@@ -20,10 +26,13 @@ async function read(
 ): Promise<{ messages: Buffer[]; error?: unknown }> {
   const messages: Buffer[] = [];
   try {
-    for await (const message of messagesOf(cut(bytes, sizes), max)) messages.push(message);
+    for await (const message of messagesOf(cut(bytes, sizes), max, unfinished.of(peer)))
+      messages.push(message);
     return { messages };
   } catch (error) {
     return { messages, error };
+  } finally {
+    assert.equal(unfinished.total, 0, 'what was counted is given back');
   }
 }
 
@@ -72,4 +81,40 @@ test('a length above the bound is refused before anything is collected', async (
     (await read(Buffer.concat([encode([Buffer.alloc(1000)]), finishedMark()]), [7])).messages.length,
     1,
   );
+});
+
+test('what peers leave unfinished is bounded for each and over all, and given back when their channels end', async () => {
+  const messageBytes = 20 * 1024 * 1024;
+  const begun: { end: () => void; failed: Promise<unknown> }[] = [];
+  /** Begins a message of 20 MiB and says nothing more; resolves with the error it is refused with, if it is. */
+  const begin = async (from: string): Promise<unknown> => {
+    const silence = Promise.withResolvers<void>();
+    const chunks = (async function* () {
+      yield lengthPrefix(messageBytes);
+      yield Buffer.alloc(messageBytes - 1);
+      await silence.promise;
+    })();
+    const message = messagesOf(chunks, messageBytes, unfinished.of(from as PeerId)).next();
+    const failed = message.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    begun.push({ end: silence.resolve, failed });
+    return Promise.race([failed, new Promise((resolve) => setImmediate(resolve, undefined))]);
+  };
+  const refused = async (from: string): Promise<number> => {
+    for (let messages = 0; ; messages++) {
+      const error = await begin(from);
+      if (!error) continue;
+      assert.equal((error as LogvineError).code, 'LV_OVERLOADED');
+      return messages;
+    }
+  };
+  assert.equal(await refused('one'), Math.floor(LIMITS.unfinishedBytesPerPeerMax / messageBytes));
+  for (const another of ['two', 'three', 'four', 'five']) await refused(another);
+  assert.ok(unfinished.total <= LIMITS.unfinishedBytesMax);
+  assert.ok(unfinished.total > LIMITS.unfinishedBytesMax - messageBytes, 'others had room beside the first');
+  for (const { end } of begun) end();
+  for (const { failed } of begun) assert.ok(await failed);
+  assert.equal(unfinished.total, 0);
 });

@@ -5,11 +5,16 @@ import { test } from 'node:test';
 import {
   createLibp2pTransport,
   request,
+  type Channel,
   type Libp2pTransportOptions,
   type Transport,
 } from '../../src/gossip/transport/index.ts';
+import { parseAddress } from '../../src/gossip/transport/address.ts';
+import { keysFromSeed } from '../../src/gossip/transport/keys.ts';
+import { createNode } from '../../src/gossip/transport/libp2p-node.ts';
 import { LogvineError } from '../../src/store/errors.ts';
 import { systemClock } from '../../src/store/host/index.ts';
+import { LIMITS } from '../../src/store/limits.ts';
 import { TOPIC, transportContract } from './transport-contract.ts';
 
 const messageBytesMax = 8 * 1024 * 1024;
@@ -203,6 +208,70 @@ test('a message that the receiver finds too large ends the channel on both sides
     assert.ok(withCode('LV_PROTOCOL')(await ended.promise));
   } finally {
     await Promise.all([alice, bob].map((peer) => peer.close()));
+  }
+});
+
+test('a protocol whose requests are small takes no large ones, and still gives large answers', async () => {
+  const [alice, bob] = [await start(), await start()];
+  const answer = async (channel: Channel): Promise<void> => {
+    await channel.receive();
+    await channel.send(Buffer.alloc(5000));
+  };
+  bob.handle(PROTOCOL, answer, { requestBytesMax: 1000 });
+  try {
+    assert.equal(await meets(alice, bob), true);
+    const ask = (bytes: number) => request(alice, bob.self, PROTOCOL, Buffer.alloc(bytes), 5_000);
+    assert.equal((await ask(1000)).length, 5000);
+    await assert.rejects(ask(1001), withCode('LV_PEER_UNREACHABLE'));
+  } finally {
+    await Promise.all([alice, bob].map((peer) => peer.close()));
+  }
+});
+
+test('messages that a peer begins and does not end are bounded, and their room comes back when it goes', async () => {
+  const alice = await start();
+  const bob = await start();
+  const seed = randomBytes(32);
+  const options = { seed, listen: '127.0.0.1:0', secrets: [], topics: [], clock: systemClock, log };
+  const liar = await createNode(options, await keysFromSeed(seed), parseAddress('127.0.0.1:0'));
+  await liar.start();
+  const errors: string[] = [];
+  let arrived = 0;
+  bob.handle(PROTOCOL, async (channel) => {
+    try {
+      if (await channel.receive()) arrived++;
+    } catch (error) {
+      errors.push((error as { code: string }).code);
+      throw error;
+    }
+  });
+  const settled = async (done: () => boolean): Promise<void> => {
+    const untilMs = performance.now() + 20_000;
+    while (!done()) {
+      assert.ok(performance.now() < untilMs, JSON.stringify({ errors, arrived }));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  try {
+    assert.equal(await meets(alice, bob), true);
+    const connection = await liar.dial(parseAddress(`127.0.0.1:${portOf(bob)}`));
+    const begin = async (): Promise<void> => {
+      const stream = await connection.newStream(PROTOCOL);
+      const prefix = Buffer.alloc(4);
+      prefix.writeUInt32BE(messageBytesMax);
+      stream.send(prefix);
+      stream.send(Buffer.alloc(messageBytesMax - 1));
+    };
+    const fits = LIMITS.unfinishedBytesPerPeerMax / messageBytesMax;
+    for (let begun = 0; begun < fits + 3; begun++) await begin();
+    await settled(() => errors.includes('LV_OVERLOADED'));
+    const channel = await alice.open(bob.self, PROTOCOL, { timeoutMs: 5_000 });
+    await channel.send(Buffer.alloc(messageBytesMax));
+    await settled(() => arrived === 1);
+    await liar.stop();
+    await settled(() => errors.length === fits + 3);
+  } finally {
+    await Promise.all([alice.close(), bob.close(), liar.stop()]);
   }
 });
 

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { Watermarks } from '../../src/gossip/repair/index.ts';
+import { signWatermark, Watermarks } from '../../src/gossip/repair/index.ts';
 import { keysFromSeed, type PeerId, type PeerKeys } from '../../src/gossip/transport/index.ts';
 import { Auditor, Verifier, VERIFY_PROTOCOL, type Verdict } from '../../src/gossip/verify/index.ts';
 import type { MemberState } from '../../src/gossip/view.ts';
@@ -88,7 +88,7 @@ class Scene {
 
   /** Seals so many batches at one peer and copies them to all others. */
   async seal(name: string, batches: number): Promise<void> {
-    const { store } = this.peer(name);
+    const { store, keys } = this.peer(name);
     for (let n = 0; n < batches; n++) {
       const sealed = store.seal(linePack(`line ${n} of ${name} ${'x'.repeat(n * 7)}`), []);
       await sealed.written;
@@ -96,7 +96,11 @@ class Scene {
         if (other.name !== name) await other.store.appendReplica(frameOf(sealed));
     }
     const { origin, epoch, sealedSeq } = store;
-    this.watermarks.raise({ origin, epoch, sealed: sealedSeq, durable: sealedSeq }, clock.nowMs());
+    const progress = { origin, epoch, sealed: sealedSeq, durable: sealedSeq };
+    this.watermarks.raise(
+      signWatermark(progress, (bytes) => keys.sign(bytes)),
+      clock.nowMs(),
+    );
   }
 
   async verify(by = 'alice', range = { fromMs: -Infinity, toMs: Infinity }): Promise<Verdict> {

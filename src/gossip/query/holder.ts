@@ -3,6 +3,8 @@ import {
   LogvineError,
   type Instant,
   type Labels,
+  type Run,
+  type SegmentId,
   type SegmentWork,
   type Store,
 } from '../../store/index.ts';
@@ -59,6 +61,25 @@ export function coverageOf(store: Store, from: Instant, to: Instant): CoverageAn
   return answer;
 }
 
+/** As many as `failedMessage` takes, and some room. */
+const SEQS_PER_MESSAGE = 10_000;
+
+/** Names batches that cannot be read here, in messages of a bounded size however many they are. */
+function* failed({ origin, epoch, index }: SegmentId, seqs: Iterable<number>): Generator<RemoteStep> {
+  let some: number[] = [];
+  for (const seq of seqs) {
+    some.push(seq);
+    if (some.length < SEQS_PER_MESSAGE) continue;
+    yield { kind: 'failed', failed: { origin, epoch, index, seqs: some } };
+    some = [];
+  }
+  if (some.length > 0) yield { kind: 'failed', failed: { origin, epoch, index, seqs: some } };
+}
+
+function* seqsOf(runs: readonly Run[]): Generator<number> {
+  for (const [first, last] of runs) for (let seq = first; seq <= last; seq++) yield seq;
+}
+
 export class Holder {
   readonly #options: HolderOptions;
 
@@ -73,11 +94,7 @@ export class Holder {
     const work: SegmentWork[] = [];
     for (const { runs, ...id } of message.work) {
       const segment = store.segment(id);
-      const absent: number[] = [];
-      for (const [first, last] of runs) {
-        for (let seq = first; seq <= last; seq++) if (!segment?.entry(seq)) absent.push(seq);
-      }
-      if (absent.length > 0) yield { kind: 'failed', failed: { ...id, seqs: absent } };
+      yield* failed(id, seqsOf(subtractRuns(runs, segment?.intervals() ?? [])));
       if (segment) work.push({ segment, runs });
     }
     const isFresh = freshAfterSeq !== undefined;
@@ -86,7 +103,7 @@ export class Holder {
       if (step.kind !== 'failed') yield step;
       else {
         this.#quarantine(step.id, step.seqs);
-        yield { kind: 'failed', failed: { ...step.id, seqs: step.seqs } };
+        yield* failed(step.id, step.seqs);
       }
     }
   }
@@ -139,7 +156,11 @@ export class Holder {
         if (compareInstants(batch.max, from) < 0 || compareInstants(batch.min, to) >= 0) continue;
         for (const stream of batch.streams) inRange.add(stream);
       }
-      for (const stream of inRange) found.push(segment.record.labels[stream]);
+      for (const stream of inRange) {
+        // Undefined where the batch that names the stream is lost.
+        const labels = segment.record.labels[stream] as Labels | undefined;
+        if (labels) found.push(labels);
+      }
     }
     return found;
   }

@@ -11,6 +11,7 @@ import {
 } from '../../store/index.ts';
 import { request, type Channel, type Transport } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
+import { listOf, segmentRunsSchema } from '../wire.ts';
 import { encodeMessage, parseMessage } from './inventory.ts';
 import type { WantedOwners } from './wanted.ts';
 
@@ -25,9 +26,13 @@ const confirmRequest = z.object({
   epoch: z.number().int().nonnegative(),
   index: z.number().int().positive(),
   /** Runs of seqs with the header hash of each run's last batch: through the chain it stands for all before it. */
-  runs: z
-    .array(z.tuple([z.number().int().positive(), z.number().int().positive(), z.string().length(64)]))
-    .max(100_000),
+  runs: listOf(
+    z.tuple([z.number().int().positive(), z.number().int().positive(), z.string().length(64)]),
+    100_000,
+  ).refine(
+    (runs) => segmentRunsSchema.safeParse(runs.map(([from, to]) => [from, to])).success,
+    'not ascending runs of a segment',
+  ),
 });
 const confirmAnswer = z.object({ held: z.boolean() });
 

@@ -8,6 +8,7 @@ import {
   type Store,
 } from '../../store/index.ts';
 import { withDeadline, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { segmentRunsSchema } from '../wire.ts';
 import { encodeMessage, parseMessage } from './inventory.ts';
 
 export const FETCH_PROTOCOL = '/logvine/fetch/1';
@@ -16,7 +17,7 @@ const fetchRequest = z.object({
   origin: z.string().max(128),
   epoch: z.number().int().nonnegative(),
   index: z.number().int().positive(),
-  runs: z.array(z.tuple([z.number().int().positive(), z.number().int().positive()])).max(100_000),
+  runs: segmentRunsSchema,
 });
 
 /** Sends the asked batches of one segment that are held here and sound, in order. */

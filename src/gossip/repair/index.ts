@@ -14,6 +14,6 @@ export { HoldingsKnown, ownHoldings } from './knowledge.ts';
 export { Repairer } from './repairer.ts';
 export type { Backlog } from './repairer.ts';
 export { WantedOwners } from './wanted.ts';
-export { encodeRider, parseRider, Watermarks } from './watermarks.ts';
+export { encodeRider, marksSaved, parseRider, signWatermark, Watermarks } from './watermarks.ts';
 export type { Rider, Watermark } from './watermarks.ts';
 export { countRuns, intersectRuns, subtractRuns, unionRuns, type Run } from '../../store/index.ts';

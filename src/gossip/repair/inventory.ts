@@ -4,6 +4,9 @@ import { instantSchema, listOf, segmentRunsSchema } from '../wire.ts';
 
 /** Segments that one message speaks of. */
 const SEGMENTS_MAX = 1_000_000;
+const EXPIRED_MAX = 10 * LIMITS.expiredRunsMax;
+/** Peers whose holdings are remembered: of those long gone, what nobody else has. */
+const HOLDERS_SAVED_MAX = 1_000_000;
 
 /**
  * What a peer says that it holds of one segment: runs of seqs, not lists of batches, so that an inventory stays small
@@ -38,8 +41,8 @@ export const expiredRun = z.object({
 
 /** What `HoldingsKnown.toJson` wrote to this peer's own disk. */
 export const holdingsSaved = z.object({
-  holdings: z.array(z.tuple([z.string(), z.array(holding)])),
-  expired: z.array(expiredRun),
+  holdings: listOf(z.tuple([z.string(), listOf(holding, SEGMENTS_MAX)]), HOLDERS_SAVED_MAX),
+  expired: listOf(expiredRun, EXPIRED_MAX),
 });
 export type HoldingsSaved = z.infer<typeof holdingsSaved>;
 
@@ -58,7 +61,7 @@ const inventoryAnswer = z.object({
     SEGMENTS_MAX,
   ),
   /** What retention dropped there; all of it with every answer that has news. */
-  expired: listOf(expiredRun, 100_000),
+  expired: listOf(expiredRun, EXPIRED_MAX),
 });
 
 export type InventoryAnswer = z.infer<typeof inventoryAnswer>;

@@ -1,4 +1,11 @@
-import { ExpiredRuns, segmentName, type Segment, type SegmentId, type Store } from '../../store/index.ts';
+import {
+  ExpiredRuns,
+  segmentName,
+  subtractRuns,
+  type Segment,
+  type SegmentId,
+  type Store,
+} from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
 import { holdingOf, type Holding, type HoldingsSaved, type InventoryAnswer } from './inventory.ts';
 
@@ -54,6 +61,37 @@ export class HoldingsKnown {
     const holders = this.#segments.get(name);
     holders?.delete(peer);
     if (holders?.size === 0) this.#segments.delete(name);
+  }
+
+  /** Peers that were heard to hold anything. */
+  peers(): PeerId[] {
+    return [...this.#peers.keys()];
+  }
+
+  /**
+   * A peer is gone for good, and membership has forgotten it. Of its holdings stays what is known of nobody else, nor held in
+   * `store`, nor expired: that exists, and is missing (I9). The rest goes, so that this memory does not grow with every peer
+   * that was ever replaced.
+   */
+  forget(peer: PeerId, store: Pick<Store, 'segment'>): void {
+    const known = this.#peers.get(peer);
+    if (!known) return;
+    for (const name of known.segments) {
+      const holders = this.#segments.get(name)!;
+      const holding = holders.get(peer)!;
+      const { origin, epoch } = holding;
+      let left = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
+      left = subtractRuns(left, this.expired.runs(origin, epoch));
+      for (const [other, { runs }] of holders) if (other !== peer) left = subtractRuns(left, runs);
+      if (left.length > 0) holders.set(peer, { ...holding, runs: left });
+      else {
+        known.segments.delete(name);
+        this.#forget(peer, name);
+      }
+    }
+    if (known.segments.size === 0) this.#peers.delete(peer);
+    // Should it come back, it tells everything anew.
+    else this.#peers.set(peer, { instance: '', version: 0, segments: known.segments });
   }
 
   holding(peer: PeerId, id: SegmentId): Holding | undefined {

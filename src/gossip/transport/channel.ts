@@ -3,7 +3,7 @@ import { pipe } from 'it-pipe';
 import { LogvineError, messageOf } from '../../store/errors.ts';
 import type { Clock } from '../../store/host/index.ts';
 import { withDeadline } from './deadline.ts';
-import { chunksOf, finishedMark, lengthPrefix, messagesOf } from './frames.ts';
+import { chunksOf, finishedMark, lengthPrefix, messagesOf, type UnfinishedBytes } from './frames.ts';
 import type { Channel, PeerId } from './index.ts';
 
 /** Messages up to this size are copied behind their length, so that both go out as one frame. */
@@ -14,12 +14,18 @@ const WRITE_BUFFER_BYTES = 256 * 1024;
 const CLOSE_TIMEOUT_MS = 120_000;
 const END_DELAY_MS = 1_000;
 
+export interface ChannelBounds {
+  readonly sentBytesMax: number;
+  readonly receivedBytesMax: number;
+  readonly unfinished: UnfinishedBytes;
+}
+
 /** A channel on a libp2p stream. */
 export class StreamChannel implements Channel {
   readonly peer: PeerId;
   readonly #stream: Stream;
   readonly #clock: Clock;
-  readonly #messageBytesMax: number;
+  readonly #sentBytesMax: number;
   readonly #messages: AsyncGenerator<Buffer, void, undefined>;
   #failure: Error | undefined;
   #finished = false;
@@ -28,23 +34,23 @@ export class StreamChannel implements Channel {
   /** Wakes a send or a receive that waits when the channel is aborted from here. */
   #onAbort = new Set<(reason: Error) => void>();
 
-  constructor(peer: PeerId, stream: Stream, clock: Clock, messageBytesMax: number) {
+  constructor(peer: PeerId, stream: Stream, clock: Clock, bounds: ChannelBounds) {
     this.peer = peer;
     this.#stream = stream;
     this.#clock = clock;
-    this.#messageBytesMax = messageBytesMax;
+    this.#sentBytesMax = bounds.sentBytesMax;
     // Until somebody receives, the sender's window closes instead of this side's buffer filling up.
     if (stream.readStatus === 'readable') stream.pause();
     this.#messages = pipe(
       () => chunksOf(stream),
-      (chunks) => messagesOf(chunks, messageBytesMax),
+      (chunks) => messagesOf(chunks, bounds.receivedBytesMax, bounds.unfinished),
     );
   }
 
   async send(message: Uint8Array): Promise<void> {
     if (this.#failure) throw this.#failure;
     if (this.#closing) throw new LogvineError('LV_CLOSED', `The channel to ${this.peer} is closed`);
-    if (message.length > this.#messageBytesMax) {
+    if (message.length > this.#sentBytesMax) {
       const reason = new LogvineError(
         'LV_PROTOCOL',
         `A message of ${message.length} bytes exceeds the bound`,

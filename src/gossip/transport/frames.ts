@@ -69,14 +69,41 @@ export async function* chunksOf(stream: Stream): AsyncGenerator<Chunk, void, und
   }
 }
 
+/** Where the bytes of a message that has begun and not ended are counted. */
+export interface UnfinishedBytes {
+  /** Throws LV_OVERLOADED when there is no room for so many more. */
+  take(bytes: number): void;
+  give(bytes: number): void;
+}
+
 /**
  * Cuts chunks into messages. Ends at the finished mark.
  *
- * @throws LV_PROTOCOL for a length above `messageBytesMax`, LV_PEER_UNREACHABLE when the chunks end before the mark.
+ * @throws LV_PROTOCOL for a length above `messageBytesMax`, LV_PEER_UNREACHABLE when the chunks end before the mark, LV_OVERLOADED.
  */
 export async function* messagesOf(
   chunks: AsyncIterable<Chunk>,
   messageBytesMax: number,
+  unfinished: UnfinishedBytes,
+): AsyncGenerator<Buffer, void, undefined> {
+  let counted = 0;
+  const count = (bytes: number): void => {
+    if (bytes > counted) unfinished.take(bytes - counted);
+    else unfinished.give(counted - bytes);
+    counted = bytes;
+  };
+  try {
+    yield* cut(chunks, messageBytesMax, count);
+  } finally {
+    count(0);
+  }
+}
+
+/** `count` is told how much of a message has come whenever the rest has to be waited for. */
+async function* cut(
+  chunks: AsyncIterable<Chunk>,
+  messageBytesMax: number,
+  count: (bytes: number) => void,
 ): AsyncGenerator<Buffer, void, undefined> {
   let parts: Uint8Array[] = [];
   let have = 0;
@@ -86,6 +113,7 @@ export async function* messagesOf(
     const whole = Buffer.concat(parts, have);
     parts = [];
     have = 0;
+    count(0);
     return whole;
   };
   for await (const chunk of chunks) {
@@ -95,7 +123,10 @@ export async function* messagesOf(
       if (end > at) parts.push(chunk.subarray(at, end));
       have += end - at;
       at = end;
-      if (have < wanted) break;
+      if (have < wanted) {
+        count(have);
+        break;
+      }
       if (inBody) {
         const message = take();
         inBody = false;

@@ -39,9 +39,14 @@ export interface Transport {
   addresses(): string[];
   /**
    * Answers every channel that a peer opens for `protocol`. The channel is closed when the handler returns and aborted
-   * when it throws; neither touches another channel.
+   * when it throws; neither touches another channel. What comes in on it may be smaller than other messages:
+   * `requestBytesMax`.
    */
-  handle(protocol: string, handler: (channel: Channel) => Promise<void>): void;
+  handle(
+    protocol: string,
+    handler: (channel: Channel) => Promise<void>,
+    bounds?: { readonly requestBytesMax?: number },
+  ): void;
   /**
    * Opens a channel, dialling if need be. Rejects with LV_PEER_UNREACHABLE or LV_PEER_TIMEOUT.
    */

@@ -17,6 +17,7 @@ import {
   type Libp2pTransportOptions,
   type TransportLog,
 } from './libp2p-node.ts';
+import { UnfinishedMessages } from './unfinished.ts';
 
 /**
  * Starts a libp2p node that only peers with a mesh secret can talk to.
@@ -67,6 +68,7 @@ class Libp2pTransport implements Transport {
   readonly #log: TransportLog;
   readonly #topics: ReadonlySet<string>;
   readonly #messageBytesMax: number;
+  readonly #unfinished = new UnfinishedMessages();
   readonly #learned = new Map<PeerId, Multiaddr[]>();
   readonly #receivers = new Map<string, (from: PeerId, message: Buffer) => void>();
   #closing: Promise<void> | undefined;
@@ -104,10 +106,14 @@ class Libp2pTransport implements Transport {
     return this.#node.getMultiaddrs().map(String);
   }
 
-  handle(protocol: string, handler: (channel: Channel) => Promise<void>): void {
+  handle(
+    protocol: string,
+    handler: (channel: Channel) => Promise<void>,
+    { requestBytesMax = this.#messageBytesMax }: { readonly requestBytesMax?: number } = {},
+  ): void {
     const answer = (stream: Stream, connection: Connection) => {
       const peer = connection.remotePeer.toString() as PeerId;
-      const channel = new StreamChannel(peer, stream, this.clock, this.#messageBytesMax);
+      const channel = this.#channel(peer, stream, requestBytesMax);
       void this.#answer(protocol, stream, channel, handler);
     };
     this.#node
@@ -118,6 +124,14 @@ class Libp2pTransport implements Transport {
       .catch((error: unknown) =>
         this.#log.warn({ protocol, error: messageOf(error) }, 'protocol not registered'),
       );
+  }
+
+  #channel(peer: PeerId, stream: Stream, receivedBytesMax: number): StreamChannel {
+    return new StreamChannel(peer, stream, this.clock, {
+      sentBytesMax: this.#messageBytesMax,
+      receivedBytesMax,
+      unfinished: this.#unfinished.of(peer),
+    });
   }
 
   async #answer(
@@ -149,7 +163,7 @@ class Libp2pTransport implements Transport {
         signal,
         maxOutboundStreams: BOUNDS.streamsPerProtocol,
       });
-      return new StreamChannel(peer, stream, this.clock, this.#messageBytesMax);
+      return this.#channel(peer, stream, this.#messageBytesMax);
     });
   }
 

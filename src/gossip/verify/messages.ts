@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ByteReader, ByteWriter, LogvineError, type EpochLink, type SegmentId } from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
+import { listOf } from '../wire.ts';
 
 export const VERIFY_PROTOCOL = '/logvine/verify/1';
 
@@ -29,7 +30,7 @@ const requestSchema = z.object({
   fromMs: z.number().nullable(),
   toMs: z.number().nullable(),
   /** Only these segments; all when it is missing. */
-  only: z.array(segmentId).max(SEGMENTS_ASKED_MAX).optional(),
+  only: listOf(segmentId, SEGMENTS_ASKED_MAX).optional(),
 });
 
 export interface VerifyRequest {
@@ -87,16 +88,15 @@ export interface SegmentAudit {
   readonly damage: readonly AuditDamage[];
 }
 
-const expiredSchema = z
-  .array(
-    z.object({
-      origin: z.string().max(128),
-      epoch: z.number().int().nonnegative(),
-      from: z.number().int().positive(),
-      to: z.number().int().positive(),
-    }),
-  )
-  .max(100_000);
+const expiredSchema = listOf(
+  z.object({
+    origin: z.string().max(128),
+    epoch: z.number().int().nonnegative(),
+    from: z.number().int().positive(),
+    to: z.number().int().positive(),
+  }),
+  100_000,
+);
 export type ExpiredSeqs = z.infer<typeof expiredSchema>;
 
 const progressSchema = z.object({ bytes: z.number().nonnegative(), bytesTotal: z.number().nonnegative() });
@@ -200,6 +200,7 @@ function readAudit(reader: ByteReader, bytesMax: number): SegmentAudit {
   let link: EpochLink | undefined;
   if (reader.varint() === 1) {
     link = { epoch: reader.varint(), lastSeq: reader.varint(), headerHash: reader.bytes(HASH_BYTES) };
+    if (link.headerHash.length !== HASH_BYTES) throw new RangeError('not a hash');
   }
   const damage: AuditDamage[] = [];
   for (let left = reader.count(DAMAGE_PER_SEGMENT_MAX); left > 0; left--) {

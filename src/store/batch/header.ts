@@ -160,6 +160,7 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
   const seq = reader.varint();
   const segment = reader.varint();
   if (seq < 1 || segment < 1) throw new RangeError('seq and segment start at 1');
+  if (Math.max(epoch, seq, segment) > LIMITS.counterMax) throw new RangeError('an impossible number');
   const previousHash = hash(reader);
   let previousEpoch: EpochLink | undefined;
   if (reader.varint() === 1) {
@@ -171,7 +172,7 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
   const syncedSeq = reader.varint();
   const owners = list(reader, LIMITS.ownersMax, () => reader.text(128));
   const filterBytes = reader.varint();
-  const blocks = list(reader, LIMITS.batchStreamsMax, () => ({
+  const blocks = list(reader, LIMITS.batchBlocksMax, () => ({
     columnsStored: reader.varint(),
     columnsRaw: reader.varint(),
     linesStored: reader.varint(),
@@ -207,6 +208,7 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
     ...(pushes.length > 0 ? { pushes } : {}),
   };
   checkBounds(header);
+  checkClaims(header);
   return header;
 }
 
@@ -221,6 +223,37 @@ function checkBounds(header: BatchHeader): void {
   if (stored > LIMITS.payloadBytesMax) throw new RangeError('payload too large');
   // Columns of very short lines outweigh them: a few bytes an entry, over batchEntriesMax entries at the most.
   if (raw > LIMITS.batchBytesMax * 4) throw new RangeError('content too large');
+}
+
+/** As far from 1970 as a Date goes. */
+const TIME_MS_MAX = 8.64e15;
+const SUB_MAX = 999_999;
+
+/**
+ * What a header says of its content, as far as it can be judged without it. These numbers are added up, kept and passed on
+ * to peers that refuse what is no time: one origin that lies must not make an honest holder's answers unreadable.
+ */
+function checkClaims({ blocks, streams }: BatchHeader): void {
+  if (streams.length === 0) throw new RangeError('a batch without streams');
+  const columnsLeft = blocks.map(({ columnsRaw }) => columnsRaw);
+  const linesLeft = blocks.map(({ linesRaw }) => linesRaw);
+  let allEntries = 0;
+  for (const { block, entries, columnsBytes, linesBytes, min, max, levels } of streams) {
+    columnsLeft[block] -= columnsBytes;
+    linesLeft[block] -= linesBytes;
+    allEntries += entries;
+    if (!isTime(min) || !isTime(max) || compareInstants(min, max) > 0)
+      throw new RangeError('impossible times');
+    if (entries < 1 || levels.reduce((sum, count) => sum + count, 0) !== entries)
+      throw new RangeError('entries do not add up');
+  }
+  if (allEntries > LIMITS.batchEntriesMax) throw new RangeError('too many entries');
+  if (columnsLeft.some((left) => left !== 0) || linesLeft.some((left) => left !== 0))
+    throw new RangeError('blocks do not add up');
+}
+
+function isTime({ ms, sub }: Instant): boolean {
+  return Math.abs(ms) <= TIME_MS_MAX && sub <= SUB_MAX;
 }
 
 function decodePart(reader: ByteReader, blocks: number): StreamPart {

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { constants, zstdDecompressSync } from 'node:zlib';
 import { LogvineError } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
 import type { Columns } from './columns.ts';
 import { decodeColumns } from './content.ts';
 import { headerHash, readFrame, type Frame } from './frame.ts';
-import { compareInstants, decodeHeader, type BatchHeader, type Instant } from './header.ts';
+import { decodeHeader, type BatchHeader } from './header.ts';
 import { signedBy } from './identity.ts';
 
 /** A frame that was checked in full. */
@@ -33,45 +32,12 @@ export function verifyFrame(bytes: Buffer): VerifiedBatch {
 /** Decodes header bytes. Throws LV_FRAME_CORRUPT. */
 export function parseHeader(bytes: Uint8Array): BatchHeader {
   try {
-    const header = decodeHeader(bytes);
-    checkClaims(header);
-    return header;
+    return decodeHeader(bytes);
   } catch (cause) {
     throw new LogvineError('LV_FRAME_CORRUPT', `a batch header is malformed: ${(cause as Error).message}`, {
       cause,
     });
   }
-}
-
-/** As far from 1970 as a Date goes. */
-const TIME_MS_MAX = 8.64e15;
-const SUB_MAX = 999_999;
-
-/**
- * What a header says of its content, as far as it can be judged without it. These numbers are added up, kept and passed on
- * to peers that refuse what is no time: one origin that lies must not make an honest holder's answers unreadable.
- */
-function checkClaims({ blocks, streams }: BatchHeader): void {
-  if (streams.length === 0) throw new RangeError('a batch without streams');
-  const columnsLeft = blocks.map(({ columnsRaw }) => columnsRaw);
-  const linesLeft = blocks.map(({ linesRaw }) => linesRaw);
-  let allEntries = 0;
-  for (const { block, entries, columnsBytes, linesBytes, min, max, levels } of streams) {
-    columnsLeft[block] -= columnsBytes;
-    linesLeft[block] -= linesBytes;
-    allEntries += entries;
-    if (!isTime(min) || !isTime(max) || compareInstants(min, max) > 0)
-      throw new RangeError('impossible times');
-    if (entries < 1 || levels.reduce((sum, count) => sum + count, 0) !== entries)
-      throw new RangeError('entries do not add up');
-  }
-  if (allEntries > LIMITS.batchEntriesMax) throw new RangeError('too many entries');
-  if (columnsLeft.some((left) => left !== 0) || linesLeft.some((left) => left !== 0))
-    throw new RangeError('blocks do not add up');
-}
-
-function isTime({ ms, sub }: Instant): boolean {
-  return Math.abs(ms) <= TIME_MS_MAX && sub <= SUB_MAX;
 }
 
 /** `origin/epoch/seq`, as messages name a batch. */
