@@ -16,7 +16,19 @@ const UNCLOSED_VALUE = "Value looks like Number/Boolean/None, but can't find its
 const MALFORMED = 'Malformed JSON error';
 const UNKNOWN_TYPE = 'Unknown value type';
 
-class JsonError extends Error {}
+/** No Error: that would take a stack for every line that is not JSON, which costs more than all the rest of the stage. */
+class JsonError {
+  readonly message: string;
+
+  constructor(message: string) {
+    this.message = message;
+  }
+}
+
+function fail(message: string): never {
+  // oxlint-disable-next-line typescript/only-throw-error
+  throw new JsonError(message);
+}
 
 type ValueKind = 'string' | 'number' | 'boolean' | 'null' | 'array' | 'object';
 
@@ -45,12 +57,12 @@ function skipSpace(text: string, at: number): number {
 /** The closing quote of the string whose body starts at `at`. */
 function stringEnd(text: string, at: number): number {
   const quote = text.indexOf('"', at);
-  if (quote === -1) throw new JsonError(UNCLOSED_STRING);
+  if (quote === -1) fail(UNCLOSED_STRING);
   // Only up to there: in the rest of a long line an escape may be far off, for every one of its strings.
   if (!text.slice(at, quote).includes('\\')) return quote;
   STRING_BODY.lastIndex = at;
   STRING_BODY.exec(text);
-  if (text[STRING_BODY.lastIndex] !== '"') throw new JsonError(UNCLOSED_STRING);
+  if (text[STRING_BODY.lastIndex] !== '"') fail(UNCLOSED_STRING);
   return STRING_BODY.lastIndex;
 }
 
@@ -63,7 +75,7 @@ function blockEnd(text: string, at: number, message: string): number {
     else if (found[0] === '[' || found[0] === '{') depth++;
     else if (--depth === 0) return found.index + 1;
   }
-  throw new JsonError(message);
+  fail(message);
 }
 
 /** The value at `at`; of an object, only that it begins here (`to` and `next` are its start). */
@@ -81,7 +93,7 @@ function readValue(text: string, at: number): RawValue {
   SCALAR.lastIndex = at;
   SCALAR.exec(text);
   const to = SCALAR.lastIndex;
-  if (to >= text.length) throw new JsonError(UNCLOSED_VALUE);
+  if (to >= text.length) fail(UNCLOSED_VALUE);
   return { kind: scalarKind(text, at, to), from: at, to, next: to };
 }
 
@@ -91,7 +103,7 @@ function scalarKind(text: string, from: number, to: number): ValueKind {
   const word = text.slice(from, to);
   if (word === 'true' || word === 'false') return 'boolean';
   if (word === 'null') return 'null';
-  throw new JsonError(UNKNOWN_TYPE);
+  fail(UNKNOWN_TYPE);
 }
 
 /**
@@ -104,17 +116,17 @@ function eachMember(
   visit: (key: string, value: RawValue) => number | boolean | undefined,
 ): number {
   let at = skipSpace(text, start);
-  if (text[at] !== '{') throw new JsonError(UNCLOSED_OBJECT);
+  if (text[at] !== '{') fail(UNCLOSED_OBJECT);
   at = skipSpace(text, at + 1);
   if (text[at] === '}') return at + 1;
   while (at < text.length) {
     if (text[at] === '}') return at + 1;
-    if (text[at] !== '"') throw new JsonError(UNCLOSED_OBJECT);
+    if (text[at] !== '"') fail(UNCLOSED_OBJECT);
     const keyEnd = stringEnd(text, at + 1);
     const key = unescapeJson(text.slice(at + 1, keyEnd));
-    if (key === undefined) throw new JsonError('Encountered an invalid escape sequence in a string');
+    if (key === undefined) fail('Encountered an invalid escape sequence in a string');
     at = skipSpace(text, keyEnd + 1);
-    if (text[at] !== ':') throw new JsonError(MALFORMED);
+    if (text[at] !== ':') fail(MALFORMED);
     const value = readValue(text, skipSpace(text, at + 1));
     const next = visit(key, value);
     if (next === true) return value.next;
@@ -122,10 +134,10 @@ function eachMember(
     else at = typeof next === 'number' ? next : blockEnd(text, value.from, UNCLOSED_OBJECT);
     at = skipSpace(text, at);
     if (text[at] === '}') return at + 1;
-    if (text[at] !== ',') throw new JsonError(UNCLOSED_OBJECT);
+    if (text[at] !== ',') fail(UNCLOSED_OBJECT);
     at = skipSpace(text, at + 1);
   }
-  throw new JsonError(UNCLOSED_OBJECT);
+  fail(UNCLOSED_OBJECT);
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -165,7 +177,7 @@ export function extractJson(text: string, labels: LabelState, wanted: Wanted): s
   let missing = wanted?.size ?? Infinity;
   let complete = false;
   const walk = (start: number, prefix: string, depth: number): number => {
-    if (depth > NESTING_MAX) throw new JsonError(`nested deeper than ${NESTING_MAX} objects`);
+    if (depth > NESTING_MAX) fail(`nested deeper than ${NESTING_MAX} objects`);
     return eachMember(text, start, (key, value) => {
       const clean = sanitizeName(key);
       const name = clean === '' ? prefix : prefix === '' ? clean : `${prefix}_${partName(key)}`;
