@@ -29,6 +29,11 @@ export interface Outcome {
   readonly stderr: string;
 }
 
+/** Who starts a mesh and sees it end: a test, or a round of the battery. */
+export type MeshOwner = Pick<TestContext, 'passed' | 'diagnostic'> & {
+  after(close: () => Promise<void>): void;
+};
+
 export interface NodeOptions {
   /** Files and globs to tail. */
   readonly files?: readonly string[];
@@ -40,6 +45,13 @@ export interface NodeOptions {
   readonly data?: string;
   /** Else the mesh's own first node. */
   readonly join?: readonly string[];
+  /** HOST:PORT for the mesh and for HTTP; else loopback, on free ports. */
+  readonly listen?: string;
+  readonly http?: string;
+  /** What HTTP asks for. */
+  readonly token?: string;
+  /** A command that runs the node's command, such as `ip netns exec NAME`. */
+  readonly wrap?: readonly string[];
 }
 
 /** A mesh of real processes, of which nothing is left at the end of the test. */
@@ -48,8 +60,9 @@ export class Mesh {
   readonly nodes: MeshNode[] = [];
   readonly #followers: Follower[] = [];
   readonly #undo: (() => void)[] = [];
+  #isKept = false;
 
-  constructor(test: TestContext) {
+  constructor(test: MeshOwner) {
     this.directory = mkdtempSync(join(tmpdir(), 'logvine-e2e-'));
     test.after(async () => {
       if (!test.passed)
@@ -105,11 +118,17 @@ export class Mesh {
     return follower;
   }
 
+  /** At the end the directory stays, with what each node logged in NAME.log. */
+  keep(): void {
+    this.#isKept = true;
+  }
+
   async #close(): Promise<void> {
     for (const follower of this.#followers) follower.stop();
     await Promise.all(this.nodes.map((node) => node.kill()));
     for (const undo of this.#undo) undo();
-    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    if (this.#isKept) for (const { name, log } of this.nodes) writeFileSync(this.path(`${name}.log`), log);
+    else rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
@@ -122,7 +141,11 @@ export class MeshNode {
   httpUrl = '';
   peer = '';
   /** HOST:PORT. */
-  meshAddress = '127.0.0.1:0';
+  meshAddress: string;
+  /** Takes effect at the next start; what wraps the node's command must become it (`exec`), or signals miss it. */
+  wrap: readonly string[];
+  /** More variables, from the next start on. */
+  environment: Readonly<Record<string, string>> = {};
   readonly #mesh: Mesh;
   readonly #options: NodeOptions;
   #child: ChildProcess | undefined;
@@ -132,6 +155,8 @@ export class MeshNode {
     this.#options = options;
     this.name = name;
     this.data = options.data ?? mesh.path(name);
+    this.meshAddress = options.listen ?? '127.0.0.1:0';
+    this.wrap = options.wrap ?? [];
   }
 
   get isRunning(): boolean {
@@ -140,19 +165,20 @@ export class MeshNode {
 
   /** Starts the process; rejects with its stderr when it ends before it is ready. */
   async start(): Promise<void> {
-    const { files = [], flags = [], config } = this.#options;
+    const { files = [], flags = [], config, http = '127.0.0.1:0' } = this.#options;
     mkdirSync(this.data, { recursive: true });
     const seeds =
       this.#options.join ??
       this.#mesh.nodes.filter((node) => node !== this && node.peer !== '').map((node) => node.meshAddress);
-    const argv = ['run', '--data', this.data, '--listen', this.meshAddress, '--http', '127.0.0.1:0'];
+    const argv = ['run', '--data', this.data, '--listen', this.meshAddress, '--http', http];
     for (const seed of seeds.slice(0, 3)) argv.push('--join', seed);
     if (config !== undefined) {
       const path = `${this.data}.yaml`;
       writeFileSync(path, config);
       argv.push('--config', path);
     }
-    const child = spawnLogvine([...argv, ...flags, ...files], this.#mesh.directory);
+    const { wrap, environment } = this;
+    const child = spawnLogvine([...argv, ...flags, ...files], this.#mesh.directory, { wrap, environment });
     this.#child = child;
     const before = this.log.length;
     child.stderr.on('data', (chunk: Buffer) => (this.log += chunk.toString()));
@@ -210,9 +236,22 @@ export class MeshNode {
   }
 
   async status(): Promise<Status> {
-    const response = await fetch(`${this.httpUrl}/api/v1/status`, { signal: AbortSignal.timeout(10_000) });
+    const response = await fetch(`${this.httpUrl}/api/v1/status`, {
+      signal: AbortSignal.timeout(10_000),
+      headers: this.headers,
+    });
     assert.equal(response.status, 200);
     return (await response.json()) as Status;
+  }
+
+  /** What a client of this node sends along. */
+  get headers(): Record<string, string> {
+    const { token } = this;
+    return token === undefined ? {} : { authorization: `Bearer ${token}` };
+  }
+
+  get token(): string | undefined {
+    return this.#options.token;
   }
 
   /** Peers that this node sees alive, itself among them, sorted. */
@@ -226,7 +265,7 @@ export class MeshNode {
 
   /** Runs one command of the command line against this node. */
   command(...argv: string[]): Promise<Outcome> {
-    return runCommand([...argv, '--addr', this.httpUrl], this.#mesh.directory);
+    return runCommand([...argv, '--addr', this.httpUrl], this.#mesh.directory, undefined, this.token);
   }
 
   /** `logvine query` for everything since 1970, oldest first, as raw lines. */
@@ -237,7 +276,8 @@ export class MeshNode {
     const { limit = 0, output = 'raw', onFirstBytes } = options;
     const range = ['--from', '1970-01-01T00:00:00Z', '--direction', 'forward'];
     const rest = ['--limit', String(limit), '--output', output, '--addr', this.httpUrl];
-    return runCommand(['query', logql, ...range, ...rest], this.#mesh.directory, onFirstBytes);
+    const command = ['query', logql, ...range, ...rest];
+    return runCommand(command, this.#mesh.directory, onFirstBytes, this.token);
   }
 
   /** The receipt of a query. */
@@ -277,11 +317,21 @@ const environment = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !name.startsWith('LOGVINE_')),
 );
 
-function spawnLogvine(argv: readonly string[], workingDirectory: string): LogvineProcess {
-  const child = spawn(process.execPath, [launcher, ...argv], {
+interface SpawnOptions {
+  readonly wrap?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+function spawnLogvine(
+  argv: readonly string[],
+  workingDirectory: string,
+  { wrap = [], environment: more = {} }: SpawnOptions = {},
+): LogvineProcess {
+  const [command, ...rest] = [...wrap, process.execPath, launcher, ...argv];
+  const child = spawn(command, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: workingDirectory,
-    env: environment,
+    env: { ...environment, ...more },
   });
   running.add(child);
   child.on('exit', () => running.delete(child));
@@ -293,8 +343,11 @@ export async function runCommand(
   argv: readonly string[],
   workingDirectory: string,
   onFirstBytes: () => void = () => undefined,
+  token?: string,
 ): Promise<Outcome> {
-  const child = spawnLogvine(argv, workingDirectory);
+  const child = spawnLogvine(argv, workingDirectory, {
+    environment: token === undefined ? {} : { LOGVINE_TOKEN: token },
+  });
   const deadline = setTimeout(() => child.kill('SIGKILL'), COMMAND_MS);
   const stdout: Buffer[] = [];
   let stderr = '';
