@@ -16,8 +16,7 @@ export const wiped: Fault = {
     await scene.rounds(async () => {
       const victim = scene.pick(scene.nodes);
       await victim.kill();
-      rmSync(victim.data, { recursive: true });
-      scene.load.writer(victim)?.loseFiles();
+      scene.destroyDisk(victim);
       await victim.start();
     });
   },
@@ -35,8 +34,7 @@ export const ownerLost: Fault = {
       const before = scene.ledger.acknowledged;
       while (scene.ledger.acknowledged === before) await scene.last(1);
       await victim.kill();
-      rmSync(victim.data, { recursive: true });
-      scene.load.writer(victim)?.loseFiles();
+      scene.destroyDisk(victim);
       scene.remove(victim);
     });
   },

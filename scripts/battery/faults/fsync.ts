@@ -1,6 +1,6 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { waitFor, type MeshNode } from '../../../test/e2e/mesh.ts';
 import type { Fault } from '../fault.ts';
@@ -19,19 +19,19 @@ function cannot(): string | undefined {
   return undefined;
 }
 
-/** Lets every fsync of these paths fail in a process that runs. */
-async function failSyncs(pid: number, paths: readonly string[]): Promise<ChildProcess> {
+/** Arguments of strace with which every fsync of these paths fails; what it did goes into a file. */
+function failing(paths: readonly string[], logFile: string): string[] {
   const inject = ['-e', 'trace=fsync,fdatasync', '-e', 'inject=fsync,fdatasync:error=EIO'];
-  const argv = [
-    '-f',
-    '-p',
-    String(pid),
-    ...inject,
-    ...paths.flatMap((path) => ['-P', path]),
-    '-o',
-    '/dev/null',
-  ];
-  const strace = spawn('strace', argv, { stdio: ['ignore', 'ignore', 'pipe'] });
+  return ['-f', ...inject, ...paths.flatMap((path) => ['-P', path]), '-o', logFile];
+}
+
+function injected(logFile: string): number {
+  return readFileSync(logFile, 'utf8').split('(INJECTED)').length - 1;
+}
+
+/** From now on in a process that runs. */
+async function attach(pid: number, argv: readonly string[]): Promise<ChildProcess> {
+  const strace = spawn('strace', ['-p', String(pid), ...argv], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   strace.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
   await waitFor('strace to attach', 10_000, () => (said.includes('attached') ? true : said));
@@ -64,12 +64,46 @@ function directories(node: MeshNode): string[] {
   return [node.data, segments, ...readdirSync(segments).map((name) => join(segments, name))];
 }
 
-/** `mustStop`: data was at stake, so the node has to stop storing (I7) and to say so. */
-function fsyncFault(
+/** Data is at stake, so the node has to stop storing (I7) and to say so. */
+function whileRunning(name: string, title: string, isOwn: boolean): Fault {
+  return fault(name, title, async (victim, logFile) => {
+    const strace = await attach(victim.pid, failing(openSegments(victim, isOwn), logFile));
+    try {
+      await waitFor(`${victim.name} to say that its disk is unsafe`, NOTICE_MS, async () => {
+        const { problems } = await victim.status();
+        const codes = problems.map(({ code }) => code);
+        return codes.includes('LV_DATA_UNSAFE') ? true : codes.join() || 'no problem';
+      });
+    } finally {
+      await detach(strace);
+    }
+    await victim.kill();
+  });
+}
+
+/** A node whose start fails says why and ends; one that starts goes on without what it could not write. */
+function fromTheStart(name: string, title: string, paths: (node: MeshNode) => readonly string[]): Fault {
+  return fault(name, title, async (victim, logFile, scene) => {
+    const which = paths(victim);
+    await victim.kill();
+    // `-D`: the tracer is a child of the node, so that signals reach the node.
+    victim.wrap = ['strace', '-D', '-qq', ...failing(which, logFile)];
+    try {
+      await victim.start();
+      await scene.last(INJECT_MS);
+    } catch (error) {
+      if (!/LV_|EIO/.test(String(error)))
+        scene.violation(`${victim.name} does not say why: ${String(error)}`);
+    }
+    await victim.kill();
+    victim.wrap = [];
+  });
+}
+
+function fault(
   name: string,
   title: string,
-  mustStop: boolean,
-  paths: (node: MeshNode) => readonly string[],
+  body: (victim: MeshNode, logFile: string, scene: Scene) => Promise<void>,
 ): Fault {
   return {
     name: `fsync-${name}`,
@@ -78,46 +112,31 @@ function fsyncFault(
     cannot,
     async run(scene) {
       await scene.startUsual(3);
+      let [failures, missed] = [0, 0];
       await scene.rounds(async (round) => {
         const victim = scene.nodes[round % scene.nodes.length];
-        await whileFailing(scene, victim, paths(victim), mustStop);
-        await victim.kill();
+        const logFile = scene.mesh.path(`strace-${round}`);
+        await body(victim, logFile, scene);
+        const count = injected(logFile);
+        failures += count;
+        if (count === 0) missed++;
         await victim.start();
       });
+      scene.result.notes.push(`${failures} fsyncs failed; ${missed} rounds without any`);
     },
   };
 }
 
-async function whileFailing(
-  scene: Scene,
-  victim: MeshNode,
-  paths: readonly string[],
-  mustStop: boolean,
-): Promise<void> {
-  const strace = await failSyncs(victim.pid, paths);
-  try {
-    if (mustStop) {
-      await waitFor(`${victim.name} to say that its disk is unsafe`, NOTICE_MS, async () => {
-        const { problems } = await victim.status();
-        const codes = problems.map(({ code }) => code);
-        return codes.includes('LV_DATA_UNSAFE') ? true : codes.join() || 'no problem';
-      });
-    } else {
-      await scene.last(INJECT_MS);
-    }
-  } finally {
-    await detach(strace);
-  }
-}
+const STATE = ['epoch', 'known', 'dropped', 'members'].flatMap((name) => [
+  `${name}.json`,
+  `${name}.json.tmp`,
+]);
 
 export const fsyncFaults: readonly Fault[] = [
-  fsyncFault('own', 'a segment of the node itself', true, (node) => openSegments(node, true)),
-  fsyncFault('replica', 'a segment of another', true, (node) => openSegments(node, false)),
-  fsyncFault('directory', 'directories', false, directories),
-  fsyncFault('state', 'epoch.json, known.json, dropped.json, members.json', false, (node) =>
-    ['epoch', 'known', 'dropped', 'members'].flatMap((name) => [
-      join(node.data, `${name}.json`),
-      join(node.data, `${name}.json.tmp`),
-    ]),
+  whileRunning('own', 'a segment of the node itself', true),
+  whileRunning('replica', 'a segment of another', false),
+  fromTheStart('directory', 'directories', directories),
+  fromTheStart('state', 'epoch.json, known.json, dropped.json, members.json', (node) =>
+    STATE.map((name) => join(node.data, name)),
   ),
 ];
