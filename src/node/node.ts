@@ -89,7 +89,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       pool,
       config,
       version: VERSION,
-      timing: TIMING,
+      timing: { ...TIMING, repairDelayMs: config.repairDelayMs },
       onOutdated: outdated.resolve,
       log,
       sign,

@@ -71,6 +71,7 @@ describe('defaults', () => {
       retention: { ageMsMax: undefined, bytesMax: undefined, streams: [] },
       diskReserveBytes: 1024 ** 3,
       scrubPeriodMs: 7 * 86_400_000,
+      repairDelayMs: 600_000,
       repairBytesPerSecond: 32 * 1024 ** 2,
       pushTimeoutMs: 10_000,
       pushDedupWindowMs: 3_600_000,

@@ -75,6 +75,7 @@ function configOf(host: SimHost, settings: MeshSettings): Config {
     retention: { ageMsMax: undefined, bytesMax: undefined, streams: [] },
     diskReserveBytes: 0,
     scrubPeriodMs: 604_800_000,
+    repairDelayMs: settings.repairDelayMs,
     repairBytesPerSecond: 32 * 1024 * 1024,
     pushDedupWindowMs: settings.pushDedupWindowMs,
     pushTimeoutMs: 10_000,

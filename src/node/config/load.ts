@@ -48,6 +48,7 @@ export interface Config {
   };
   readonly diskReserveBytes: number;
   readonly scrubPeriodMs: number;
+  readonly repairDelayMs: number;
   readonly repairBytesPerSecond: number;
   readonly pushTimeoutMs: number;
   /** 0: pushes are not told apart. */
@@ -292,6 +293,7 @@ function toConfig(
     },
     diskReserveBytes: written.diskReserve,
     scrubPeriodMs: written.scrubPeriod,
+    repairDelayMs: written.repairDelay,
     repairBytesPerSecond: written.repairBytesPerSecond,
     pushTimeoutMs: written.pushTimeout,
     pushDedupWindowMs: written.pushDedupWindow,

@@ -233,6 +233,11 @@ export const configSchema = z.strictObject({
   scrubPeriod: duration('1h', '365d')
     .prefault('7d')
     .describe('Everything stored is read again in this time, so that rot is found and healed.'),
+  repairDelay: duration('1s', '1d')
+    .prefault('10m')
+    .describe(
+      'How long a peer may be dead before others make the copies anew that it should hold. The same at every peer.',
+    ),
   repairBytesPerSecond: size('64KiB', '100GiB')
     .prefault('32MiB')
     .describe('How fast this peer fetches copies that it should hold, and reads its own for others.'),
