@@ -147,8 +147,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await space.look();
     closers.push(() => space.close());
     const isFull = (): boolean => space.room !== 'all';
+    const hasSeeds = config.join.length > 0;
     const replicator = new Replicator({
       ...shared,
+      hasSeeds,
       ...timing,
       isFull: (peer) => watermarks.isFull(peer),
     });
@@ -344,7 +346,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       known: repairer.known,
       watermarks: watermarks.marks,
       ackQuorum: config.ack,
-      hasSeeds: config.join.length > 0,
+      hasSeeds,
       coverageTimeoutMs: timing.coverageTimeoutMs,
     });
 
@@ -356,7 +358,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       view,
       watermarks: watermarks.marks,
       replicas: config.replicas,
-      hasSeeds: config.join.length > 0,
+      hasSeeds,
     });
 
     const small = { requestBytesMax: LIMITS.smallRequestBytesMax };

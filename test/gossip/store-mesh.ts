@@ -179,7 +179,7 @@ export class StoreMesh {
       ackQuorum: options.ackQuorum,
       ...options.timing,
     };
-    const replicator = new Replicator({ ...shared, isFull: () => false });
+    const replicator = new Replicator({ ...shared, hasSeeds: false, isFull: () => false });
     const store = await clock.run(
       openStore({
         disk: peer.disk.boot(),

@@ -23,6 +23,8 @@ export interface ReplicatorOptions {
   readonly ackTimeoutMs: number;
   /** A peer whose replication failed is passed over for this long, while there are others. */
   readonly ownerCooldownMs: number;
+  /** It was told of others: while it has found none, it does not know how many there are. */
+  readonly hasSeeds: boolean;
   /** A peer said that its disk takes no copies. */
   isFull(peer: PeerId): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
@@ -89,11 +91,15 @@ export class Replicator {
 
   /**
    * Fsyncs that an acknowledgement needs: W, or as many as there are members when they are fewer. Dead members count
-   * until they have left: a minority cut off from the mesh must not acknowledge alone (see docs/decisions/0003).
+   * until they have left: a minority cut off from the mesh must not acknowledge alone (see docs/decisions/0003). Nor may
+   * one that has not found its mesh yet.
    */
   get quorum(): number {
-    const members = this.#options.view.members().filter(({ state }) => state !== 'left');
-    return Math.max(1, Math.min(this.#options.ackQuorum, members.length));
+    const { view, ackQuorum, hasSeeds } = this.#options;
+    const known = view.members();
+    if (known.length === 1 && hasSeeds) return ackQuorum;
+    const members = known.filter(({ state }) => state !== 'left');
+    return Math.max(1, Math.min(ackQuorum, members.length));
   }
 
   /** Whether enough members are up for the quorum. */
