@@ -4,7 +4,9 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import type { Rules } from './wire-switch.ts';
 
-const NETWORK = '10.203.74';
+const PREFIX = 'lvbattery';
+/** Of this run: another one may go on beside it. */
+const NETWORK = `10.203.${process.pid % 256}`;
 const MTU = '9000';
 /** Opens as many tun devices as there are names, and becomes the command that follows them. */
 const ATTACH = `
@@ -18,8 +20,14 @@ const ATTACH = `
   exec @ARGV;
 `;
 
-function ip(...argv: string[]): void {
-  execFileSync('ip', argv, { stdio: ['ignore', 'ignore', 'pipe'] });
+function ip(...argv: string[]): string {
+  return execFileSync('ip', argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** Namespaces of runs that were killed. */
+function removeLeftOver(): void {
+  for (const [name, pid] of ip('netns', 'list').matchAll(/^lvbattery-(\d+)-\d+/gm))
+    if (!existsSync(`/proc/${pid}`)) ip('netns', 'del', name);
 }
 
 /** What is missing for a wire here; undefined when nothing is. */
@@ -28,8 +36,8 @@ export function cannotWire(): string | undefined {
   if (!existsSync('/dev/net/tun')) return 'there is no /dev/net/tun';
   try {
     execFileSync('perl', ['-e', '1']);
-    ip('netns', 'add', 'lvbattery-try');
-    ip('netns', 'del', 'lvbattery-try');
+    ip('netns', 'add', `${PREFIX}-try`);
+    ip('netns', 'del', `${PREFIX}-try`);
   } catch (error) {
     return `perl and ip netns are needed: ${(error as Error).message.split('\n')[0]}`;
   }
@@ -48,16 +56,10 @@ export class Wire {
   readonly #answers: ((sentBytes: number[]) => void)[] = [];
 
   constructor(hosts: number) {
-    this.#devices = Array.from({ length: hosts + 1 }, (_, index) => `lvb${index}`);
-    this.#namespaces = this.#devices.slice(1).map((name) => `lvbattery-${name}`);
-    for (const name of this.#namespaces) {
-      try {
-        ip('netns', 'del', name);
-      } catch {
-        // Left over from a run that was killed, or, mostly, not there.
-      }
-      ip('netns', 'add', name);
-    }
+    removeLeftOver();
+    this.#devices = Array.from({ length: hosts + 1 }, (_, index) => `lv${process.pid}-${index}`);
+    this.#namespaces = this.#devices.slice(1).map((_, index) => `${PREFIX}-${process.pid}-${index + 1}`);
+    for (const name of this.#namespaces) ip('netns', 'add', name);
     const program = new URL('wire-switch.ts', import.meta.url).pathname;
     const command = [process.execPath, program, String(this.#devices.length)];
     this.#switch = spawn('perl', ['-e', ATTACH, this.#devices.join(), ...command], {
