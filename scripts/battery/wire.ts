@@ -93,7 +93,8 @@ export class Wire {
 
   /** What runs a command on a host. */
   on(host: number): readonly string[] {
-    return ['ip', 'netns', 'exec', this.#namespaces[host - 1]];
+    // Not `ip netns exec`, which would also keep every mount of now alive in a namespace of its own.
+    return ['nsenter', `--net=/run/netns/${this.#namespaces[host - 1]}`];
   }
 
   /** Nothing passes between hosts of different groups. */

@@ -50,7 +50,7 @@ export interface NodeOptions {
   readonly http?: string;
   /** What HTTP asks for. */
   readonly token?: string;
-  /** A command that runs the node's command, such as `ip netns exec NAME`. */
+  /** A command that runs the node's command, such as `nsenter …`. */
   readonly wrap?: readonly string[];
 }
 
