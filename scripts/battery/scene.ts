@@ -11,6 +11,8 @@ import { Wire } from './wire.ts';
 const ASKERS = 2;
 const ASK_PAUSE_MS = 200;
 const RECENT_MS = 10_000;
+/** Answers under a fault that are shown because they say that they lack something. */
+const INCOMPLETE_SHOWN_MAX = 3;
 const HEAL_MS = 180_000;
 const EVER: TimeRangeMs = { fromMs: 0, toMs: 4e12 };
 
@@ -50,6 +52,7 @@ export class Scene {
   readonly #closers: (() => Promise<void>)[] = [];
   /** Counts up at each change between rest and fault; even: at rest. */
   #turns = 1;
+  #incompleteShown = 0;
 
   constructor(options: SceneOptions) {
     this.options = options;
@@ -235,6 +238,12 @@ export class Scene {
       if (receipt.complete) this.result.complete++;
       const findings = this.ledger.compare(lines, range, required, receipt.expired > 0);
       this.#note(findings, receipt.complete, `${node.name}, asked for ${describe(range)}`);
+      if (!receipt.complete && this.#incompleteShown++ < INCOMPLETE_SHOWN_MAX) {
+        const { missing, silent, members } = receipt;
+        this.options.print(
+          `  incomplete at ${node.name}: ${JSON.stringify({ members, silent, missing }).slice(0, 600)}`,
+        );
+      }
       if (!receipt.complete && isAtRest()) {
         this.result.falseIncompletes++;
         this.violation(`${node.name} at rest: incomplete: ${JSON.stringify(receipt).slice(0, 1000)}`);
