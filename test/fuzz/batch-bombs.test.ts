@@ -161,7 +161,7 @@ test('a run that counts rows it does not have sets no memory aside for them', as
 });
 
 growsLinearly('opening a batch of many streams in many blocks', {
-  bytes: LIMITS.batchStreamsMax / 2,
+  bytes: LIMITS.batchBlocksMax,
   msMax: 6_000,
   make(streams) {
     const linesStored = zstdCompressSync(Buffer.from('one\n'));

@@ -14,13 +14,12 @@ import {
 import { compileTemplate } from '../../src/store/logql/template.ts';
 import { compilePattern, compilePatternFilter } from '../../src/store/logql/pattern.ts';
 import { compileQuery } from '../../src/store/query/compile.ts';
-import { fuzz, growsLinearly } from './fuzz.ts';
+import { fuzz, growsLinearly, isLong } from './fuzz.ts';
 
 // As the node has it.
 setFlagsFromString('--enable-experimental-regexp-engine-on-excessive-backtracks');
 
 const KiB = 1024;
-const isLong = process.env.LOGVINE_FUZZ_SECONDS !== undefined;
 const QUERIES = [
   '{app="a", host!="b", x=~"a.*|b+", y!~"^$"} |= "error" or "fail" != `x` |~ "(?i)time.?out" !~ "[a-z]{2,5}$"',
   '{a="b"} | json | line_format "{{.a}} {{ .b | upper | trunc 5 }}" | label_format c=d, e="{{.f}}x" | drop g, h="i"',
@@ -311,7 +310,7 @@ const LONG: readonly [string, string, string?, string?][] = [
 for (const [what, piece, before = '', after = ''] of LONG) {
   growsLinearly(`a query of nothing but ${what}`, {
     // Regular expressions cost some 15 µs a byte, whatever is in them.
-    bytes: isLong ? 127 * KiB : / regex|regexes/.test(` ${what}`) ? 4 * KiB : 32 * KiB,
+    bytes: isLong ? 127 * KiB : / regex|regexes/.test(` ${what}`) ? KiB : 8 * KiB,
     msMax: 4_000,
     make: (bytes) =>
       Buffer.from(before + piece.repeat(Math.max(1, Math.floor(bytes / piece.length))) + after),
@@ -356,7 +355,7 @@ const HEAVY_LINES: readonly [string, string, string, string?][] = [
 
 for (const [stage, piece, before, after = ''] of HEAVY_LINES) {
   growsLinearly(`a long line of ${JSON.stringify(before + piece)} under ${stage}`, {
-    bytes: (isLong ? 1024 : 128) * KiB,
+    bytes: (isLong ? 1024 : 16) * KiB,
     msMax: 4_000,
     make: (bytes) => Buffer.from(before + piece.repeat(Math.floor(bytes / piece.length)) + after),
     parse(line) {

@@ -122,8 +122,8 @@ const header: fc.Arbitrary<BatchHeader> = fc.integer({ min: 1, max: 4 }).chain((
   fc.record(
     {
       origin: fc.string({ maxLength: 52 }),
-      epoch: whole,
-      seq: fc.integer({ min: 1, max: 2 ** 50 }),
+      epoch: fc.nat({ max: LIMITS.counterMax }),
+      seq: fc.integer({ min: 1, max: LIMITS.counterMax }),
       segment: fc.integer({ min: 1, max: 2 ** 40 }),
       previousHash: hash,
       previousEpoch: fc.option(

@@ -208,7 +208,6 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
     ...(pushes.length > 0 ? { pushes } : {}),
   };
   checkBounds(header);
-  checkClaims(header);
   return header;
 }
 
@@ -233,7 +232,7 @@ const SUB_MAX = 999_999;
  * What a header says of its content, as far as it can be judged without it. These numbers are added up, kept and passed on
  * to peers that refuse what is no time: one origin that lies must not make an honest holder's answers unreadable.
  */
-function checkClaims({ blocks, streams }: BatchHeader): void {
+export function checkClaims({ blocks, streams }: BatchHeader): void {
   if (streams.length === 0) throw new RangeError('a batch without streams');
   const columnsLeft = blocks.map(({ columnsRaw }) => columnsRaw);
   const linesLeft = blocks.map(({ linesRaw }) => linesRaw);

@@ -4,7 +4,7 @@ import { LogvineError } from '../errors.ts';
 import type { Columns } from './columns.ts';
 import { decodeColumns } from './content.ts';
 import { headerHash, readFrame, type Frame } from './frame.ts';
-import { decodeHeader, type BatchHeader } from './header.ts';
+import { checkClaims, decodeHeader, type BatchHeader } from './header.ts';
 import { signedBy } from './identity.ts';
 
 /** A frame that was checked in full. */
@@ -32,7 +32,9 @@ export function verifyFrame(bytes: Buffer): VerifiedBatch {
 /** Decodes header bytes. Throws LV_FRAME_CORRUPT. */
 export function parseHeader(bytes: Uint8Array): BatchHeader {
   try {
-    return decodeHeader(bytes);
+    const header = decodeHeader(bytes);
+    checkClaims(header);
+    return header;
   } catch (cause) {
     throw new LogvineError('LV_FRAME_CORRUPT', `a batch header is malformed: ${(cause as Error).message}`, {
       cause,
