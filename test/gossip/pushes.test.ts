@@ -227,7 +227,7 @@ test('one that was taken over, and then refused, is looked for again by whoever 
   }
 });
 
-test('the homes are out of reach: it is stored all the same', async () => {
+test('no home answers: nothing is kept, and the client is told soon', async () => {
   const all = await PushMesh.of(FIVE, seededRandom(7));
   const { clock } = all.mesh;
   await clock.run(all.push('alice', 'first'));
@@ -236,8 +236,8 @@ test('the homes are out of reach: it is stored all the same', async () => {
     transport.handle('/logvine/push/1', () => new Promise(() => {}));
   }
   const startedMs = clock.monotonicMs();
-  await clock.run(all.push('alice', 'second'));
-  assert.equal(all.copies('second'), 1);
+  await assert.rejects(clock.run(all.push('alice', 'second')), { code: 'LV_REPLICATION_TIMEOUT' });
+  assert.equal(all.copies('second'), 0);
   assert.ok(clock.monotonicMs() - startedMs < 8_000);
 });
 

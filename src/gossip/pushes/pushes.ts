@@ -67,6 +67,8 @@ interface Round {
   readonly isForgetful: boolean;
   /** Others than this peer have answered. */
   readonly hasHomes: boolean;
+  /** There are others, and none has answered. */
+  readonly isCutOff: boolean;
 }
 
 const TIMING = {
@@ -206,6 +208,11 @@ export class Pushes {
         // Somebody may have come in the meantime.
         if (underWay.yieldedTo) continue;
       }
+      if (round.isCutOff && this.#options.quorum() > 1) {
+        // It could not be acknowledged either: kept, it would be there twice once it is sent to others.
+        if (!this.#unsure.has(digest)) this.#memory.release(digest, this.#self);
+        throw cutOff();
+      }
       // This process stood still, perhaps for so long that others took it for dead: what was claimed may be taken over.
       if (round.hasHomes && clock.monotonicMs() - claimedMs > TIMING.leaseMs) continue;
       break;
@@ -257,11 +264,6 @@ export class Pushes {
       others.map((peer) => this.#link(peer).tell(tell)),
       Math.floor(homes.length / 2) + 1 - (homes.length - others.length),
     );
-    if (others.length > 0 && known.length === 0)
-      this.#options.log(
-        'info',
-        'no home of a push answered: it is stored, and may be twice if it is sent again',
-      );
     const all = [{ ...here, remembersMs: homes.length === others.length ? 0 : this.#remembersMs }, ...known];
     return {
       isAcknowledged: all.some(({ acknowledged }) => acknowledged),
@@ -270,6 +272,7 @@ export class Pushes {
         .filter((claimant) => !isSameClaimant(claimant, this.#self))
         .filter((claimant) => !over.some((settled) => isSameClaimant(settled, claimant))),
       hasHomes: known.length > 0,
+      isCutOff: others.length > 0 && known.length === 0,
       isForgetful: all.every(({ remembersMs }) => remembersMs < TIMING.forgetfulMs),
     };
   }
@@ -475,6 +478,12 @@ export class Pushes {
 
 function isEnough(copies: ReadonlyMap<string, number>, quorum: number): boolean {
   return [...copies.values()].some((count) => count >= quorum);
+}
+
+function cutOff(): LogvineError {
+  const message =
+    'no other peer answers: nothing of this push is kept. Send it again, here later or to another peer';
+  return new LogvineError('LV_REPLICATION_TIMEOUT', message);
 }
 
 function undecided(): LogvineError {
