@@ -69,7 +69,7 @@ test('label filters: and binds tighter than or; after a comma or side by side, a
     ['d >= 1.5h', 'd>=1h30m'],
     ['d != 100us', 'd!=100000ns'],
     ['s > 1KiB', 's>1024B'],
-    ['n = 0x10', 'n==16'],
+    ['n = 0x10p0', 'n==16'],
     ['n = 0x1p-2', 'n==0.25'],
     ['n < +1e3', 'n<1000'],
     ['addr != ip("::1")', 'addr!=ip("::1")'],
@@ -213,7 +213,7 @@ test('errors say where and what', () => {
     ['vector(1) vector(2)', 'parse error at line 1, col 11: syntax error: unexpected VECTOR'],
     [
       'sum by (json) (rate({a="b"}[1m]))',
-      'parse error at line 1, col 9: syntax error: unexpected json, expecting IDENTIFIER',
+      'parse error at line 1, col 9: syntax error: unexpected json, expecting IDENTIFIER or )',
     ],
   ];
   for (const [query, message] of table) {

@@ -169,7 +169,7 @@ test('label filters of every type', () => {
     ['n == 7', true],
     ['n = 7.0', true],
     ['n > 7', false],
-    ['n >= 7 and n < 0x10', true],
+    ['n >= 7 and n < 0x1p4', true],
     ['d > 1m', true],
     ['d = 90s', true],
     ['d < 1.5m', false],

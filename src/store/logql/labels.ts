@@ -3,6 +3,8 @@ import type { Labels, Metadata } from '../batch/columns.ts';
 
 export const ERROR_LABEL = '__error__';
 export const ERROR_DETAILS_LABEL = '__error_details__';
+/** Set to "true", it lets a metric query pass lines with errors. */
+export const PRESERVE_ERROR_LABEL = '__preserve_error__';
 const DUPLICATE_SUFFIX = '_extracted';
 
 export interface LabelCategories {

@@ -1,10 +1,10 @@
 /** Numbers, durations and sizes as Go, Prometheus and Loki read and write them. Readers throw RangeError or SyntaxError with Go's text. */
 
 const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
-const HEX = /^([+-]?)0[xX]([0-9a-fA-F_]*)(?:\.([0-9a-fA-F_]*))?(?:[pP]([+-]?\d+))?$/;
+const HEX = /^([+-]?)0[xX]([0-9a-fA-F_]*)(?:\.([0-9a-fA-F_]*))?[pP]([+-]?\d+)$/;
 const SPECIAL = /^([+-]?)(?:(inf|infinity)|(nan))$/i;
 
-/** strconv.ParseFloat; hexadecimal integers are read as well. */
+/** strconv.ParseFloat: a hexadecimal number needs its exponent, `0x1Fp0`. */
 export function parseFloatGo(text: string): number {
   if (DECIMAL.test(text)) {
     const value = Number(text);
@@ -19,11 +19,11 @@ export function parseFloatGo(text: string): number {
   const hex = HEX.exec(text);
   const whole = hex?.[2].replaceAll('_', '') ?? '';
   const fraction = hex?.[3]?.replaceAll('_', '') ?? '';
-  if (hex === null || whole + fraction === '' || (hex[3] !== undefined && hex[4] === undefined)) {
+  if (hex === null || whole + fraction === '') {
     throw new SyntaxError(`strconv.ParseFloat: parsing ${JSON.stringify(text)}: invalid syntax`);
   }
   const mantissa = Number(BigInt(`0x${whole}${fraction}`));
-  const value = mantissa * 2 ** (Number(hex[4] ?? 0) - 4 * fraction.length);
+  const value = mantissa * 2 ** (Number(hex[4]) - 4 * fraction.length);
   if (!Number.isFinite(value)) {
     throw new RangeError(`strconv.ParseFloat: parsing ${JSON.stringify(text)}: value out of range`);
   }

@@ -138,6 +138,7 @@ function parseLabelReplace(cursor: Cursor): LabelReplace {
 function parseRangeAggregation(cursor: Cursor): RangeAggregation {
   const at = cursor.take();
   cursor.expect('(');
+  if (!cursor.is('NUMBER', '{', '(')) throw cursor.unexpected(['NUMBER', '{', '(']);
   const parameter = cursor.is('NUMBER') ? cursor.token : undefined;
   const param = parameter && readNumber(cursor);
   if (parameter) cursor.expect(',');
@@ -276,6 +277,7 @@ function parseLabels(cursor: Cursor): string[] {
   const labels: string[] = [];
   cursor.expect('(');
   if (cursor.accept(')')) return labels;
+  if (!cursor.is('IDENTIFIER')) throw cursor.unexpected(['IDENTIFIER', ')']);
   do labels.push(cursor.expect('IDENTIFIER').text);
   while (cursor.accept(','));
   cursor.expect(')');

@@ -3,7 +3,13 @@ import type { LabelChoice, LabelFormat, Stage } from './ast.ts';
 import { eachStringMember, extractJson, findJson, type Wanted } from './json.ts';
 import { parseJsonPath, parseLogfmtField } from './json-path.ts';
 import { compileLabelFilter } from './label-filter.ts';
-import { ERROR_DETAILS_LABEL, ERROR_LABEL, sanitizeName, type LabelState } from './labels.ts';
+import {
+  ERROR_DETAILS_LABEL,
+  ERROR_LABEL,
+  PRESERVE_ERROR_LABEL,
+  sanitizeName,
+  type LabelState,
+} from './labels.ts';
 import { compileLineFilter } from './line-filter.ts';
 import type { LineState } from './line-state.ts';
 import { eachPair } from './logfmt.ts';
@@ -269,6 +275,7 @@ function keep(choices: readonly LabelChoice[]): StageRunner {
   const compiled = choices.map(compileChoice);
   return ({ labels }) => {
     for (const [name, value] of [...labels.entries()]) {
+      if (name === PRESERVE_ERROR_LABEL) continue;
       const kept = compiled.some(
         (choice) => choice.name === name && (choice.test === undefined || choice.test(value)),
       );

@@ -358,7 +358,7 @@ export const labelFilters: Feature[] = [
         ['status != 404', false],
         ['status > 403.9', true],
         ['status >= 405', false],
-        ['status < 0x195', true],
+        ['status < 0x195p0', true],
         ['status <= 4.04e2', true],
         ['ratio > -1', true],
         ['gone > 0', false],
@@ -366,6 +366,10 @@ export const labelFilters: Feature[] = [
       ] as const) {
         assert.equal(passes(filter, stream), expected, filter);
       }
+      assert.match(
+        refusal('{app="api"} | status > 0x10'),
+        /unable to parse literal as a float: strconv\.ParseFloat: parsing "0x10": invalid syntax/,
+      );
     },
   },
   {

@@ -227,7 +227,7 @@ export const vectors: Feature[] = [
     abc,
     ['vector(1)', ['{} 1']],
     ['sum(count_over_time({y="other"}[5m])) or vector(0)', ['{} 0']],
-    ['vector(0x10)', ['{} 16']],
+    ['vector(0x1p4)', ['{} 16']],
   ),
   answers(
     'label_replace()',
@@ -339,7 +339,7 @@ export const times: Feature[] = [
   answers(
     'numbers',
     (query) => at(T, query),
-    ['0x1F', ['31']],
+    ['0x1Fp0', ['31']],
     ['0x1p4', ['16']],
     ['0x1.8p1', ['3']],
     ['.5 + 1.', ['1.5']],

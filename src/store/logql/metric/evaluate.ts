@@ -14,7 +14,7 @@ import type {
   RangeAggregation,
   VectorAggregation,
 } from '../ast.ts';
-import { ERROR_LABEL } from '../labels.ts';
+import { ERROR_LABEL, PRESERVE_ERROR_LABEL } from '../labels.ts';
 import type { PipelineOptions } from '../pipeline.ts';
 import { compileAnchored } from '../regex.ts';
 import { Grid, stepCount, type EvalTimes } from './grid.ts';
@@ -239,7 +239,7 @@ function compileRange(expr: RangeAggregation, partial: RangePartial): StepFuncti
 /** A line that a stage failed on must be filtered out, or the numbers would be wrong in silence. */
 function refuseErrors(labels: Labels, key: string): void {
   const error = Object.hasOwn(labels, ERROR_LABEL) ? labels[ERROR_LABEL] : '';
-  if (error === '' || labels.__preserve_error__ === 'true') return;
+  if (error === '' || labels[PRESERVE_ERROR_LABEL] === 'true') return;
   throw new LogvineError(
     'LV_QUERY_INVALID',
     `pipeline error: '${error}' for series: '${key}'.\n` +
