@@ -18,7 +18,6 @@ import {
   REPLICATE_PROTOCOL,
   Replicator,
   SCAN_PROTOCOL,
-  SERIES_PROTOCOL,
   serveExpired,
   serveFetch,
   Verifier,
@@ -197,7 +196,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       pollMs: timing.inventoryPollMs,
       timeoutMs: timing.peerTimeoutMs,
       pace: paced(),
-      isTooOld: (sealedAtMs) => retention.isTooOld(sealedAtMs),
       hasRoom: () => !isFull(),
       onHeld: (peer, index, seq) => replicator.confirm(peer, index, seq),
     });
@@ -369,7 +367,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store), ofRuns);
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel), small);
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
-    transport.handle(SERIES_PROTOCOL, (channel) => holder.serveSeries(channel), small);
     transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel), small);
     transport.handle(EXPIRED_PROTOCOL, (channel) => serveExpired(channel, store, repairer.known), ofRuns);
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel), ofRuns);

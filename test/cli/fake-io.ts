@@ -77,6 +77,7 @@ export const WHOLE: Receipt = {
   complete: true,
   expected: 15,
   read: 12,
+  fromIndex: 0,
   pruned: 3,
   unneeded: 0,
   expired: 0,

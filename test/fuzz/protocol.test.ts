@@ -11,9 +11,7 @@ import {
   followRequest,
   patternsFound,
   scanRequest,
-  seriesAnswer,
   seriesFound,
-  seriesRequest,
 } from '../../src/gossip/query/messages.ts';
 import {
   parseAnswer,
@@ -120,7 +118,7 @@ const runs = [
   [7, 7],
 ];
 const segment = { ...id, runs, min: instant, max: instant, owners: [origin.peer], bytes: 12 };
-const holding = { ...segment, sealedAtMs: 5, open: false };
+const holding = { ...segment, open: false };
 const range = { from: instant, to: instant };
 
 /** Runs of seqs that came through a schema ascend, and no seq stands in two of them. */
@@ -175,8 +173,6 @@ const SCHEMAS: readonly [string, z.ZodType, readonly unknown[]][] = [
       { ...scan, question: { kind: 'patterns', query: '{a="b"}', stepMs: 5 } },
     ],
   ],
-  ['series: a request', seriesRequest, [range]],
-  ['series: an answer', seriesAnswer, [[{ a: 'b' }, {}]]],
   ['series: what a scan found', seriesFound, [[{ a: 'b' }, {}]]],
   ['patterns: what a scan found', patternsFound, [[{ pattern: '<_>', level: 'info', samples: [[1, 2]] }]]],
   ['follow: a request', followRequest, [{ query: '{a="b"}' }]],
@@ -380,11 +376,6 @@ const LISTS: readonly [string, (bytes: number) => Buffer, (input: Buffer) => unk
     'a state of nonsense',
     (bytes) => Buffer.from(`{"kind":"sync","members":${list('{}', Math.min(bytes, 29_000))}}`),
     parseRequest,
-  ],
-  [
-    'series of nonsense',
-    (bytes) => Buffer.from(list('{"a":1}', bytes)),
-    (input) => parseMessage(seriesAnswer, input, 'series'),
   ],
 ];
 for (const [name, make, parse] of LISTS) {

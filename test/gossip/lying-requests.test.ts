@@ -63,13 +63,6 @@ test('a scan for a million batches that are not here is answered in messages tha
   assert.ok(tookMs < 5_000, `${tookMs} ms`);
 });
 
-test('a stream whose name is lost is left out of the series', async () => {
-  const store = await storeOf(1);
-  const [segment] = store.segments();
-  segment!.record.labels.length = 0;
-  assert.deepEqual(holderOf(store).series({ ms: 0, sub: 0 }, { ms: 2 ** 50, sub: 0 }), []);
-});
-
 test('a fetch that names a batch a hundred thousand times is refused, not served so often', async () => {
   const store = await storeOf(1);
   for (const runs of [

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { QueryReceipt } from '../../src/gossip/query/index.ts';
+import type { Receipt } from '../../src/gossip/query/index.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { labelsText, LIMITS, LogvineError, type Labels, type Metadata } from '../../src/store/index.ts';
 import {
@@ -135,7 +135,7 @@ function ask(mesh: StoreMesh, name: string, query: string, times: EvalTimes) {
   return mesh.clock.run(coordinator.metric({ query, times, signal: new AbortController().signal }));
 }
 
-function checkSums(receipt: QueryReceipt): void {
+function checkSums(receipt: Receipt): void {
   const missing = receipt.missing.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq + 1, 0);
   assert.equal(receipt.expected, receipt.read + receipt.pruned + receipt.unneeded + missing);
   assert.equal(receipt.unneeded, 0);

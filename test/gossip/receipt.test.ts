@@ -42,7 +42,6 @@ function holdingsOf(origin: string, seqs: readonly number[]): Holding[] {
     ...boundsOf(index),
     owners: [`owner ${index}`],
     bytes: 1,
-    sealedAtMs: 0,
     open: false,
   }));
 }
@@ -55,7 +54,7 @@ function answerOf(origin: string, seqs: readonly number[], from: number, to: num
   return {
     epoch: 1,
     writtenSeq: 0,
-    overlapping: overlapping.map(({ open: _open, sealedAtMs: _sealedAtMs, ...segment }) => segment),
+    overlapping: overlapping.map(({ open: _open, ...segment }) => segment),
     outside: rest.length > 0 ? [{ origin, epoch: 1, runs: merged(rest) }] : [],
   };
 }

@@ -1,5 +1,5 @@
 import { Coordinator, Holder, type Receipt } from '../../src/gossip/query/index.ts';
-import { COVERAGE_PROTOCOL, SCAN_PROTOCOL, SERIES_PROTOCOL } from '../../src/gossip/query/messages.ts';
+import { COVERAGE_PROTOCOL, SCAN_PROTOCOL } from '../../src/gossip/query/messages.ts';
 import {
   answerInventory,
   CONFIRM_PROTOCOL,
@@ -209,7 +209,6 @@ export class StoreMesh {
       store,
       wanted,
       pace,
-      isTooOld: () => false,
       hasRoom: () => true,
       onHeld: (holder, index, seq) => replicator.confirm(holder, index, seq),
     });
@@ -240,7 +239,6 @@ export class StoreMesh {
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
-    transport.handle(SERIES_PROTOCOL, (channel) => holder.serveSeries(channel));
     transport.handle(INVENTORY_PROTOCOL, async (channel) => {
       const message = await channel.receive();
       if (!message) return;

@@ -133,6 +133,7 @@ export function receipt(over: Partial<Receipt> = {}): Receipt {
     complete: true,
     expected: 124,
     read: 12,
+    fromIndex: 0,
     pruned: 110,
     unneeded: 2,
     expired: 0,

@@ -55,12 +55,6 @@ export interface CoordinatorOptions {
   readonly hasSeeds: boolean;
 }
 
-/** A receipt that also says how much was answered without reading lines. */
-export interface QueryReceipt extends Receipt {
-  /** Of the batches read: those whose header, or record, told enough. */
-  fromIndex: number;
-}
-
 interface Asked {
   readonly signal: AbortSignal;
   /** Batches that the holders have looked into, of those they know they will. */
@@ -113,7 +107,7 @@ export class Coordinator {
   }
 
   /** Runs of entries in the order of the query; returns the receipt. */
-  async *entries(query: EntryQuery): AsyncGenerator<EntryRun, QueryReceipt> {
+  async *entries(query: EntryQuery): AsyncGenerator<EntryRun, Receipt> {
     const { descending, limit } = query;
     const question = { kind: 'entries', query: query.query, descending, limit } as const;
     const asking = await this.#ask({ ...query, question });
@@ -135,7 +129,7 @@ export class Coordinator {
    * The answer to a metric query. Holders send partial results; what one of them told counts when it has told all, so that
    * each batch counts once. Rejects with LV_QUERY_INVALID, LV_QUERY_TOO_LARGE (more than `seriesMax` series).
    */
-  async metric(query: MetricQuery): Promise<{ result: MetricResult; receipt: QueryReceipt }> {
+  async metric(query: MetricQuery): Promise<{ result: MetricResult; receipt: Receipt }> {
     const { times, seriesMax = LIMITS.querySeriesMax } = query;
     // What `now` is matters where templates run: at the holders.
     const metric = compileMetric(query.query, times, () => 0);
@@ -169,7 +163,7 @@ export class Coordinator {
   }
 
   /** Label sets of the streams with batches in the range that one of the selectors matches; all, when there is none. */
-  async series(query: SeriesQuery): Promise<{ series: Labels[]; receipt: QueryReceipt }> {
+  async series(query: SeriesQuery): Promise<{ series: Labels[]; receipt: Receipt }> {
     const found = new Map<string, Labels>();
     const question: Question = { kind: 'series', selectors: [...query.selectors] };
     const receipt = await this.#survey({ ...query, question }, (bytes) => {
@@ -180,7 +174,7 @@ export class Coordinator {
   }
 
   /** Patterns of the lines that a log query selects, the most frequent first. */
-  async patterns(query: PatternQuery): Promise<{ patterns: PatternCount[]; receipt: QueryReceipt }> {
+  async patterns(query: PatternQuery): Promise<{ patterns: PatternCount[]; receipt: Receipt }> {
     const tree = new PatternTree();
     const question = { kind: 'patterns', query: query.query, stepMs: query.stepMs } as const;
     const receipt = await this.#survey({ ...query, question }, (bytes) => {
@@ -193,7 +187,7 @@ export class Coordinator {
   }
 
   /** Puts a question to every holder and takes in what those found that came to their end. */
-  async #survey(query: ScatterQuery, take: (bytes: Uint8Array) => void): Promise<QueryReceipt> {
+  async #survey(query: ScatterQuery, take: (bytes: Uint8Array) => void): Promise<Receipt> {
     const asking = await this.#ask(query);
     const { scatter } = asking;
     const absorb = async (source: HolderSource): Promise<void> => {
@@ -273,7 +267,7 @@ export class Coordinator {
     { startedMs, answered, gaps, silent, scatter }: Asking,
     entries: number,
     isBounded: boolean,
-  ): QueryReceipt {
+  ): Receipt {
     const { total } = scatter;
     const receipt = this.#receiptOfNothing();
     receipt.missing.push(...gaps.missing, ...scatter.corrupt);
@@ -299,7 +293,7 @@ export class Coordinator {
   }
 
   /** Of a query that has nothing to ask. */
-  #receiptOfNothing(): QueryReceipt {
+  #receiptOfNothing(): Receipt {
     return {
       complete: true,
       expected: 0,

@@ -2,7 +2,6 @@ import {
   compareInstants,
   LogvineError,
   type Instant,
-  type Labels,
   type Run,
   type SegmentId,
   type SegmentWork,
@@ -15,7 +14,6 @@ import {
   encodeStep,
   refusalOf,
   scanRequest,
-  seriesRequest,
   type CoverageAnswer,
   type Question,
   type RemoteStep,
@@ -145,39 +143,11 @@ export class Holder {
     }
   }
 
-  /** Label sets of the streams that have entries in the range, as far as segments tell. */
-  series(from: Instant, to: Instant): Labels[] {
-    const found: Labels[] = [...this.#options.unsealedLabels()];
-    for (const segment of this.#options.store.segments()) {
-      const { min, max } = segment.bounds();
-      if (compareInstants(max, from) < 0 || compareInstants(min, to) >= 0) continue;
-      const inRange = new Set<number>();
-      for (const batch of segment.record.batches) {
-        if (compareInstants(batch.max, from) < 0 || compareInstants(batch.min, to) >= 0) continue;
-        for (const stream of batch.streams) inRange.add(stream);
-      }
-      for (const stream of inRange) {
-        // Undefined where the batch that names the stream is lost.
-        const labels = segment.record.labels[stream] as Labels | undefined;
-        if (labels) found.push(labels);
-      }
-    }
-    return found;
-  }
-
   async serveCoverage(channel: Channel): Promise<void> {
     const message = await channel.receive();
     if (!message) return;
     const { from, to } = parseMessage(coverageRequest, message, 'coverage');
     await channel.send(encodeMessage(coverageOf(this.#options.store, from, to)));
-    await channel.close();
-  }
-
-  async serveSeries(channel: Channel): Promise<void> {
-    const message = await channel.receive();
-    if (!message) return;
-    const { from, to } = parseMessage(seriesRequest, message, 'series');
-    await channel.send(encodeMessage(this.series(from, to)));
     await channel.close();
   }
 

@@ -12,7 +12,6 @@ import { instantSchema, listOf, runsSchema, segmentRunsSchema } from '../wire.ts
 
 export const COVERAGE_PROTOCOL = '/logvine/coverage/1';
 export const SCAN_PROTOCOL = '/logvine/scan/1';
-export const SERIES_PROTOCOL = '/logvine/series/1';
 export const FOLLOW_PROTOCOL = '/logvine/follow/1';
 
 /** What is wrong with the query itself: no other holder would answer it. */
@@ -94,8 +93,6 @@ export const scanRequest = z.object({
 });
 export type ScanMessage = z.infer<typeof scanRequest>;
 
-export const seriesRequest = z.object({ from: instantSchema, to: instantSchema });
-export const seriesAnswer = listOf(z.record(z.string(), z.string()), 1_000_000);
 export const followRequest = z.object({ query: z.string().max(131_072) });
 
 const failedMessage = z.object({

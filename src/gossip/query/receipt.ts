@@ -39,6 +39,8 @@ export interface Receipt {
   /** Batches in the range: read + pruned + unneeded + missing. */
   expected: number;
   read: number;
+  /** Of the batches read: those whose header, or record, told enough. */
+  fromIndex: number;
   /** Ruled out by time, labels or an index. */
   pruned: number;
   /** Not looked at, since the limit was reached before. */

@@ -22,8 +22,6 @@ const holding = z.object({
   max: instantSchema,
   owners: listOf(z.string().max(128), LIMITS.ownersMax),
   bytes: z.number().nonnegative(),
-  /** When its last batch was sealed, by the origin's clock. */
-  sealedAtMs: z.number().nonnegative(),
   /** The origin still adds to it. */
   open: z.boolean(),
 });
@@ -99,7 +97,6 @@ export function holdingOf(store: Store, segment: Segment): Holding {
     ...segment.bounds(),
     owners: [...segment.record.owners],
     bytes: segment.record.fileBytes,
-    sealedAtMs: segment.lastSealedAtMs,
     open: segment === store.openSegment,
   };
 }

@@ -40,8 +40,6 @@ export interface RepairerOptions {
   readonly pollMs: number;
   readonly timeoutMs: number;
   readonly pace: Pace;
-  /** Whether retention would drop a segment at once that was sealed then. */
-  isTooOld(sealedAtMs: number): boolean;
   /** Whether this peer's disk has room for copies. */
   hasRoom(): boolean;
   /** Another peer was heard to hold a batch of this peer's current epoch. */
@@ -220,7 +218,7 @@ export class Repairer {
 
   /** What this peer should hold of it and does not. */
   #missingOf(holding: Holding): [number, number][] {
-    const { store, view, wanted, isTooOld } = this.#options;
+    const { store, view, wanted } = this.#options;
     const segment = store.segment(holding);
     let missing = subtractRuns(holding.runs, segment?.intervals() ?? []);
     if (missing.length === 0) return [];
@@ -230,7 +228,7 @@ export class Repairer {
         missing = intersectRuns(missing, [[1, segment?.accepted?.seq ?? 0]]);
       } else if (!this.#lacksOwners(holding)) return [];
     } else if (!wanted.of(holding).includes(view.self)) return [];
-    if (missing.length === 0 || isTooOld(holding.sealedAtMs)) return [];
+    if (missing.length === 0) return [];
     return subtractRuns(missing, store.expired.runs(holding.origin, holding.epoch));
   }
 

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { QueryReceipt } from '../../gossip/index.ts';
+import type { Receipt } from '../../gossip/index.ts';
 import { LIMITS, LogvineError, type Labels, type TimeRange } from '../../store/index.ts';
 import {
   isLog,
@@ -35,7 +35,7 @@ export function inquiryOf({ clock }: LokiContext, request: FastifyRequest, reply
 }
 
 /** Answers other than a query's carry the receipt beside their data. */
-export function withReceipt(body: object, receipt: QueryReceipt): object {
+export function withReceipt(body: object, receipt: Receipt): object {
   return { ...body, ...warningsOf(receipt), logvine: receipt };
 }
 

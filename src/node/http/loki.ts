@@ -8,7 +8,7 @@ import {
   type Metadata,
 } from '../../store/index.ts';
 import { plainDecimal, type MetricResult } from '../../store/logql/index.ts';
-import type { QueryReceipt } from '../../gossip/index.ts';
+import type { Receipt } from '../../gossip/index.ts';
 
 /** Shapes of Loki's answers: what Grafana and logcli read. */
 
@@ -105,7 +105,7 @@ export class LokiStreams {
     return [...this.#streams.values()];
   }
 
-  answer(receipt: QueryReceipt): object {
+  answer(receipt: Receipt): object {
     const { encodingFlags } = this;
     const data = { resultType: 'streams', ...encodingFlags, result: this.streams(), stats: statsOf(receipt) };
     return { status: 'success', ...warningsOf(receipt), data };
@@ -126,7 +126,7 @@ function thirdOf(structuredMetadata: Metadata, parsed: Labels): object {
 }
 
 /** The answer to a metric query: `vector`, `matrix` or `scalar`, with times in seconds and values as text. */
-export function metricAnswer(result: MetricResult, receipt: QueryReceipt): object {
+export function metricAnswer(result: MetricResult, receipt: Receipt): object {
   const data = { resultType: result.kind, result: resultOf(result), stats: statsOf(receipt) };
   return { status: 'success', ...warningsOf(receipt), data };
 }
@@ -150,12 +150,12 @@ function valueText(value: number): string {
   return value === -Infinity ? '-Inf' : plainDecimal(value);
 }
 
-export function warningsOf(receipt: QueryReceipt): { warnings?: string[] } {
+export function warningsOf(receipt: Receipt): { warnings?: string[] } {
   return receipt.complete ? {} : { warnings: [warningOf(receipt)] };
 }
 
 /** The receipt in a sentence. */
-function warningOf(receipt: QueryReceipt): string {
+function warningOf(receipt: Receipt): string {
   const parts: string[] = [];
   let batches = 0;
   for (const { fromSeq, toSeq } of receipt.missing) batches += toSeq - fromSeq + 1;
@@ -165,7 +165,7 @@ function warningOf(receipt: QueryReceipt): string {
 }
 
 /** Loki's statistics, as far as they mean something here, and the receipt. */
-function statsOf(receipt: QueryReceipt): object {
+function statsOf(receipt: Receipt): object {
   const seconds = receipt.durationMs / 1000;
   return {
     summary: {

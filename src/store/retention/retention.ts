@@ -55,14 +55,6 @@ export class Retention {
     return this.#expiredBytes;
   }
 
-  /** Whether a segment that was sealed then would go at once, whatever streams it has. */
-  isTooOld(sealedAtMs: number): boolean {
-    const { ageMsMax, rules, clock } = this.#options;
-    if (ageMsMax === undefined) return false;
-    const longest = rules.reduce((most, rule) => Math.max(most, rule.ageMsMax), ageMsMax);
-    return clock.nowMs() - sealedAtMs > longest;
-  }
-
   start(): void {
     if (this.#closed) return;
     const { clock, everyMs, log } = this.#options;
