@@ -16,7 +16,7 @@ const [alice, bob, carol] = ['alice', 'bob', 'carol'] as PeerId[];
 const time = { min: { ms: 1, sub: 0 }, max: { ms: 2, sub: 0 } };
 
 function holding(index: number, runs: [number, number][]): Holding {
-  return { origin: 'dave', epoch: 1, index, runs, ...time, owners: [], bytes: 1, sealedAtMs: 1, open: false };
+  return { origin: 'dave', epoch: 1, index, runs, ...time, owners: [], bytes: 1, open: false };
 }
 
 function hear(known: HoldingsKnown, peer: PeerId, holdings: Holding[], instance = '1.0'): void {
