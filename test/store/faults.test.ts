@@ -356,6 +356,19 @@ test('another content of a batch that is being written is an alarm too', async (
   assert.equal((await framesOf(store)).size, 2);
 });
 
+test('a batch is healed in its place also where the one before it is missing', async () => {
+  const world = newWorld();
+  const store = await start(world);
+  const frames = bobsChain(6);
+  for (const frame of frames) await store.appendReplica(frame);
+  const whole = await snapshot(world, store);
+  const [segment] = store.segments();
+  for (const seq of [2, 3, 4]) store.quarantine(segment, segment.entry(seq)!);
+  for (const seq of [4, 2, 3]) await store.appendReplica(frames[seq - 1]);
+  assert.deepEqual(segment.record.quarantined, []);
+  assert.deepEqual(await snapshot(world, store), whole);
+});
+
 test('a hole is not healed with what does not continue the chain', async () => {
   const world = newWorld();
   const store = await start(world);

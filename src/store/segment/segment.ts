@@ -2,7 +2,14 @@ import { dirname } from 'node:path';
 import { LogvineError, messageOf } from '../errors.ts';
 import { compareInstants, type BatchHeader, type Instant } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
-import { addBatch, quarantineBatch, type BatchEntry, type SegmentId, type SegmentRecord } from './record.ts';
+import {
+  addBatch,
+  quarantineBatch,
+  type BatchEntry,
+  type Quarantined,
+  type SegmentId,
+  type SegmentRecord,
+} from './record.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
 export interface FrameToWrite {
@@ -204,7 +211,8 @@ export class Segment {
 
   /**
    * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
-   * exactly what stood there. False when the frame is not the first one missing from a quarantined range.
+   * exactly what stood there. False when the frame is neither the first nor the last one missing from a quarantined range:
+   * only the batches around it tell the place.
    */
   heal(frame: FrameToWrite): Promise<boolean> {
     // One after the other: the same batch may come from two peers at once.
@@ -217,13 +225,10 @@ export class Segment {
     if (this.#health.failure) throw this.#health.failure;
     const { record } = this;
     const { seq } = frame.header;
-    const before = record.batches.findLast((batch) => batch.seq < seq);
-    const offset = before ? before.offset + before.frameBytes : 0;
-    const range = record.quarantined.findIndex((item) => item.offset === offset);
-    const follows = before ? before.seq === seq - 1 : frame.header.owners.length > 0;
     let bytes = 0;
     for (const part of frame.parts) bytes += part.length;
-    if (range < 0 || !follows || bytes > record.quarantined[range].bytes || this.entry(seq)) return false;
+    const offset = this.entry(seq) ? undefined : this.#placeOf(frame.header, bytes);
+    if (offset === undefined) return false;
     await this.#letGoOfLostFile();
     const file = await this.#openForWriting();
     try {
@@ -232,14 +237,31 @@ export class Segment {
       throw this.#fail(cause);
     }
     await this.#sync(file);
-    const rest = record.quarantined[range].bytes - bytes;
-    record.quarantined.splice(range, 1, ...(rest > 0 ? [{ offset: offset + bytes, bytes: rest }] : []));
+    record.quarantined.splice(
+      0,
+      Infinity,
+      ...record.quarantined.flatMap((hole) => without(hole, offset, bytes)),
+    );
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash });
     // Where the hole was the last batch, the next one follows this.
     if (seq > (this.#accepted?.seq ?? 0)) this.#accepted = { seq, headerHash };
     this.touch();
     return true;
+  }
+
+  /** Where a batch stood, by the one before it or the one behind it; undefined unless it is a hole of enough bytes. */
+  #placeOf({ seq, owners }: BatchHeader, bytes: number): number | undefined {
+    const { batches, quarantined } = this.record;
+    const before = batches.findLast((batch) => batch.seq < seq);
+    const after = batches.find((batch) => batch.seq > seq);
+    const places: number[] = [];
+    if (before?.seq === seq - 1) places.push(before.offset + before.frameBytes);
+    else if (!before && owners.length > 0) places.push(0);
+    if (after?.seq === seq + 1) places.push(after.offset - bytes);
+    const isHole = (offset: number): boolean =>
+      quarantined.some((hole) => hole.offset <= offset && offset + bytes <= hole.offset + hole.bytes);
+    return places.find(isHole);
   }
 
   async #sync(file: DiskFile): Promise<void> {
@@ -322,4 +344,12 @@ export class Segment {
     await this.#file?.close();
     this.#file = undefined;
   }
+}
+
+/** What is left of a hole once these bytes of it are there again. */
+function without(hole: Quarantined, offset: number, bytes: number): Quarantined[] {
+  if (offset < hole.offset || offset >= hole.offset + hole.bytes) return [hole];
+  const left = { offset: hole.offset, bytes: offset - hole.offset };
+  const right = { offset: offset + bytes, bytes: hole.offset + hole.bytes - offset - bytes };
+  return [left, right].filter((part) => part.bytes > 0);
 }
