@@ -351,6 +351,25 @@ test('a line that is not UTF-8 comes out as it came in', () => {
   assert.deepEqual(pipeline.line, Buffer.from([0x61, 0xff, 0xc3, 0xa9, 0x21]));
 });
 
+test('names from lines: bounded in length, remembered without mixing lines up', () => {
+  const long = 'k'.repeat(1025);
+  assert.deepEqual(labels('| json', `{"${long}":{"a":1},"b":{"${long}":2,"c":3}}`), { b_c: '3' });
+  assert.deepEqual(labels('| logfmt', `${long}=1 a=2`), { a: '2' });
+  const deep = `${'{"kkkkkkkkk":'.repeat(200)}1${'}'.repeat(200)}`;
+  assert.deepEqual(labels('| json', deep), {});
+  // One pipeline, lines with ever new names, and one that comes again, set, deleted, given, and none of it.
+  const pipeline = compilePipeline(parseLogQuery('{a="b"} | json | drop gone').stages, { nowMs: () => 0 });
+  const given = { same: 'stream' };
+  for (let i = 0; i < 10_000; i++) {
+    const stream = i % 2 === 0 ? {} : given;
+    const line = i % 3 === 0 ? '{}' : `{"n${i}":{"x":${i}},"same":"${i}","gone":1}`;
+    pipeline.process(Buffer.from(line), stream, {}, 0, 0);
+    const parsed =
+      i % 3 === 0 ? {} : { [`n${i}_x`]: `${i}`, [i % 2 === 0 ? 'same' : 'same_extracted']: `${i}` };
+    assert.deepEqual({ ...pipeline.allLabels() }, { ...stream, ...parsed });
+  }
+});
+
 test('wanted labels: parsers set no others', () => {
   const stages = parseLogQuery('{a="b"} | json').stages;
   const line = Buffer.from('{"a": 1, "b": 2, "c"');

@@ -2,7 +2,7 @@
  * JSON as Loki's parser reads it: numbers stay as they are written, the first of two equal keys counts, what follows
  * the object is not looked at, and what was read before an error stays.
  */
-import { sanitizeName, type LabelState } from './labels.ts';
+import { NAME_LENGTH_MAX, sanitizeName, type LabelState } from './labels.ts';
 import type { JsonPath } from './json-path.ts';
 import { withoutInvalid } from './text.ts';
 
@@ -41,41 +41,53 @@ interface RawValue {
   readonly next: number;
 }
 
-const SPACE = /[ \t\n\r]*/y;
-const STRING_BODY = /[^"\\]*(?:\\[^][^"\\]*)*/y;
-const SCALAR = /[^ \t\n\r,}\]]*/y;
-const BRACKETS = /["[\]{}]/g;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_LIST = 0x5b;
+const CLOSE_LIST = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+const COMMA = 0x2c;
+
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
+}
 
 function skipSpace(text: string, at: number): number {
-  const code = text.charCodeAt(at);
-  if (code > 0x20 || Number.isNaN(code)) return at;
-  SPACE.lastIndex = at;
-  SPACE.exec(text);
-  return SPACE.lastIndex;
+  let end = at;
+  while (isSpace(text.charCodeAt(end))) end++;
+  return end;
 }
 
 /** The closing quote of the string whose body starts at `at`. */
 function stringEnd(text: string, at: number): number {
-  const quote = text.indexOf('"', at);
-  if (quote === -1) fail(UNCLOSED_STRING);
-  // Only up to there: in the rest of a long line an escape may be far off, for every one of its strings.
-  if (!text.slice(at, quote).includes('\\')) return quote;
-  STRING_BODY.lastIndex = at;
-  STRING_BODY.exec(text);
-  if (text[STRING_BODY.lastIndex] !== '"') fail(UNCLOSED_STRING);
-  return STRING_BODY.lastIndex;
+  for (let end = at; end < text.length; end++) {
+    const code = text.charCodeAt(end);
+    if (code === QUOTE) return end;
+    if (code === BACKSLASH) end++;
+  }
+  return fail(UNCLOSED_STRING);
 }
 
 /** After the bracket that closes the one at `at`. */
 function blockEnd(text: string, at: number, message: string): number {
   let depth = 0;
-  BRACKETS.lastIndex = at;
-  for (let found = BRACKETS.exec(text); found !== null; found = BRACKETS.exec(text)) {
-    if (found[0] === '"') BRACKETS.lastIndex = stringEnd(text, found.index + 1) + 1;
-    else if (found[0] === '[' || found[0] === '{') depth++;
-    else if (--depth === 0) return found.index + 1;
+  for (let end = at; end < text.length; end++) {
+    const code = text.charCodeAt(end);
+    if (code === QUOTE) end = stringEnd(text, end + 1);
+    else if (code === OPEN_LIST || code === OPEN_OBJECT) depth++;
+    else if ((code === CLOSE_LIST || code === CLOSE_OBJECT) && --depth === 0) return end + 1;
   }
-  fail(message);
+  return fail(message);
+}
+
+/** After the number, `true`, `false` or `null` at `at`. */
+function scalarEnd(text: string, at: number): number {
+  for (let end = at; end < text.length; end++) {
+    const code = text.charCodeAt(end);
+    if (isSpace(code) || code === COMMA || code === CLOSE_OBJECT || code === CLOSE_LIST) return end;
+  }
+  return fail(UNCLOSED_VALUE);
 }
 
 /** The value at `at`; of an object, only that it begins here (`to` and `next` are its start). */
@@ -90,10 +102,7 @@ function readValue(text: string, at: number): RawValue {
     const end = blockEnd(text, at, UNCLOSED_ARRAY);
     return { kind: 'array', from: at, to: end, next: end };
   }
-  SCALAR.lastIndex = at;
-  SCALAR.exec(text);
-  const to = SCALAR.lastIndex;
-  if (to >= text.length) fail(UNCLOSED_VALUE);
+  const to = scalarEnd(text, at);
   return { kind: scalarKind(text, at, to), from: at, to, next: to };
 }
 
@@ -172,30 +181,58 @@ function valueText(text: string, value: RawValue): string {
 /** Which labels a query needs; undefined when all. */
 export type Wanted = ReadonlySet<string> | undefined;
 
+/** The label of a path of keys, and what is below it: made once, not for each line. */
+interface PathNode {
+  readonly label: string;
+  readonly below: Map<string, PathNode>;
+}
+
+const PATHS_MAX = 4096;
+const paths: PathNode = { label: '', below: new Map() };
+let pathCount = 0;
+
+function pathBelow(parent: PathNode, key: string): PathNode {
+  let node = parent.below.get(key);
+  if (node === undefined) {
+    const clean = sanitizeName(key);
+    const prefix = parent.label;
+    const label = clean === '' ? prefix : prefix === '' ? clean : `${prefix}_${partName(key)}`;
+    // Keys are pieces of lines, which the table must not keep alive.
+    parent.below.set(Buffer.from(key, 'utf16le').toString('utf16le'), (node = { label, below: new Map() }));
+    pathCount++;
+  }
+  return node;
+}
+
 /** All scalar fields as labels, nested ones with their path joined by `_`. Returns an error's text, or undefined. */
 export function extractJson(text: string, labels: LabelState, wanted: Wanted): string | undefined {
   let missing = wanted?.size ?? Infinity;
   let complete = false;
-  const walk = (start: number, prefix: string, depth: number): number => {
+  if (pathCount > PATHS_MAX) {
+    paths.below.clear();
+    pathCount = 0;
+  }
+  const walk = (start: number, parent: PathNode, depth: number): number => {
     if (depth > NESTING_MAX) fail(`nested deeper than ${NESTING_MAX} objects`);
     return eachMember(text, start, (key, value) => {
-      const clean = sanitizeName(key);
-      const name = clean === '' ? prefix : prefix === '' ? clean : `${prefix}_${partName(key)}`;
+      if (key.length > NAME_LENGTH_MAX) return undefined;
+      const node = pathBelow(parent, key);
+      if (node.label.length > NAME_LENGTH_MAX) return undefined;
       if (value.kind === 'object') {
         // Of an object that is never closed, nothing is kept.
         if (depth === 0) blockEnd(text, value.from, UNCLOSED_OBJECT);
-        const end = walk(value.from, name, depth + 1);
+        const end = walk(value.from, node, depth + 1);
         return complete ? true : end;
       }
-      if (value.kind === 'array' || value.kind === 'null' || name === '') return undefined;
-      const label = labels.parsedName(name);
-      if (labels.wasExtracted(label) || (wanted !== undefined && !wanted.has(label))) return undefined;
-      labels.set(label, valueText(text, value));
+      if (value.kind === 'array' || value.kind === 'null' || node.label === '') return undefined;
+      const slot = labels.slotForParsed(node.label, wanted);
+      if (slot === undefined) return undefined;
+      labels.fill(slot, valueText(text, value));
       complete = --missing === 0;
       return complete ? true : undefined;
     });
   };
-  return messageOfJsonError(() => walk(0, '', 0));
+  return messageOfJsonError(() => walk(0, paths, 0));
 }
 
 function messageOfJsonError(run: () => void): string | undefined {

@@ -15,16 +15,39 @@ export interface LabelCategories {
 
 const NONE: Labels = Object.freeze({});
 
+/** A parsed field whose name is longer gets no label: of one line, names must not take more memory than lines may. */
+export const NAME_LENGTH_MAX = 1024;
+
+/** What is known of one name, kept from line to line, so that a line costs no tables of its own. */
+export interface LabelSlot {
+  readonly name: string;
+  /** What stages have set in line `setIn`; undefined when it was deleted since. */
+  value: string | undefined;
+  setIn: number;
+  deletedIn: number;
+  touchedIn: number;
+  /** Whether a line with these labels and this metadata comes with it, for those last looked at. */
+  ofStream: Labels | undefined;
+  ofMetadata: Metadata | undefined;
+  inStream: boolean;
+  inMetadata: boolean;
+  /** The slot of the name that a parsed field gets when the line comes with this one. */
+  duplicate: LabelSlot | undefined;
+}
+
+/** Beyond it, names are forgotten between two lines: a log may have new ones in each. */
+const SLOTS_MAX = 4096;
+
 export class LabelState {
   #stream: Labels = NONE;
   #metadata: Metadata = NONE;
   /** The metadata with names that the stream has too renamed; the given object itself when none is. */
   #named: Metadata = NONE;
-  readonly #parsed = new Map<string, string>();
-  readonly #deleted = new Set<string>();
-  /** Names that a stage has set, even if another deleted them since: a parser does not set them again. */
-  readonly #extracted = new Set<string>();
-  #changed = false;
+  readonly #slots = new Map<string, LabelSlot>();
+  /** The names that stages have set or deleted in this line, each once: the first `#touchedCount`. */
+  readonly #touched: LabelSlot[] = [];
+  #touchedCount = 0;
+  #lineNumber = 1;
   error = '';
   errorDetails = '';
 
@@ -34,25 +57,29 @@ export class LabelState {
       this.#metadata = metadata;
       this.#named = renamed(stream, metadata);
     }
-    if (this.#changed) {
-      this.#parsed.clear();
-      this.#deleted.clear();
-      this.#extracted.clear();
-      this.#changed = false;
-    }
+    this.#touchedCount = 0;
+    this.#lineNumber++;
+    if (this.#slots.size > SLOTS_MAX) this.#forget();
     this.error = '';
     this.errorDetails = '';
   }
 
+  #forget(): void {
+    this.#slots.clear();
+    this.#touched.length = 0;
+  }
+
   /** True when a stage set or deleted a label, or reported an error. */
   get changed(): boolean {
-    return this.#changed || this.error !== '' || this.errorDetails !== '';
+    return this.#touchedCount > 0 || this.error !== '' || this.errorDetails !== '';
   }
 
   get(name: string): string | undefined {
-    const parsed = this.#parsed.get(name);
-    if (parsed !== undefined) return parsed;
-    if (this.#deleted.has(name)) return undefined;
+    const slot = this.#touchedCount > 0 ? this.#slots.get(name) : undefined;
+    if (slot !== undefined) {
+      if (slot.setIn === this.#lineNumber && slot.value !== undefined) return slot.value;
+      if (slot.deletedIn === this.#lineNumber) return undefined;
+    }
     return own(this.#named, name) ?? (own(this.#stream, name) || undefined);
   }
 
@@ -63,32 +90,75 @@ export class LabelState {
   }
 
   set(name: string, value: string): void {
-    this.#changed = true;
-    this.#parsed.set(name, value);
-    this.#extracted.add(name);
+    this.fill(this.#slot(name), value);
   }
 
   delete(name: string): void {
-    this.#changed = true;
-    this.#parsed.delete(name);
-    this.#deleted.add(name);
+    const slot = this.#slot(name);
+    this.#touch(slot);
+    slot.value = undefined;
+    slot.deletedIn = this.#lineNumber;
   }
 
-  /** The name under which a parser sets a field: not the stream's or the metadata's own. */
-  parsedName(name: string): string {
-    return this.hasGiven(name) ? name + DUPLICATE_SUFFIX : name;
+  /**
+   * Where a parser puts a field; it has its own name when the line comes with that label. Undefined when a stage has
+   * set it already, even if another deleted it since, when nobody wants it, or when the name is too long.
+   */
+  slotForParsed(name: string, wanted: ReadonlySet<string> | undefined): LabelSlot | undefined {
+    if (name.length > NAME_LENGTH_MAX) return undefined;
+    const slot = this.#parsedSlot(name);
+    if (slot.setIn === this.#lineNumber || (wanted !== undefined && !wanted.has(slot.name))) return undefined;
+    return slot;
+  }
+
+  fill(slot: LabelSlot, value: string): void {
+    this.#touch(slot);
+    slot.value = value;
+    slot.setIn = this.#lineNumber;
+  }
+
+  /** Sets what a parser was told to extract, whoever has set it before; renamed like any field. */
+  setExtracted(name: string, value: string): void {
+    this.fill(this.#parsedSlot(name), value);
   }
 
   /** Did the label come with the line? */
   hasGiven(name: string): boolean {
-    return (
-      own(this.#stream, name) !== undefined ||
-      (own(this.#named, name) !== undefined && !this.#deleted.has(name))
-    );
+    return this.#isGiven(this.#slot(name));
   }
 
-  wasExtracted(name: string): boolean {
-    return this.#extracted.has(name);
+  #slot(name: string): LabelSlot {
+    let slot = this.#slots.get(name);
+    if (slot === undefined) this.#slots.set(name, (slot = newSlot(name)));
+    return slot;
+  }
+
+  #parsedSlot(name: string): LabelSlot {
+    const slot = this.#slot(name);
+    if (!this.#isGiven(slot)) return slot;
+    slot.duplicate ??= this.#slot(name + DUPLICATE_SUFFIX);
+    return slot.duplicate;
+  }
+
+  #isGiven(slot: LabelSlot): boolean {
+    if (slot.ofStream !== this.#stream || slot.ofMetadata !== this.#named) {
+      slot.ofStream = this.#stream;
+      slot.ofMetadata = this.#named;
+      slot.inStream = own(this.#stream, slot.name) !== undefined;
+      slot.inMetadata = own(this.#named, slot.name) !== undefined;
+    }
+    return slot.inStream || (slot.inMetadata && slot.deletedIn !== this.#lineNumber);
+  }
+
+  #touch(slot: LabelSlot): void {
+    if (slot.touchedIn === this.#lineNumber) return;
+    slot.touchedIn = this.#lineNumber;
+    this.#touched[this.#touchedCount++] = slot;
+  }
+
+  /** Is the label that came with the line still what it was? */
+  #isUntouched(name: string): boolean {
+    return this.#touchedCount === 0 || this.#slots.get(name)?.touchedIn !== this.#lineNumber;
   }
 
   /** Reports what went wrong, over whatever was reported before. */
@@ -97,16 +167,27 @@ export class LabelState {
     if (details !== '') this.errorDetails = details;
   }
 
+  /** What stages have set, in the order of its first touch. */
+  #parsed(): [string, string][] {
+    const parsed: [string, string][] = [];
+    for (let i = 0; i < this.#touchedCount; i++) {
+      const { name, value, setIn } = this.#touched[i];
+      if (setIn === this.#lineNumber && value !== undefined) parsed.push([name, value]);
+    }
+    return parsed;
+  }
+
   /** Every label but the errors, in no particular order. */
-  *entries(): Generator<[string, string]> {
-    yield* this.#parsed;
+  entries(): [string, string][] {
+    const entries = this.#parsed();
     for (const name of Object.keys(this.#named)) {
-      if (!this.#parsed.has(name) && !this.#deleted.has(name)) yield [name, this.#named[name]];
+      if (this.#isUntouched(name)) entries.push([name, this.#named[name]]);
     }
     for (const name of Object.keys(this.#stream)) {
-      if (own(this.#named, name) !== undefined || this.#parsed.has(name) || this.#deleted.has(name)) continue;
-      yield [name, this.#stream[name]];
+      if (own(this.#named, name) === undefined && this.#isUntouched(name))
+        entries.push([name, this.#stream[name]]);
     }
+    return entries;
   }
 
   /** Every label, errors included. */
@@ -120,13 +201,32 @@ export class LabelState {
   /** The labels by where they came from; errors count as parsed. Objects are shared where nothing changed. */
   categories(): LabelCategories {
     if (!this.changed) return { stream: this.#stream, structuredMetadata: this.#named, parsed: NONE };
-    const kept = (labels: Labels): Record<string, string> =>
-      record(Object.entries(labels).filter(([name]) => !this.#parsed.has(name) && !this.#deleted.has(name)));
-    const parsed = record(this.#parsed);
+    const parsed = record(this.#parsed());
     if (this.error !== '') parsed[ERROR_LABEL] = this.error;
     if (this.errorDetails !== '') parsed[ERROR_DETAILS_LABEL] = this.errorDetails;
-    return { stream: kept(this.#stream), structuredMetadata: kept(this.#named), parsed };
+    return { stream: this.#kept(this.#stream), structuredMetadata: this.#kept(this.#named), parsed };
   }
+
+  #kept(labels: Labels): Labels {
+    const entries = Object.entries(labels);
+    const kept = entries.filter(([name]) => this.#isUntouched(name));
+    return kept.length === entries.length ? labels : record(kept);
+  }
+}
+
+function newSlot(name: string): LabelSlot {
+  return {
+    name,
+    value: undefined,
+    setIn: 0,
+    deletedIn: 0,
+    touchedIn: 0,
+    ofStream: undefined,
+    ofMetadata: undefined,
+    inStream: false,
+    inMetadata: false,
+    duplicate: undefined,
+  };
 }
 
 function own(labels: Labels, name: string): string | undefined {
@@ -146,8 +246,23 @@ function renamed(stream: Labels, metadata: Metadata): Metadata {
   );
 }
 
+const NAMES_MAX = 4096;
+const sanitized = new Map<string, string>();
+
 /** A field's name as a label's: what is no letter, digit or underscore becomes one; none begins with a digit. */
 export function sanitizeName(name: string): string {
+  if (name.length > NAME_LENGTH_MAX) return sanitize(name);
+  let clean = sanitized.get(name);
+  if (clean === undefined) {
+    if (sanitized.size >= NAMES_MAX) sanitized.clear();
+    // Often a piece of the line, which the table must not keep alive: the copy is the key.
+    const key = Buffer.from(name, 'utf16le').toString('utf16le');
+    sanitized.set(key, (clean = sanitize(key)));
+  }
+  return clean;
+}
+
+function sanitize(name: string): string {
   const trimmed = name.trim();
   if (/^[a-zA-Z_][a-zA-Z0-9_]*$/.test(trimmed)) return trimmed;
   const clean = trimmed.replace(/[^a-zA-Z0-9_]/gu, '_');

@@ -1,15 +1,33 @@
 /** logfmt: `key=value key="quoted value" key`, as go-logfmt reads it. */
 import { unescapeGo } from './strings.ts';
 
-const KEY = /[^\0-\x20="]*/y;
-const VALUE = /[^\0-\x20="]*/y;
 const QUOTED = /"[^"\\]*(?:\\[^][^"\\]*)*"/y;
-const REST = /[^\0-\x20]*/y;
-const GAP = /[\0-\x20]*/y;
+const SPACE = 0x20;
+const QUOTE = 0x22;
+const EQUALS = 0x3d;
 
-function match(pattern: RegExp, text: string, at: number): string {
-  pattern.lastIndex = at;
-  return pattern.exec(text)?.[0] ?? '';
+/** After the blanks at `at`. */
+function skipGap(text: string, at: number): number {
+  let end = at;
+  while (end < text.length && text.charCodeAt(end) <= SPACE) end++;
+  return end;
+}
+
+/** After the characters at `at` that a key or a bare value may have. */
+function skipWord(text: string, at: number): number {
+  let end = at;
+  for (; end < text.length; end++) {
+    const code = text.charCodeAt(end);
+    if (code <= SPACE || code === EQUALS || code === QUOTE) break;
+  }
+  return end;
+}
+
+/** The next blank, or the end. */
+function skipRest(text: string, at: number): number {
+  let end = at;
+  while (end < text.length && text.charCodeAt(end) > SPACE) end++;
+  return end;
 }
 
 /**
@@ -21,45 +39,55 @@ export function eachPair(
   strict: boolean,
   visit: (key: string, value: string) => boolean,
 ): string | undefined {
-  let at = match(GAP, text, 0).length;
+  let at = skipGap(text, 0);
   while (at < text.length) {
-    const key = match(KEY, text, at);
-    let next = at + key.length;
+    let next = skipWord(text, at);
+    const key = text.slice(at, next);
+    const stop = text.charCodeAt(next);
     let value = '';
     let problem = '';
     let problemAt = next;
-    if (text[next] === '"' || (text[next] === '=' && key === '')) {
+    if (stop === QUOTE || (stop === EQUALS && key === '')) {
       problem = `unexpected '${text[next]}'`;
     } else if (!isReadable(key)) {
       problem = 'invalid key';
-    } else if (text[next] === '=') {
-      const read = readValue(text, next + 1);
-      ({ value, problem, next } = read);
+    } else if (stop === EQUALS && text.charCodeAt(next + 1) === QUOTE) {
+      ({ value, problem, next } = readQuoted(text, next + 1));
       problemAt = next;
+    } else if (stop === EQUALS) {
+      const from = next + 1;
+      next = skipWord(text, from);
+      value = text.slice(from, next);
+      problemAt = next;
+      if (next < text.length && text.charCodeAt(next) > SPACE) problem = `unexpected '${text[next]}'`;
     }
     if (problem !== '') {
       if (strict) return `logfmt syntax error at pos ${problemAt + 1} : ${problem}`;
-      next += match(REST, text, next).length;
+      next = skipRest(text, next);
     } else if (!visit(key, value)) {
       return undefined;
     }
-    at = next + match(GAP, text, next).length;
+    at = skipGap(text, next);
   }
   return undefined;
 }
 
-function readValue(text: string, at: number): { value: string; problem: string; next: number } {
-  if (text[at] !== '"') {
-    const value = match(VALUE, text, at);
-    const next = at + value.length;
-    const stop = text[next];
-    return { value, next, problem: stop === '=' || stop === '"' ? `unexpected '${stop}'` : '' };
+/** The quoted value at `at`. */
+function readQuoted(text: string, at: number): { value: string; problem: string; next: number } {
+  const end = text.indexOf('"', at + 1);
+  // Mostly there is no escape up to the next quote.
+  if (end !== -1 && !text.slice(at + 1, end).includes('\\')) {
+    return { value: text.slice(at + 1, end), problem: '', next: end + 1 };
   }
-  const quoted = match(QUOTED, text, at);
-  if (quoted === '') return { value: '', next: text.length, problem: 'unterminated quoted value' };
+  QUOTED.lastIndex = at;
+  const quoted = QUOTED.exec(text)?.[0];
+  if (quoted === undefined) return { value: '', next: text.length, problem: 'unterminated quoted value' };
   const value = unescapeQuoted(quoted.slice(1, -1));
-  const next = at + quoted.length;
-  return { value: value ?? '', next, problem: value === undefined ? 'invalid quoted value' : '' };
+  return {
+    value: value ?? '',
+    next: at + quoted.length,
+    problem: value === undefined ? 'invalid quoted value' : '',
+  };
 }
 
 /** Go's escapes, and JSON's `\/`. */

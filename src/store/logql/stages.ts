@@ -69,9 +69,9 @@ function compileParser(stage: ParserStage, wanted: Wanted): StageRunner {
 
 /** Sets a parsed label, unless an earlier one has that name or nobody asks for it. */
 function setParsed(labels: LabelState, name: string, value: string, wanted: Wanted): boolean {
-  const label = labels.parsedName(name);
-  if (labels.wasExtracted(label) || (wanted !== undefined && !wanted.has(label))) return false;
-  labels.set(label, value);
+  const slot = labels.slotForParsed(name, wanted);
+  if (slot === undefined) return false;
+  labels.fill(slot, value);
   return true;
 }
 
@@ -93,7 +93,7 @@ function jsonPaths(extractions: readonly { label: string; expression: string }[]
     }
     for (const { label, path } of paths) {
       const value = findJson(text, path);
-      if (value !== undefined) labels.set(labels.parsedName(label), value);
+      if (value !== undefined) labels.setExtracted(label, value);
       else if (labels.get(label) === undefined) labels.set(label, '');
     }
     return true;
@@ -123,7 +123,7 @@ function logfmtFields(
     for (const { label } of extractions) if (!labels.hasGiven(label)) labels.set(label, '');
     const error = eachPair(text, strict, (key, value) => {
       const label = labelOf.get(sanitizeName(key));
-      if (label !== undefined) labels.set(labels.parsedName(label), value.isWellFormed() ? value : '');
+      if (label !== undefined) labels.setExtracted(label, value.isWellFormed() ? value : '');
       return true;
     });
     if (error !== undefined) labels.fail('LogfmtParserErr', error);
@@ -274,7 +274,7 @@ function drop(choices: readonly LabelChoice[]): StageRunner {
 function keep(choices: readonly LabelChoice[]): StageRunner {
   const compiled = choices.map(compileChoice);
   return ({ labels }) => {
-    for (const [name, value] of [...labels.entries()]) {
+    for (const [name, value] of labels.entries()) {
       if (name === PRESERVE_ERROR_LABEL) continue;
       const kept = compiled.some(
         (choice) => choice.name === name && (choice.test === undefined || choice.test(value)),
