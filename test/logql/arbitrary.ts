@@ -107,7 +107,7 @@ const stage: fc.Arbitrary<Stage> = fc.oneof(
     kind: fc.constant('lineFilter' as const),
     op: fc.constantFrom('|>' as const, '!>' as const),
     alternatives: some(
-      record({ kind: fc.constant('text' as const), value: fc.constantFrom('<_> a', 'x<_>', '') }),
+      record({ kind: fc.constant('text' as const), value: fc.constantFrom('<_> a', 'x<_>', '', '<_>"\n') }),
     ),
   }),
   record({
@@ -200,35 +200,57 @@ const logRange = (unwrapped: boolean): fc.Arbitrary<LogRange> =>
     ),
   }).map(compact);
 
+const PLAIN_RANGE_OPS = [
+  'count_over_time',
+  'rate',
+  'bytes_over_time',
+  'bytes_rate',
+  'absent_over_time',
+] as const;
+const GROUPED_RANGE_OPS = [
+  'avg_over_time',
+  'min_over_time',
+  'max_over_time',
+  'stdvar_over_time',
+  'stddev_over_time',
+  'first_over_time',
+  'last_over_time',
+] as const;
+const UNGROUPED_RANGE_OPS = ['rate', 'rate_counter', 'sum_over_time', 'absent_over_time'] as const;
+const REDUCING_OPS = ['sum', 'avg', 'min', 'max', 'count', 'stddev', 'stdvar'] as const;
+const VALUE_OPS = BINARY_OPS.filter((op) => op !== 'or' && op !== 'and' && op !== 'unless');
+const number = record({ kind: fc.constant('number' as const), value: numeric });
+
 export const metricExpr = fc.letrec<{ metric: MetricExpr }>((tie) => ({
   metric: fc.oneof(
     { maxDepth: 4, depthSize: 'small', withCrossShrink: true },
-    record({ kind: fc.constant('vector' as const), value: fc.nat() }),
+    record({ kind: fc.constant('vector' as const), value: numeric.map(Math.abs) }),
     record({
       kind: fc.constant('rangeAggregation' as const),
-      op: fc.constantFrom(
-        'count_over_time' as const,
-        'rate' as const,
-        'bytes_rate' as const,
-        'absent_over_time' as const,
-      ),
+      op: fc.constantFrom(...PLAIN_RANGE_OPS),
       range: logRange(false),
     }),
     record({
       kind: fc.constant('rangeAggregation' as const),
-      op: fc.constantFrom('avg_over_time' as const, 'max_over_time' as const, 'first_over_time' as const),
+      op: fc.constantFrom(...GROUPED_RANGE_OPS),
       range: logRange(true),
       grouping: maybe(grouping),
     }).map(compact),
     record({
       kind: fc.constant('rangeAggregation' as const),
-      op: fc.constant('quantile_over_time' as const),
-      param: fc.double({ min: 0, max: 1, noNaN: true }).map(Math.abs),
+      op: fc.constantFrom(...UNGROUPED_RANGE_OPS),
       range: logRange(true),
     }),
     record({
+      kind: fc.constant('rangeAggregation' as const),
+      op: fc.constant('quantile_over_time' as const),
+      param: fc.double({ min: 0, max: 1, noNaN: true }).map(Math.abs),
+      range: logRange(true),
+      grouping: maybe(grouping),
+    }).map(compact),
+    record({
       kind: fc.constant('vectorAggregation' as const),
-      op: fc.constantFrom('sum' as const, 'avg' as const, 'count' as const, 'stddev' as const),
+      op: fc.constantFrom(...REDUCING_OPS),
       grouping: maybe(grouping),
       inner: tie('metric'),
     }).map(compact),
@@ -239,6 +261,17 @@ export const metricExpr = fc.letrec<{ metric: MetricExpr }>((tie) => ({
       grouping: maybe(grouping),
       inner: tie('metric'),
     }).map(compact),
+    record({
+      kind: fc.constant('vectorAggregation' as const),
+      op: fc.constant('approx_topk' as const),
+      param: fc.integer({ min: 1, max: 999_999_999 }),
+      inner: tie('metric'),
+    }),
+    record({
+      kind: fc.constant('vectorAggregation' as const),
+      op: fc.constantFrom('sort' as const, 'sort_desc' as const),
+      inner: tie('metric'),
+    }),
     record({
       kind: fc.constant('binary' as const),
       op: fc.constantFrom(...BINARY_OPS),
@@ -256,11 +289,18 @@ export const metricExpr = fc.letrec<{ metric: MetricExpr }>((tie) => ({
     }).map(compact),
     record({
       kind: fc.constant('binary' as const),
-      op: fc.constantFrom('+' as const, '^' as const, '>' as const),
-      left: record({ kind: fc.constant('number' as const), value: numeric }),
-      right: tie('metric'),
+      op: fc.constantFrom(...VALUE_OPS),
+      left: number,
+      right: fc.oneof(tie('metric'), number),
       bool: fc.boolean(),
-    }).map(compact),
+    }),
+    record({
+      kind: fc.constant('binary' as const),
+      op: fc.constantFrom(...VALUE_OPS),
+      left: tie('metric'),
+      right: number,
+      bool: fc.boolean(),
+    }),
     record({
       kind: fc.constant('labelReplace' as const),
       inner: tie('metric'),
@@ -272,4 +312,8 @@ export const metricExpr = fc.letrec<{ metric: MetricExpr }>((tie) => ({
   ),
 })).metric;
 
-export const anyExpr: fc.Arbitrary<Expr> = fc.oneof(logExpr, metricExpr);
+export const anyExpr: fc.Arbitrary<Expr> = fc.oneof(
+  { arbitrary: logExpr, weight: 4 },
+  { arbitrary: metricExpr, weight: 8 },
+  { arbitrary: number, weight: 1 },
+);
