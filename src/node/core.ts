@@ -255,6 +255,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       forgotten: (peer) => {
         changed();
         watermarks.forgotten(peer);
+        repairer.forget(peer);
       },
       superseded: (by) => {
         if (store.health.failure) return;

@@ -2,21 +2,21 @@ import { z } from 'zod';
 import { LIMITS, type ExpiredRun, type Store } from '../../store/index.ts';
 import { encodeMessage, expiredRun, parseMessage, type HoldingsKnown } from '../repair/index.ts';
 import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { listOf } from '../wire.ts';
 import type { MissingBatches } from './receipt.ts';
 
 export const EXPIRED_PROTOCOL = '/logvine/expired/1';
 
-const question = z
-  .array(
-    z.object({
-      origin: z.string().max(128),
-      epoch: z.number().int().nonnegative(),
-      from: z.number().int().positive(),
-      to: z.number().int().positive(),
-    }),
-  )
-  .max(LIMITS.expiredRunsMax);
-const answer = z.array(expiredRun).max(LIMITS.expiredRunsMax * 10);
+const question = listOf(
+  z.object({
+    origin: z.string().max(128),
+    epoch: z.number().int().nonnegative(),
+    from: z.number().int().positive(),
+    to: z.number().int().positive(),
+  }),
+  LIMITS.expiredRunsMax,
+);
+const answer = listOf(expiredRun, LIMITS.expiredRunsMax * 10);
 
 /** Asks peers which of the missing batches retention dropped. Asked only when something is missing. */
 export async function askWhatExpired(

@@ -9,7 +9,7 @@ import {
 import type { PeerId } from '../transport/index.ts';
 import { holdingOf, type Holding, type HoldingsSaved, type InventoryAnswer } from './inventory.ts';
 
-const SEGMENTS_REMEMBERED_MAX = 1_000_000;
+const SEGMENTS_REMEMBERED_MAX = 100_000;
 
 interface PeerKnown {
   instance: string;

@@ -113,6 +113,13 @@ export class Repairer {
     this.#heard.set(peer, `${instance} ${version}`);
   }
 
+  /** A member was forgotten. */
+  forget(peer: PeerId): void {
+    this.#heard.delete(peer);
+    this.#askedAtMs.delete(peer);
+    this.#unexamined.delete(peer);
+  }
+
   /** Those who can be asked. One that has left still answers while it hands over what it holds. */
   #others(): PeerId[] {
     const { view, transport } = this.#options;

@@ -40,7 +40,7 @@ export async function main(
       writeOut: (text) => {
         printed = printed.then(() => io.write(text));
       },
-      writeErr: (text) => io.report(text.trimEnd()),
+      writeErr: (text) => io.report(text.trimEnd().split('\n').map(visibleText).join('\n')),
       outputError: (text, write) => write(`logvine: ${text.replace(/^error: /, '').replaceAll('\n(', ' (')}`),
     });
   const exit = (exitCode: number) => {

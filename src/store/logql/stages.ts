@@ -137,8 +137,8 @@ function regexp(source: string, wanted: Wanted): StageRunner {
   return ({ text, labels }) => {
     const groups = regex.exec(text);
     if (groups === undefined) return true;
-    for (const [i, name] of names.entries()) {
-      if (name !== '') setParsed(labels, name, groups[i + 1] ?? '', wanted);
+    for (let i = 0; i < names.length; i++) {
+      if (names[i] !== '') setParsed(labels, names[i], groups[i + 1] ?? '', wanted);
     }
     return true;
   };

@@ -12,6 +12,9 @@ export interface ExpiredRun {
   readonly max: Instant;
 }
 
+/** Neighbours are joined before that; then there are as many origins and epochs. */
+const RUNS_MAX = LIMITS.expiredRunsMax * 10;
+
 /** What retention dropped: remembered, so that nobody takes it for lost, and who dropped it does not fetch it again. */
 export class ExpiredRuns {
   #runs = new Map<string, ExpiredRun>();
@@ -31,6 +34,8 @@ export class ExpiredRuns {
     const before = this.#runs.size;
     for (const run of runs) {
       const { origin, epoch, from, to } = run;
+      // Bounded, also where one peer expired much of many origins: what is not remembered is taken for missing.
+      if (from > to || this.#runs.size >= RUNS_MAX) continue;
       const key = `${origin}/${epoch}/${from}-${to}`;
       if (this.#runs.has(key)) continue;
       this.#runs.set(key, run);

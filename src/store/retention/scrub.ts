@@ -26,6 +26,7 @@ export class Scrubber {
   #round: Promise<void> = Promise.resolve();
   #closed = false;
   #queue: string[] = [];
+  #nextRoundMs = 0;
   readonly #done = { bytes: 0, rottenBatches: 0, rounds: 0 };
 
   constructor(options: ScrubberOptions) {
@@ -49,9 +50,12 @@ export class Scrubber {
 
   async #next(): Promise<void> {
     const { store, clock, periodMs } = this.#options;
+    const nowMs = clock.monotonicMs();
     if (this.#queue.length === 0) {
+      if (nowMs < this.#nextRoundMs) return;
+      if (this.#done.bytes > 0) this.#done.rounds++;
       this.#queue = [...store.segments()].map(({ id }) => segmentName(id));
-      if (this.#queue.length > 0 && this.#done.bytes > 0) this.#done.rounds++;
+      if (this.#queue.length > 0) this.#nextRoundMs = nowMs + periodMs;
     }
     const segment = store.named(this.#queue.pop() ?? '');
     if (!segment) return;

@@ -109,7 +109,7 @@ export function quarantineBatch({ batches, quarantined }: SegmentRecord, batch: 
 }
 
 /** Another version's records are not read: the segment file is. */
-const RECORD_VERSION = 2;
+const RECORD_VERSION = 3;
 
 /** The record as the catalog stores it. */
 export function encodeRecord(record: SegmentRecord): Buffer {
@@ -125,12 +125,14 @@ export function encodeRecord(record: SegmentRecord): Buffer {
   writer.varint(RECORD_VERSION);
   writer.varint(record.fileBytes);
   list(record.owners, (owner) => writer.text(owner));
-  list(record.labels, (labels) =>
-    list(Object.entries(labels ?? {}), ([name, value]) => {
+  // A stream whose naming batch is lost has none: only those that are there, each with its index.
+  list(Object.keys(record.labels), (index) => {
+    writer.varint(Number(index));
+    list(Object.entries(record.labels[Number(index)]), ([name, value]) => {
       writer.text(name);
       writer.text(value);
-    }),
-  );
+    });
+  });
   list(record.batches, (batch) => {
     writer.varint(batch.seq);
     writer.varint(batch.offset);
@@ -172,8 +174,11 @@ export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
   record.fileBytes = reader.varint();
   record.owners = list(text);
   // One by one: a call takes only so many arguments, and a segment may name more streams.
-  for (const labels of list(() => Object.fromEntries(list(() => [text(), text()])) as Labels))
-    record.labels.push(labels);
+  list(() => {
+    const index = reader.varint();
+    if (index >= LIMITS.segmentStreamsMax) throw new RangeError('unknown stream');
+    record.labels[index] = Object.fromEntries(list(() => [text(), text()])) as Labels;
+  });
   const batches = list((): BatchEntry => ({
     seq: reader.varint(),
     offset: reader.varint(),
