@@ -4,6 +4,7 @@ import {
   type Instant,
   type Run,
   type SegmentId,
+  workOf,
   type SegmentWork,
   type Store,
 } from '../../store/index.ts';
@@ -92,8 +93,9 @@ export class Holder {
     const work: SegmentWork[] = [];
     for (const { runs, ...id } of message.work) {
       const segment = store.segment(id);
-      yield* failed(id, seqsOf(subtractRuns(runs, segment?.intervals() ?? [])));
-      if (segment) work.push({ segment, runs });
+      const absent = subtractRuns(runs, segment?.intervals() ?? []);
+      if (segment) work.push(workOf(segment, runs));
+      yield* failed(id, seqsOf(absent));
     }
     const isFresh = freshAfterSeq !== undefined;
     if (isFresh) work.push(...this.#sealedSince(freshAfterSeq, message.freshExcept));
@@ -128,7 +130,7 @@ export class Holder {
       const last = segment.last?.seq ?? 0;
       if (origin === store.origin && epoch === store.epoch && last > seq) {
         const runs = subtractRuns(intersectRuns(segment.intervals(), [[seq + 1, last]]), except);
-        if (runs.length > 0) work.push({ segment, runs });
+        if (runs.length > 0) work.push(workOf(segment, runs));
       }
     }
     return work;

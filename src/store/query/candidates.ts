@@ -5,7 +5,12 @@ import type { SegmentScan, TimeRange } from './scan.ts';
 /** Batches of one segment that a peer is asked to answer for. */
 export interface SegmentWork {
   readonly segment: Segment;
-  readonly runs: readonly (readonly [number, number])[];
+  /** As they stood when the work was taken: one that proves rotten to another query meanwhile has to be named here, too. */
+  readonly batches: readonly BatchEntry[];
+}
+
+export function workOf(segment: Segment, runs: readonly (readonly [number, number])[]): SegmentWork {
+  return { segment, batches: [...batchesIn(segment, runs)] };
 }
 
 /** A batch that has to be looked into. */
@@ -33,10 +38,10 @@ export function candidatesOf(
   const streams: ReadonlyMap<number, Labels>[] = [];
   const batches: Candidate[] = [];
   let total = 0;
-  for (const [index, { segment, runs }] of work.entries()) {
+  for (const [index, { segment, batches: asked }] of work.entries()) {
     const matching = matchingStreams(segment, matchesStream);
     streams.push(matching);
-    for (const batch of batchesIn(segment, runs)) {
+    for (const batch of asked) {
       total++;
       if (isInTime(batch) && batch.streams.some((stream) => matching.has(stream))) {
         batches.push({ segment, index, batch });

@@ -1,6 +1,6 @@
 export { aggregateBatches } from './aggregate.ts';
 export { overlaps } from './candidates.ts';
-export type { SegmentWork } from './candidates.ts';
+export { workOf, type SegmentWork } from './candidates.ts';
 export { compileQuery } from './compile.ts';
 export type { CompiledQuery } from './compile.ts';
 export { compileMetric, instantOf } from './compile-metric.ts';
