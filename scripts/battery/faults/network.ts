@@ -9,7 +9,7 @@ const LOSSY_MS = 60_000;
 
 export const partitionFor = (ms: number): Fault => ({
   name: 'partition',
-  title: `2 | 3 nodes apart for ${ms / 1000} s`,
+  title: `2 of 5 nodes cut off from the other 3 for ${ms / 1000} s`,
   rounds: 6,
   cannot: cannotWire,
   async run(scene) {
