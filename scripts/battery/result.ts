@@ -25,7 +25,7 @@ export class Result {
   }
 
   get healMedianMs(): number | undefined {
-    return [...this.healMs].sort((a, b) => a - b)[Math.floor(this.healMs.length / 2)];
+    return this.healMs.length === 0 ? undefined : median(this.healMs);
   }
 
   get healMaxMs(): number | undefined {
@@ -53,6 +53,10 @@ export class Result {
     this.violations.push(...other.violations);
     this.notes.push(...other.notes);
   }
+}
+
+export function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
 export function seconds(ms: number | undefined): string {

@@ -2,16 +2,13 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { waitFor, type MeshNode } from '../../../test/e2e/mesh.ts';
 import type { Fault } from '../fault.ts';
+import { median } from '../result.ts';
 import type { Scene } from '../scene.ts';
 import { cannotWire } from '../wire.ts';
 
 const DETECTIONS = 5;
 const IDLE_MS = 60_000;
 const SETTLE_MS = 30_000;
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-}
 
 /** How long until every other node takes a crashed one for dead. */
 async function detection(scene: Scene, count: number): Promise<void> {

@@ -11,6 +11,7 @@ import {
 import { join } from 'node:path';
 import { waitFor, type MeshNode } from '../../../test/e2e/mesh.ts';
 import type { Fault } from '../fault.ts';
+import { median, seconds } from '../result.ts';
 
 const FLIPS = 50;
 const HEAL_MS = 180_000;
@@ -49,6 +50,7 @@ export const flips: Fault = {
   async run(scene) {
     await scene.startUsual(3);
     let flipped = 0;
+    const tookMs: number[] = [];
     await scene.rounds(async () => {
       const victim = scene.pick(scene.nodes);
       const sound = new Map(segmentFiles(victim).map((path) => [path, readFileSync(path)]));
@@ -67,12 +69,11 @@ export const flips: Fault = {
       }
       const startedMs = performance.now();
       await untilSame(victim, sound);
-      scene.result.notes.push(`bytes back after ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
+      tookMs.push(performance.now() - startedMs);
     });
-    const notes = scene.result.notes.splice(0).map((note) => Number(/[\d.]+/.exec(note)?.[0]));
-    const [median, max] = [notes.sort((a, b) => a - b)[Math.floor(notes.length / 2)], notes.at(-1)];
+    const [medianMs, mostMs] = [median(tookMs), Math.max(...tookMs)];
     scene.result.notes.push(
-      `${flipped} bits flipped; the bytes were back after ${median} s (median), ${max} s at most`,
+      `${flipped} bits flipped; the bytes were back after ${seconds(medianMs)} (median), ${seconds(mostMs)} at most`,
     );
   },
 };
