@@ -16,6 +16,8 @@ export interface MeshMember {
 export interface MeshView {
   readonly self: PeerId;
   members(): readonly MeshMember[];
+  /** There is a mesh to join, and no member of it has told this run yet who else there is: what `members` says is too few. */
+  isSearching(): boolean;
 }
 
 /** Members that count for placement: those that have not left and have not been away too long. */

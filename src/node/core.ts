@@ -140,16 +140,18 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   closers.push(() => (opened ? undefined : catalog.close()));
 
   try {
-    const view = { self: transport.self, members: () => membership.members() };
+    const view = {
+      self: transport.self,
+      members: () => membership.members(),
+      isSearching: () => membership.isSearching(),
+    };
     const shared = { transport, clock, view, log, replicas: config.replicas, ackQuorum: config.ack };
     const space = new DiskSpace({ disk, clock, directory, reserveBytes: config.diskReserveBytes, log });
     await space.look();
     closers.push(() => space.close());
     const isFull = (): boolean => space.room !== 'all';
-    const hasSeeds = config.join.length > 0;
     const replicator = new Replicator({
       ...shared,
-      hasSeeds,
       ...timing,
       isFull: (peer) => watermarks.isFull(peer),
     });
@@ -345,7 +347,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       known: repairer.known,
       watermarks: watermarks.marks,
       ackQuorum: config.ack,
-      hasSeeds,
       coverageTimeoutMs: timing.coverageTimeoutMs,
     });
 
@@ -357,7 +358,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       view,
       watermarks: watermarks.marks,
       replicas: config.replicas,
-      hasSeeds,
     });
 
     const small = { requestBytesMax: LIMITS.smallRequestBytesMax };

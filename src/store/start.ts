@@ -91,10 +91,13 @@ export async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]
       if (id.epoch <= LIMITS.counterMax && id.index <= LIMITS.counterMax) ids.push(id);
     }
     ids.sort((a, b) => a.epoch - b.epoch || a.index - b.index);
+    // A run that was killed may have made a file without making its name durable.
+    if (ids.length > 0) await disk.syncDirectory(`${directory}/segments/${origin}`);
     for (const id of ids) {
       records.push(await recoverOne(options, id));
     }
   }
+  await disk.syncDirectory(`${directory}/segments`);
   return records;
 }
 

@@ -28,7 +28,7 @@ const QUERIES = [
   '{a="b"} |> "<_>x<_>" !> "y" |= ip("::1/64") | json a="b.c[0][\\"d\\"]", e | __error__=""',
   'sum by (a, b) (rate({a="b"} |= "x" [5m] offset 1h)) / on (a) group_left (c) count_over_time({a="b"}[1m]) > bool 1',
   'topk(3, quantile_over_time(0.99, {a="b"} | json | unwrap duration(x) | __error__="" [5m] @ start()) by (c))',
-  'label_replace(vector(1) or absent_over_time({a="b"}[1h30m]), "x", "$1", "y", "(.*)") ^ 2 unless -1e3 % 0x1F',
+  'label_replace(vector(1) or absent_over_time({a="b"}[1h30m]), "x", "$1", "y", "(.*)") ^ 2 unless -1e3 % 0x1Fp0',
   'approx_topk(2, sum without () (bytes_over_time({a="b"}[1d] @ 1700000000.5))) # comment\n and (1 == 1)',
   'sort_desc(stddev_over_time({a="b"} | unwrap bytes(x) [1w])) /* c */ * ignoring(a) group_right() avg(vector(2))',
 ];

@@ -167,7 +167,7 @@ export class StoreMesh {
     const seed = peer.keys.libp2pKey.raw.subarray(0, 32);
     const transport = await this.network.start(name, seed);
     for (const other of this.peers.values()) transport.learn(other.id, [`${other.name}:1`]);
-    const view = { self: peer.id, members: () => this.#membersAs(peer) };
+    const view = { self: peer.id, members: () => this.#membersAs(peer), isSearching: () => false };
     const log = (level: string, message: string): void =>
       void peer.said.push(`${clock.monotonicMs()} ${level}: ${message}`);
     const shared = {
@@ -179,7 +179,7 @@ export class StoreMesh {
       ackQuorum: options.ackQuorum,
       ...options.timing,
     };
-    const replicator = new Replicator({ ...shared, hasSeeds: false, isFull: () => false });
+    const replicator = new Replicator({ ...shared, isFull: () => false });
     const store = await clock.run(
       openStore({
         disk: peer.disk.boot(),
@@ -232,7 +232,6 @@ export class StoreMesh {
       holder,
       known: repairer.known,
       watermarks: peer.watermarks,
-      hasSeeds: true,
     });
     const receiver = new ReplicaReceiver(store);
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));

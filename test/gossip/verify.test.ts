@@ -110,6 +110,7 @@ class Scene {
       clock,
       auditor: new Auditor({ store, disk: systemDisk, clock }),
       view: {
+        isSearching: () => false,
         self: transport.self,
         members: () =>
           [...this.peers.values()].map(({ name, keys }) => ({
@@ -122,7 +123,6 @@ class Scene {
       },
       watermarks: this.watermarks,
       replicas: 3,
-      hasSeeds: false,
     });
     const steps = verifier.run(range, new AbortController().signal);
     for (;;) {

@@ -52,6 +52,7 @@ export class Exchange implements StateHost {
   #relaying = 0;
   #answering = 0;
   #closed = false;
+  #hasSynced = false;
 
   constructor(transport: Transport, news: News, log: TransportLog, relayTimeoutMs: number) {
     this.transport = transport;
@@ -139,6 +140,11 @@ export class Exchange implements StateHost {
     this.#hear(peer, answer);
   }
 
+  /** Somebody has told this run everything that he knows of the mesh. */
+  get hasSynced(): boolean {
+    return this.#hasSynced;
+  }
+
   async pingThrough(helper: PeerId, target: PeerId, timeoutMs: number): Promise<boolean> {
     const answer = await this.#pings.ask(helper, (seq) => ({ kind: 'ping-req', seq, target }), timeoutMs);
     this.#hear(helper);
@@ -151,6 +157,7 @@ export class Exchange implements StateHost {
     this.#syncing.add(peer);
     try {
       await askForState(this, peer);
+      this.#hasSynced = true;
       return true;
     } finally {
       this.#syncing.delete(peer);
@@ -208,6 +215,7 @@ export class Exchange implements StateHost {
       const late = () => new LogvineError('LV_PEER_TIMEOUT', `${channel.peer} did not finish a sync`);
       const { clock } = this.transport;
       await withDeadline(clock, BOUNDS.syncTimeoutMs, late, () => answerWithState(this, channel, rows));
+      this.#hasSynced = true;
     } finally {
       this.#answering--;
     }

@@ -186,6 +186,10 @@ class Swim implements Membership {
     return this.#news.identities.conflicts(this.#news.ownTwin);
   }
 
+  isSearching(): boolean {
+    return this.#options.seeds.length > 0 && !this.#exchange.hasSynced;
+  }
+
   clockSkewMs(peer: PeerId): number | undefined {
     return this.#exchange.clocks.of(peer);
   }

@@ -51,8 +51,6 @@ export interface CoordinatorOptions {
   readonly watermarks: Watermarks;
   readonly ackQuorum: number;
   readonly coverageTimeoutMs: number;
-  /** This peer was told of a mesh to join. */
-  readonly hasSeeds: boolean;
 }
 
 interface Asked {
@@ -319,8 +317,8 @@ export class Coordinator {
   #silent(answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
     const { watermarks, ackQuorum } = this.#options;
     const members = this.#members();
-    if (members.length === 1 && this.#options.hasSeeds) {
-      // It has found nobody yet, so it cannot know what others have.
+    if (this.#options.view.isSearching()) {
+      // It cannot know who else there is, nor what they have.
       return [{ peer: 'every peer of the mesh to join', epoch: null, durableSeq: null, lastHeard: null }];
     }
     const unreachable = members.filter(({ peer }) => !answers.has(peer));

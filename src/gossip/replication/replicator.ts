@@ -23,8 +23,6 @@ export interface ReplicatorOptions {
   readonly ackTimeoutMs: number;
   /** A peer whose replication failed is passed over for this long, while there are others. */
   readonly ownerCooldownMs: number;
-  /** It was told of others: while it has found none, it does not know how many there are. */
-  readonly hasSeeds: boolean;
   /** A peer said that its disk takes no copies. */
   isFull(peer: PeerId): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
@@ -95,10 +93,9 @@ export class Replicator {
    * one that has not found its mesh yet.
    */
   get quorum(): number {
-    const { view, ackQuorum, hasSeeds } = this.#options;
-    const known = view.members();
-    if (known.length === 1 && hasSeeds) return ackQuorum;
-    const members = known.filter(({ state }) => state !== 'left');
+    const { view, ackQuorum } = this.#options;
+    if (view.isSearching()) return ackQuorum;
+    const members = view.members().filter(({ state }) => state !== 'left');
     return Math.max(1, Math.min(ackQuorum, members.length));
   }
 

@@ -22,8 +22,6 @@ export interface VerifierOptions extends SourceHost {
   readonly watermarks: Watermarks;
   /** Copies wanted (k). */
   readonly replicas: number;
-  /** This peer was told of a mesh to join. */
-  readonly hasSeeds: boolean;
 }
 
 export interface VerifyProgress {
@@ -78,7 +76,7 @@ class Pass {
   #bytesRead = 0;
 
   constructor(options: VerifierOptions, range: SealedRange, signal: AbortSignal) {
-    const { view, watermarks, replicas, hasSeeds, clock } = options;
+    const { view, watermarks, replicas, clock } = options;
     this.#options = options;
     this.#range = range;
     this.#signal = signal;
@@ -87,7 +85,7 @@ class Pass {
     const away = members.filter(({ peer, state }) => state === 'dead' && peer !== view.self);
     this.#asked = members.filter((member) => !away.includes(member)).map(({ peer }) => peer);
     for (const { peer } of away) this.#unreachable.push({ peer, problem: 'it is down' });
-    if (members.length === 1 && hasSeeds) {
+    if (view.isSearching()) {
       this.#unreachable.push({ peer: 'every peer of the mesh to join', problem: 'none has been found yet' });
     }
     this.#copiesWanted = Math.min(replicas, members.length);
