@@ -120,7 +120,7 @@ export function checkAnswer(
     }
     const times_ = (times.get(line) ?? 0) + 1;
     times.set(line, times_);
-    if (times_ > line.timesMax) {
+    if (times_ > line.timesMax + (cluster.repeats.get(line.source)?.() ?? 0)) {
       story.violated('I10', `${asked} answered ${line.source} line ${line.number} ${times_} times`, [
         line.source,
         host.name,

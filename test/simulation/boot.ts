@@ -112,6 +112,7 @@ export interface BootOptions {
   readonly random: Random;
   readonly settings: MeshSettings;
   log(level: string, message: string): void;
+  onOutdated(): void;
 }
 
 /** Puts a node together as src/node/node.ts does it, on a host's disk and clocks. Rejects as a node that cannot start. */
@@ -154,7 +155,7 @@ export async function boot(options: BootOptions): Promise<void> {
     log: (level, message) => {
       if (process.alive) options.log(level, message);
     },
-    onOutdated: () => undefined,
+    onOutdated: () => options.onOutdated(),
   });
   process.core = core;
   await core.recoverOwn();

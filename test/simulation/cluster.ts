@@ -31,6 +31,11 @@ export class Cluster {
   /** Faults under way that last, and when the last one began or ended. */
   disturbances = 0;
   disturbedMs = -Infinity;
+  /** Of these, the ones that keep nodes from hearing each other in time. */
+  unheard = 0;
+  unheardMs = -Infinity;
+  /** How often a push may be stored beyond the first time, by its source. */
+  readonly repeats = new Map<string, () => number>();
   readonly #random;
   readonly #chance: Chance;
 
@@ -109,7 +114,10 @@ export class Cluster {
       if (level !== 'debug') story.tell(host.name, `${level}: ${this.#readable(message)}`);
     };
     try {
-      await boot({ host, process, network, random: this.#random, settings, log });
+      const onOutdated = (): void => {
+        if (process.alive) void this.stop(host);
+      };
+      await boot({ host, process, network, random: this.#random, settings, log, onOutdated });
     } catch (error) {
       if (!process.alive) return;
       story.headline(host.name, `cannot start: ${this.#readable((error as Error).message)}`);

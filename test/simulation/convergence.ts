@@ -1,6 +1,7 @@
 import { ask, checkAnswer, EVERYTHING } from './asking.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn } from './disk-image.ts';
+import type { SimHost } from './host.ts';
 
 /** How long after the last fault everything must be as if there had been none. */
 const CONVERGENCE_MS = 600_000;
@@ -31,7 +32,9 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
     const count = `${holders.length} disks, ${holders.map(({ name }) => name).join(' ')}, instead of ${wanted}`;
     const about = [id, path.split('/').slice(-2).join('/').replace('.seg', '')];
     if (holders.length < wanted) return { invariant: 'copies', why: `${id} is on ${count}`, about };
-    if (holders.length > wanted && !checks.lost.size)
+    // A copy that its node cannot read is none that it has to let go of.
+    const kept = holders.filter((host) => holdsReadable(host, id, path));
+    if (kept.length > wanted && !checks.lost.size)
       surplus ??= { invariant: 'surplus', why: `${id} is on ${count}`, about };
   }
   // What follows a batch that is lost for good cannot be copied.
@@ -41,6 +44,13 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
       return { invariant: 'debt', why: `${name} says ${batchesBelowK} batches are owed`, about: [name] };
   }
   return surplus;
+}
+
+/** Whether a node counts a batch among what it has: one that refers to labels in a rotten one before it is of no use. */
+function holdsReadable({ core }: SimHost, id: string, path: string): boolean {
+  const [origin = '', epoch, seq] = id.split('/');
+  const index = Number(/-(\d+)\.seg$/.exec(path)?.[1]);
+  return core?.store.segment({ origin, epoch: Number(epoch), index })?.entry(Number(seq)) !== undefined;
 }
 
 /** Waits until the mesh has settled, then asks every node for everything. */

@@ -66,8 +66,6 @@ export const DISK_FAULTS: FaultKind[] = [
   },
   {
     name: 'older-copy',
-    // The epochs on the copy may all lie behind one that the clock, when it was ahead, gave to a later run.
-    apartFrom: 'clock-jump',
     lastsMs: [20_000, 120_000],
     start({ cluster, chance }) {
       const host = chance.pick(cluster.present);

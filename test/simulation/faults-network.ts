@@ -35,6 +35,7 @@ const listed = (set: Set<string>): string => [...set].join(' ');
 export const NETWORK_FAULTS: FaultKind[] = [
   {
     name: 'partition',
+    isDeafening: true,
     lastsMs: [2_000, 120_000],
     start({ cluster, chance, links }) {
       const hosts = chance.shuffled(cluster.present);
@@ -45,6 +46,7 @@ export const NETWORK_FAULTS: FaultKind[] = [
   },
   {
     name: 'one-way',
+    isDeafening: true,
     lastsMs: [2_000, 60_000],
     start({ cluster, chance, links }) {
       const hosts = chance.shuffled(cluster.present);
@@ -55,6 +57,7 @@ export const NETWORK_FAULTS: FaultKind[] = [
   },
   {
     name: 'bridge',
+    isDeafening: true,
     lastsMs: [2_000, 60_000],
     start({ cluster, chance, links }) {
       const [bridge, ...hosts] = chance.shuffled(cluster.present);
@@ -67,6 +70,7 @@ export const NETWORK_FAULTS: FaultKind[] = [
   },
   {
     name: 'link',
+    isDeafening: true,
     lastsMs: [1_000, 90_000],
     start({ cluster, chance, links }) {
       const [a, b] = chance.shuffled(cluster.present);
@@ -79,6 +83,7 @@ export const NETWORK_FAULTS: FaultKind[] = [
   },
   {
     name: 'flapping',
+    isDeafening: true,
     lastsMs: [5_000, 60_000],
     start({ cluster, chance, links }) {
       const host = chance.pick(cluster.present);
@@ -91,6 +96,7 @@ export const NETWORK_FAULTS: FaultKind[] = [
   },
   {
     name: 'slow-link',
+    isDeafening: true,
     lastsMs: [5_000, 120_000],
     start({ cluster, chance, links }) {
       const host = chance.pick(cluster.present);
@@ -101,6 +107,7 @@ export const NETWORK_FAULTS: FaultKind[] = [
   },
   {
     name: 'loss',
+    isDeafening: true,
     lastsMs: [5_000, 120_000],
     start({ cluster: { network }, chance }) {
       network.faults.lossShare = chance.between(0.01, 0.3);
@@ -112,6 +119,7 @@ export const NETWORK_FAULTS: FaultKind[] = [
   },
   {
     name: 'delay',
+    isDeafening: true,
     lastsMs: [5_000, 120_000],
     start({ cluster: { network }, chance }) {
       network.faults.delayMsMax = chance.between(20, 800);

@@ -53,6 +53,7 @@ export const PROCESS_FAULTS: FaultKind[] = [
   },
   {
     name: 'outage',
+    isDeafening: true,
     lastsMs: [10_000, 150_000],
     start({ cluster, chance }) {
       const host = chance.maybe(cluster.live);
@@ -64,6 +65,7 @@ export const PROCESS_FAULTS: FaultKind[] = [
   },
   {
     name: 'pause',
+    isDeafening: true,
     lastsMs: [600, 60_000],
     start({ cluster, chance }) {
       const host = chance.maybe(cluster.live);

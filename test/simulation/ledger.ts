@@ -13,7 +13,7 @@ export interface Line {
   acknowledgedMs: number | undefined;
   /** Every disk that had it was destroyed by a fault, after the acknowledgement. */
   excused: boolean;
-  /** How often it may stand in an answer: a push that was sent again may have been taken twice. */
+  /** How often it may stand in an answer. */
   timesMax: number;
 }
 

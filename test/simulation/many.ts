@@ -38,7 +38,10 @@ export async function simulateMany(
     }
     child.kill();
   };
-  const children = Array.from({ length: processes }, () => fork(new URL('./child.ts', import.meta.url)));
+  const children = Array.from({ length: processes }, () =>
+    // What lives between two events is little, and much of it is short-lived.
+    fork(new URL('./child.ts', import.meta.url), { execArgv: ['--max-semi-space-size=32'] }),
+  );
   try {
     await Promise.all(children.map(work));
   } finally {

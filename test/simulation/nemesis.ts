@@ -16,8 +16,8 @@ export interface FaultKind {
   readonly name: string;
   /** How long one lasts, from and to; 0 for what is over at once. */
   readonly lastsMs: readonly [number, number];
-  /** Another kind that is not drawn together with it: what the two do to the product is known, and not survived yet. */
-  readonly apartFrom?: string;
+  /** It keeps nodes from hearing each other in time. */
+  readonly isDeafening?: true;
   start(context: FaultContext): { what: string; end(): unknown } | undefined;
 }
 
@@ -43,8 +43,7 @@ export class Nemesis {
     this.#context = { cluster, chance, links: new Links(cluster) };
     const share = chance.pick([0.15, 0.3, 0.6]);
     const drawn = ALL_FAULTS.filter(() => chance.hits(share));
-    const isApart = ({ apartFrom }: FaultKind): boolean => !drawn.some(({ name }) => name === apartFrom);
-    this.#kinds = drawn.filter(isApart).map((kind) => ({
+    this.#kinds = drawn.map((kind) => ({
       kind,
       meanMs: chance.pick([10_000, 30_000, 90_000]),
     }));
@@ -71,10 +70,15 @@ export class Nemesis {
         cluster.story.headline('nemesis', `over: ${fault.what}`);
         cluster.disturbances--;
         cluster.disturbedMs = cluster.clock.monotonicMs();
+        if (kind.isDeafening) {
+          cluster.unheard--;
+          cluster.unheardMs = cluster.disturbedMs;
+        }
         fault.end();
       };
       this.#under.add(end);
       cluster.disturbances++;
+      if (kind.isDeafening) cluster.unheard++;
       cluster.clock.after(lastsMs, () => {
         if (this.#stopped) return;
         end();

@@ -2,13 +2,22 @@ import { preparePush } from '../../src/node/http/push-prepare.ts';
 import type { Core } from '../../src/node/core.ts';
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';
-import type { SimHost } from './host.ts';
+import type { SimHost, SimProcess } from './host.ts';
 import type { Line } from './ledger.ts';
 
 const PUSH_TIMEOUT_MS = 10_000;
 const PUSH_ATTEMPTS_MAX = 6;
-/** Whether a push that is sent again, because its outcome was not known, may be stored twice under faults. */
-const MAY_REPEAT_PUSHES = true;
+/** What a node does for a push it may do for so long after the client has given up. */
+const PUSH_OVER_MS = 15_000;
+/** After nodes could not hear each other, for so long they may take each other for dead. */
+const HEARD_AGAIN_MS = 30_000;
+
+interface Attempt {
+  readonly process: SimProcess;
+  readonly atMs: number;
+  /** All who had been given it before were there, and could be heard. */
+  wasHeard: boolean;
+}
 
 export interface WorkloadRates {
   /** Mean times between two writes to a host's file, two pushes, two queries. */
@@ -68,17 +77,18 @@ export class Workload {
 
   /** A client that sends one body until it is taken, at one node or another. */
   async #push(): Promise<void> {
-    const { ledger, clock, story, settings } = this.#cluster;
+    const { ledger, clock, story, repeats } = this.#cluster;
     const source = `push${this.#pushes++}`;
     const count = 1 + this.#chance.below(6);
     const lines = Array.from({ length: count }, (_, at) => ledger.append(source, clock.nowMs() + at));
     const body = bodyOf(source, lines);
-    const repeats = MAY_REPEAT_PUSHES || settings.pushDedupWindowMs === 0 ? 1 : 0;
-    for (const line of lines) line.timesMax = 1 - repeats;
+    const attempts: Attempt[] = [];
+    repeats.set(source, () => this.#repeatsOf(attempts));
     for (let attempt = 0; attempt < PUSH_ATTEMPTS_MAX; attempt++) {
       const host = this.#chance.maybe(this.#cluster.live);
       if (host) {
-        for (const line of lines) line.timesMax += repeats;
+        attempts.push({ process: host.process!, atMs: clock.monotonicMs(), wasHeard: true });
+        clock.after(PUSH_TIMEOUT_MS + PUSH_OVER_MS, () => this.#repeatsOf(attempts));
         const outcome = await this.#send(host, body);
         story.tell(host.name, `push ${source} (${count} lines): ${outcome}`);
         if (outcome === 'taken') {
@@ -88,6 +98,24 @@ export class Workload {
       }
       await new Promise<void>((resolve) => void clock.after(this.#chance.between(200, 4_000), resolve));
     }
+  }
+
+  /**
+   * How often a push may be stored beyond the first time: once for each time that it was sent again while a node that had
+   * been given it before was gone, or nodes could not hear each other (docs/decisions/0008).
+   */
+  #repeatsOf(attempts: readonly Attempt[]): number {
+    const { settings, clock, unheard, unheardMs } = this.#cluster;
+    const again = attempts.slice(1);
+    if (settings.pushDedupWindowMs === 0) return again.length;
+    const firstMs = attempts[0]?.atMs ?? Infinity;
+    const isDeaf = unheard > 0 || unheardMs + HEARD_AGAIN_MS > firstMs;
+    for (const attempt of again) {
+      const isUnderWay = clock.monotonicMs() <= attempt.atMs + PUSH_TIMEOUT_MS + PUSH_OVER_MS;
+      const isGone = attempts.some(({ process, atMs }) => atMs < attempt.atMs && !process.alive);
+      if (isUnderWay && (isDeaf || isGone)) attempt.wasHeard = false;
+    }
+    return again.filter(({ wasHeard }) => !wasHeard).length;
   }
 
   /** 'taken', or why not. A client that hears nothing gives up after a while. */
