@@ -139,7 +139,7 @@ export async function boot(options: BootOptions): Promise<void> {
     repairDelayMs: settings.repairDelayMs,
     surplusDelayMs: settings.surplusDelayMs,
     confirmTimeoutMs: 10_000,
-    dropEveryMs: 500,
+    dropEveryMs: 1_500,
   };
   const core = await createCore({
     transport,

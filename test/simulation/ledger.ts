@@ -22,12 +22,18 @@ const LINE = /^\S+ o=(\S+) n=(\d+) /;
 /** What was written, by whom, and what the mesh has promised: the truth that answers are held against. */
 export class Ledger {
   readonly #sources = new Map<string, Line[]>();
+  readonly #waiting = new Map<string, () => void>();
   acknowledged = 0;
   written = 0;
 
   /** The lines of a source so far, in their order. */
   linesOf(source: string): readonly Line[] {
     return this.#sources.get(source) ?? [];
+  }
+
+  /** Calls `run` once, with the next line of that source. */
+  whenAppended(source: string, run: () => void): void {
+    this.#waiting.set(source, run);
   }
 
   append(source: string, wallMs: number): Line {
@@ -49,6 +55,8 @@ export class Ledger {
       timesMax: 1,
     };
     lines.push(line);
+    this.#waiting.get(source)?.();
+    this.#waiting.delete(source);
     this.written++;
     return line;
   }

@@ -17,7 +17,11 @@ export function tailFile(cluster: Cluster, host: SimHost, process: SimProcess): 
   process.resumedAt = next;
   process.acknowledgedTo = next;
   cluster.story.tell(host.name, `reads ${file} from line ${next}`);
-  const wait = () => new Promise<void>((resolve) => void process.clock.after(POLL_MS, resolve));
+  /** Looks again after a while; a file that nothing is written to need not be looked at. */
+  const wait = () =>
+    new Promise<void>((resolve) => {
+      cluster.ledger.whenAppended(file, () => void process.clock.after(POLL_MS, resolve));
+    });
 
   const readOn = async (): Promise<void> => {
     while (process.alive && process.ready && !process.leaving) {
