@@ -14,6 +14,7 @@ class Inode {
   /** What a power cut leaves at the least. */
   durable: Buffer = Buffer.alloc(0);
   unsynced: Change[] = [];
+  mtimeMs = 0;
 
   constructor(number: number) {
     this.number = number;
@@ -59,8 +60,11 @@ export type DiskImage = ReadonlyMap<string, Buffer | 'directory'>;
  * process killed, what was asked through that view never answers again.
  */
 export class SimDisk {
-  /** Bytes that all files together may have. */
+  /** Bytes that all files together may have; the disk is as large as `totalBytes`, whoever has the rest. */
   spaceBytes = Infinity;
+  totalBytes = Infinity;
+  /** The wall clock that files get their times from. */
+  nowMs: () => number = () => 0;
   /** Awaited before each fsync takes effect, with the path: a slow disk. */
   beforeSync: (path: string) => Promise<void> | void = () => undefined;
   /** An fsync of a file whose path it says yes to fails, and what was to be synced will never be (as Linux does it). */
@@ -218,6 +222,7 @@ export class SimDisk {
   create(path: string): Inode {
     if (this.#names.get(dirname(path)) !== 'directory') throw systemError('ENOENT', path);
     const inode = new Inode(++this.#inodes);
+    inode.mtimeMs = this.nowMs();
     this.#names.set(path, inode);
     return inode;
   }
@@ -300,6 +305,7 @@ export class SimDisk {
   /** Writes what fits; a full disk shortens the write before it says so. */
   write(path: string, inode: Inode, position: number, given: Buffer): void {
     const { at, bytes } = this.distort(path, position, given);
+    inode.mtimeMs = this.nowMs();
     const growth = Math.max(0, at + bytes.length - inode.content.length);
     const short = this.spaceBytes === Infinity ? 0 : Math.max(0, this.usedBytes + growth - this.spaceBytes);
     if (short === 0) {
@@ -413,8 +419,9 @@ class SimDiskView implements Disk {
   }
 
   space(): Promise<{ freeBytes: number; totalBytes: number }> {
-    const { spaceBytes, usedBytes } = this.#disk;
-    return Promise.resolve({ freeBytes: Math.max(0, spaceBytes - usedBytes), totalBytes: spaceBytes });
+    const { spaceBytes, usedBytes, totalBytes } = this.#disk;
+    const freeBytes = spaceBytes === Infinity ? Infinity : Math.max(0, spaceBytes - usedBytes);
+    return Promise.resolve({ freeBytes, totalBytes: Math.min(totalBytes, Math.max(spaceBytes, usedBytes)) });
   }
 
   readFile(path: string): Promise<Buffer | undefined> {
@@ -443,6 +450,6 @@ function statOf(node: Inode | 'directory'): FileStat {
     isDirectory: !isFile,
     device: '1',
     inode: String(isFile ? node.number : 0),
-    mtimeMs: 0,
+    mtimeMs: isFile ? node.mtimeMs : 0,
   };
 }

@@ -6,6 +6,8 @@ import type { SimHost } from './host.ts';
 import type { Line } from './ledger.ts';
 
 const QUERY_TIMEOUT_MS = 60_000;
+/** After one of two with one identity is gone, until others have what only it had. */
+const TWINS_OVER_MS = 60_000;
 const NO_LIMIT = 1_000_000;
 
 export interface Question {
@@ -135,10 +137,14 @@ export function checkAnswer(
     }
   }
   if (rows.length > limit) story.violated('order', `${asked} answered ${rows.length} lines`, [host.name]);
-  if (!receipt.complete) return;
+  if (!receipt.complete || !knowsJoiners(cluster, host)) return;
+  // See docs/decisions/0007, "What remains".
+  const wasTwins = (ms: number): boolean =>
+    cluster.twinsMs.some(({ fromMs, toMs }) => ms >= fromMs && ms <= toMs && askedMs <= toMs + TWINS_OVER_MS);
   const isCut = rows.length >= limit;
   for (const line of ledger.all()) {
-    if (line.acknowledgedMs === undefined || line.acknowledgedMs >= askedMs || line.excused) continue;
+    if (line.acknowledgedMs === undefined || line.acknowledgedMs >= askedMs) continue;
+    if (line.excused || line.expired || wasTwins(line.acknowledgedMs)) continue;
     if (line.ms < fromMs || line.ms >= toMs || !matches(line) || times.has(line)) continue;
     // At the limit, only what comes before the last line is owed.
     if (isCut && (descending ? line.ms <= lastMs : line.ms >= lastMs)) continue;
@@ -149,4 +155,11 @@ export function checkAnswer(
     );
     return;
   }
+}
+
+/** Who joined out of an asker's hearing cannot be counted as out of its reach. */
+function knowsJoiners({ present, size, hosts }: Cluster, { core }: SimHost): boolean {
+  const known = new Set<string>(core?.membership.members().map(({ peer }) => peer));
+  const joiners = present.filter((host) => hosts.indexOf(host) >= size || host.identitiesLost > 0);
+  return joiners.every(({ peer }) => peer === undefined || known.has(peer));
 }

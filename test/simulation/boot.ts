@@ -11,6 +11,8 @@ import type { Chance } from './chance.ts';
 import { SimCatalog, type SimHost, type SimProcess } from './host.ts';
 
 export const DATA = '/data';
+/** Room that a node leaves on its disk. */
+export const RESERVE_BYTES = 32 * 1024;
 const KiB = 1024;
 
 /** Sizes and times small enough that everything rolls, fills and expires within minutes. */
@@ -27,6 +29,9 @@ export interface MeshSettings {
   readonly packMsMax: number;
   /** How long pushes are told apart; 0: not at all. */
   readonly pushDedupWindowMs: number;
+  /** Retention by age, and by size for each node. */
+  readonly keptMsMax: number | undefined;
+  readonly keptBytesMax: number | undefined;
 }
 
 export function drawSettings(chance: Chance): MeshSettings {
@@ -42,6 +47,8 @@ export function drawSettings(chance: Chance): MeshSettings {
     surplusDelayMs: chance.pick([10_000, 60_000]),
     packMsMax: chance.pick([0, 20, 200]),
     pushDedupWindowMs: chance.pick([0, 600_000]),
+    keptMsMax: chance.hits(0.25) ? chance.pick([45_000, 90_000]) : undefined,
+    keptBytesMax: chance.hits(0.1) ? chance.pick([16, 48]) * KiB : undefined,
   };
 }
 
@@ -72,8 +79,8 @@ function configOf(host: SimHost, settings: MeshSettings): Config {
       pushLingerMs: 100,
     },
     segment: { bytesMax: settings.segmentBytesMax, ageMaxMs: settings.segmentAgeMsMax },
-    retention: { ageMsMax: undefined, bytesMax: undefined, streams: [] },
-    diskReserveBytes: 0,
+    retention: { ageMsMax: settings.keptMsMax, bytesMax: settings.keptBytesMax, streams: [] },
+    diskReserveBytes: RESERVE_BYTES,
     scrubPeriodMs: 604_800_000,
     repairDelayMs: settings.repairDelayMs,
     repairBytesPerSecond: 32 * 1024 * 1024,
@@ -140,6 +147,7 @@ export async function boot(options: BootOptions): Promise<void> {
     surplusDelayMs: settings.surplusDelayMs,
     confirmTimeoutMs: 10_000,
     dropEveryMs: 1_500,
+    retentionEveryMs: 5_000,
   };
   const core = await createCore({
     transport,

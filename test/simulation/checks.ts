@@ -10,6 +10,7 @@ const pathOf = ({ origin, epoch, index }: { origin: string; epoch: number; index
 
 /** Until the scrub has been over everything. */
 const NOTICE_MS = 180_000;
+const CLOCK_ROUNDING_MS = 2_000;
 
 /**
  * The invariants that hold at every moment, checked where they could break: at each acknowledgement (I1, I2, I3, I7), at
@@ -22,6 +23,8 @@ export class Checks {
   readonly #contents = new Map<string, number>();
   /** Acknowledged batches, and the file that each is in. */
   readonly acknowledgedBatches = new Map<string, string>();
+  /** Batches that retention has dropped from a disk: others may drop theirs, or keep them for a while. */
+  readonly expired = new Set<string>();
   /** Batches that faults took from every disk. */
   readonly lost = new Set<string>();
 
@@ -106,8 +109,15 @@ export class Checks {
     const { story, settings, present } = this.#cluster;
     const content = host.disk.durableOf(path);
     if (!content) return;
-    for (const { id, offset, bytes } of batchesIn(content).values()) {
-      if (offset + bytes.length <= newSize) continue;
+    const batches = [...batchesIn(content).values()].filter(
+      ({ offset, bytes }) => offset + bytes.length > newSize,
+    );
+    if (newSize === 0 && this.#mayExpire(host, batches)) {
+      for (const batch of batches) this.#expire(batch);
+      return;
+    }
+    for (const { id } of batches) {
+      if (this.expired.has(id)) continue;
       // What a fault took from a disk just now, its node may still believe to have.
       const others = present.filter(
         (other) => other !== host && (this.#has(other, id, path) || this.wasHarmed(other)),
@@ -116,6 +126,29 @@ export class Checks {
       if (others.length < wanted && this.acknowledgedBatches.has(id)) {
         story.violated('I8', `${host.name} drops ${id}, which ${others.length} other disks have`, [id]);
       }
+    }
+  }
+
+  /**
+   * Whether retention has a reason to drop a file: every batch in it has passed the age, as far as clocks are right, or the
+   * node has more than it may keep. What others still have enough copies of is surplus, and owed as before.
+   */
+  #mayExpire(host: SimHost, batches: readonly StoredBatch[]): boolean {
+    const { settings, clock, clockErrorMs } = this.#cluster;
+    const { keptMsMax = Infinity, keptBytesMax = Infinity } = settings;
+    const earliestMs = clock.nowMs() - keptMsMax + clockErrorMs + CLOCK_ROUNDING_MS;
+    if (batches.length > 0 && batches.every(({ sealedAtMs }) => sealedAtMs <= earliestMs)) return true;
+    let stored = 0;
+    for (const [, { bytes }] of durableBatches(host.disk)) stored += bytes.length;
+    return stored > keptBytesMax;
+  }
+
+  #expire({ id, bytes }: StoredBatch): void {
+    if (this.expired.has(id)) return;
+    this.expired.add(id);
+    for (const text of textsIn(bytes)) {
+      const line = this.#cluster.ledger.find(text);
+      if (line) line.expired = true;
     }
   }
 
@@ -129,6 +162,7 @@ export class Checks {
       );
       if (others.length >= Math.min(settings.replicas, staying) || !this.acknowledgedBatches.has(id))
         continue;
+      if (this.expired.has(id)) continue;
       story.violated('I8', `${host.name} leaves ${id} behind on ${others.length} disks`, [id]);
     }
   }

@@ -15,6 +15,7 @@ const SEEDS = 3;
 /** A node that wants to leave asks so often whether it may. */
 const LEAVE_POLL_MS = 5_000;
 const CLOSE_MS = 20_000;
+const DISK_BYTES = 1024 * 1024 * 1024;
 
 /** Hosts, the network between them, and what the mesh on them has promised. */
 export class Cluster {
@@ -34,6 +35,10 @@ export class Cluster {
   /** Of these, the ones that keep nodes from hearing each other in time. */
   unheard = 0;
   unheardMs = -Infinity;
+  /** How far clocks have been off. */
+  clockErrorMs = 0;
+  /** When two ran with one identity, from and to: what was acknowledged then may be hidden from a query until one is gone. */
+  readonly twinsMs: { readonly fromMs: number; toMs: number }[] = [];
   /** How often a push may be stored beyond the first time, by its source. */
   readonly repeats = new Map<string, () => number>();
   readonly #random;
@@ -71,6 +76,8 @@ export class Cluster {
     this.hosts.push(host);
     this.checks.watch(host);
     const { disk } = host;
+    disk.nowMs = () => host.clock.nowMs();
+    disk.totalBytes = DISK_BYTES;
     disk.beforeSync = () => this.#wait(host, host.syncMs);
     disk.onDead = () => void this.clock.after(0, () => this.kill(host, 'process', 'at a durable step'));
     return host;
@@ -246,6 +253,7 @@ export class Cluster {
     }
     this.checks.handedOver(host);
     host.retired = true;
+    host.leftMs = this.clock.monotonicMs();
     await this.stop(host);
   }
 
@@ -256,6 +264,11 @@ export class Cluster {
       await this.clock.advance(Math.min(1_000, untilMs - this.clock.monotonicMs()));
     }
     return this.story.violations.length === 0;
+  }
+
+  /** Hosts that are alone with their identity: neither a copy nor copied. */
+  get single(): SimHost[] {
+    return this.present.filter((host) => !host.twin);
   }
 
   peersOf(hosts: readonly SimHost[]): PeerId[] {

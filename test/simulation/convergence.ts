@@ -27,7 +27,7 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
   const wanted = Math.min(settings.replicas, present.length);
   let surplus: ReturnType<typeof unsettled>;
   for (const [id, path] of checks.acknowledgedBatches) {
-    if (checks.lost.has(id)) continue;
+    if (checks.lost.has(id) || checks.expired.has(id)) continue;
     const holders = checks.holdersOf(id, path);
     const count = `${holders.length} disks, ${holders.map(({ name }) => name).join(' ')}, instead of ${wanted}`;
     const about = [id, path.split('/').slice(-2).join('/').replace('.seg', '')];
@@ -38,6 +38,13 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
       surplus ??= { invariant: 'surplus', why: `${id} is on ${count}`, about };
   }
   // What follows a batch that is lost for good cannot be copied.
+  for (const { name, core } of present) {
+    const { room } = core!.space;
+    if (room !== 'all') return { invariant: 'room', why: `${name} still takes ${room}`, about: [name] };
+    const { failure } = core!.store.health;
+    if (failure)
+      return { invariant: 'health', why: `${name} is not well: ${failure.message}`, about: [name] };
+  }
   for (const { name, core } of checks.lost.size > 0 ? [] : present) {
     const { batchesBelowK } = core!.repairer.debt();
     if (batchesBelowK > 0)
@@ -92,7 +99,10 @@ async function askEveryone(cluster: Cluster): Promise<void> {
         if (!checks.lost.has(`${origin}/${epoch}/${seq}`)) return true;
       return false;
     });
-    if (missing.length === 0 && receipt.silent.length === 0) continue;
+    // Members that went without a word are expected back, and so are those that left and nobody remembers it.
+    const expectedBack = cluster.hosts.filter(({ leftUnnoticed }) => leftUnnoticed).length;
+    const gone = cluster.hosts.reduce((sum, { identitiesLost }) => sum + identitiesLost, expectedBack);
+    if (missing.length === 0 && (receipt.silent.length === 0 || gone >= cluster.settings.ack)) continue;
     const what = JSON.stringify({ missing: missing.slice(0, 3), silent: receipt.silent });
     const about = missing.map(({ origin, epoch, fromSeq }) => `${origin}/${epoch}/${fromSeq}`);
     story.violated('I9', `${host.name} calls its answer incomplete although all is well: ${what}`, about);

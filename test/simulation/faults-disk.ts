@@ -1,4 +1,5 @@
 import type { DiskImage } from '../helpers/sim-disk.ts';
+import { RESERVE_BYTES } from './boot.ts';
 import type { Cluster } from './cluster.ts';
 import { forgetParsed } from './disk-image.ts';
 import type { SimHost } from './host.ts';
@@ -43,6 +44,26 @@ export const DISK_FAULTS: FaultKind[] = [
     },
   },
   {
+    name: 'disk-fills',
+    lastsMs: [12_000, 90_000],
+    start({ cluster, chance }) {
+      const host = chance.pick(cluster.present);
+      // Of the reserve: three are left for pushes, two for reading files, one for nothing.
+      const steps = [3.5, 2.5, 1.5, 0.5].slice(0, 1 + chance.below(4));
+      let isOver = false;
+      for (const [at, share] of steps.entries()) {
+        cluster.clock.after(at * 3_000, () => {
+          if (!isOver) host.disk.spaceBytes = host.disk.usedBytes + share * RESERVE_BYTES;
+        });
+      }
+      const end = (): void => {
+        isOver = true;
+        host.disk.spaceBytes = Infinity;
+      };
+      return { what: `the disk of ${host.name} fills up to ${steps.at(-1)} reserves`, end };
+    },
+  },
+  {
     name: 'fsync-error',
     lastsMs: [0, 0],
     start({ cluster, chance }) {
@@ -68,11 +89,12 @@ export const DISK_FAULTS: FaultKind[] = [
     name: 'older-copy',
     lastsMs: [20_000, 120_000],
     start({ cluster, chance }) {
-      const host = chance.pick(cluster.present);
+      const host = chance.maybe(cluster.single);
+      if (!host) return undefined;
       copies.set(host, { image: host.disk.image(), catalog: new Map(host.catalog) });
       const end = (): void => {
         const copy = copies.get(host);
-        if (!copy || host.retired || host.identitiesLost > 0) return;
+        if (!copy || host.retired || host.identitiesLost > 0 || host.twin) return;
         cluster.kill(host, 'process', 'its disk is replaced');
         cluster.checks.harm(host, 'gets a disk from an older copy', () => {
           host.disk.restore(copy.image);
@@ -87,7 +109,8 @@ export const DISK_FAULTS: FaultKind[] = [
     lastsMs: [0, 0],
     start({ cluster, chance }) {
       if (goneForGood(cluster) >= GONE_FOR_GOOD_MAX) return undefined;
-      const host = chance.pick(cluster.present);
+      const host = chance.maybe(cluster.single);
+      if (!host) return undefined;
       cluster.kill(host, 'process', 'its disk is wiped');
       cluster.checks.harm(host, 'loses its whole disk', () => {
         host.disk.restore(EMPTY);
@@ -155,7 +178,7 @@ export const MEMBER_FAULTS: FaultKind[] = [
     name: 'leave',
     lastsMs: [0, 0],
     start({ cluster, chance }) {
-      const host = chance.maybe(cluster.live.filter(({ process }) => !process!.leaving));
+      const host = chance.maybe(cluster.live.filter(({ process, twin }) => !process!.leaving && !twin));
       if (!host || cluster.present.length <= Math.max(4, cluster.size - 1)) return undefined;
       if (cluster.present.some(({ process }) => process?.leaving)) return undefined;
       void cluster.leave(host);

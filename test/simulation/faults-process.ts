@@ -2,6 +2,8 @@ import type { Tear } from '../helpers/sim-disk.ts';
 import type { FaultKind } from './nemesis.ts';
 
 const TEARS: readonly Tear[] = ['lose', 'prefix', 'sectors'];
+/** Until all have written down that a member has left. */
+const LEAVE_KEPT_MS = 20_000;
 const nothing = (): void => undefined;
 
 export const PROCESS_FAULTS: FaultKind[] = [
@@ -31,6 +33,10 @@ export const PROCESS_FAULTS: FaultKind[] = [
     lastsMs: [0, 0],
     start({ cluster, chance }) {
       if (!chance.hits(0.3)) return undefined;
+      for (const host of cluster.hosts) {
+        const leftMs = host.leftMs ?? -Infinity;
+        if (leftMs + LEAVE_KEPT_MS > cluster.clock.monotonicMs()) host.leftUnnoticed = true;
+      }
       for (const host of cluster.live) {
         const tear = chance.pick(TEARS);
         cluster.kill(host, 'power', `a power cut everywhere (${tear})`, tear);

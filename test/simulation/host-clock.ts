@@ -25,7 +25,19 @@ export class HostClock {
     return this.#monotonicAtRate + (this.#base.monotonicMs() - this.#rateSinceMs) * this.#rate;
   }
 
+  /** The wall clock shows this until it goes on. */
+  #stoodMs: number | undefined;
+
+  standStill(): void {
+    this.#stoodMs = this.nowMs();
+  }
+
+  goOn(): void {
+    this.#stoodMs = undefined;
+  }
+
   nowMs(): number {
+    if (this.#stoodMs !== undefined) return this.#stoodMs;
     return this.#startMs + this.monotonicMs() + this.wallOffsetMs;
   }
 

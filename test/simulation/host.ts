@@ -42,6 +42,12 @@ export class SimHost {
   file: string;
   /** It has gone for good; what is on its disk no longer counts. */
   retired = false;
+  /** Simulated time at which it had left the mesh in good order. */
+  leftMs: number | undefined;
+  /** Everybody lost power before any of them had kept that it left. */
+  leftUnnoticed = false;
+  /** The host whose disk this one's is a copy of, or the other way round, while both are there. */
+  twin: SimHost | undefined;
   /** The operator keeps it down. */
   heldDown = false;
   /** Identities that went with a wiped disk. */

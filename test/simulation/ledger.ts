@@ -13,6 +13,8 @@ export interface Line {
   acknowledgedMs: number | undefined;
   /** Every disk that had it was destroyed by a fault, after the acknowledgement. */
   excused: boolean;
+  /** Its batch was dropped somewhere because of its age, or for want of room. */
+  expired: boolean;
   /** How often it may stand in an answer. */
   timesMax: number;
 }
@@ -52,6 +54,7 @@ export class Ledger {
       word,
       acknowledgedMs: undefined,
       excused: false,
+      expired: false,
       timesMax: 1,
     };
     lines.push(line);

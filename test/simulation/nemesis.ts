@@ -1,6 +1,7 @@
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';
 import { CLOCK_FAULTS } from './faults-clock.ts';
+import { CLONE_FAULTS } from './faults-clone.ts';
 import { DISK_FAULTS, MEMBER_FAULTS } from './faults-disk.ts';
 import { Links, NETWORK_FAULTS } from './faults-network.ts';
 import { PROCESS_FAULTS } from './faults-process.ts';
@@ -27,6 +28,7 @@ const ALL_FAULTS: readonly FaultKind[] = [
   ...CLOCK_FAULTS,
   ...DISK_FAULTS,
   ...MEMBER_FAULTS,
+  ...CLONE_FAULTS,
 ];
 
 /**
@@ -93,6 +95,7 @@ export class Nemesis {
     for (const end of this.#under) end();
     for (const { disk } of this.#context.cluster.hosts) {
       disk.changesLeft = Infinity;
+      disk.spaceBytes = Infinity;
       disk.failSync = () => false;
       disk.distort = (_path, at, bytes) => ({ at, bytes });
     }

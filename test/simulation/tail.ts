@@ -30,6 +30,8 @@ export function tailFile(cluster: Cluster, host: SimHost, process: SimProcess): 
         await wait();
         continue;
       }
+      // As src/node/node.ts does it: a disk without room stops the reading before it stops the writing.
+      await core.space.untilRoom();
       next += lines.length;
       await core.batcher.write({
         kind: 'raw',

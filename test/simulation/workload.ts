@@ -112,7 +112,7 @@ export class Workload {
     const isDeaf = unheard > 0 || unheardMs + HEARD_AGAIN_MS > firstMs;
     for (const attempt of again) {
       const isUnderWay = clock.monotonicMs() <= attempt.atMs + PUSH_TIMEOUT_MS + PUSH_OVER_MS;
-      const isGone = attempts.some(({ process, atMs }) => atMs < attempt.atMs && !process.alive);
+      const isGone = attempts.some(({ process, atMs }) => atMs < attempt.atMs && !isWell(process));
       if (isUnderWay && (isDeaf || isGone)) attempt.wasHeard = false;
     }
     return again.filter(({ wasHeard }) => !wasHeard).length;
@@ -134,6 +134,11 @@ export class Workload {
       );
     });
   }
+}
+
+/** One whose fsync failed may still have what it refused, and again when it has restarted. */
+function isWell({ alive, core }: SimProcess): boolean {
+  return alive && !core?.store.health.failure;
 }
 
 /** As src/node/http/push-route.ts does it. */
