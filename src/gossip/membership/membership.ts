@@ -200,7 +200,9 @@ class Swim implements Membership {
 
   #changed({ member, previous }: Change): void {
     if (!isLive(member.state)) this.#exchange.hangUp(member.peer);
-    this.#remembered.changed();
+    // Who came and who left for good must outlive a power cut: the one is counted for quorums, the other no longer waited for.
+    if (member.state === 'left' || !previous) void this.#remembered.save();
+    else this.#remembered.changed();
     this.#emit((listener) => {
       if (previous) listener.changed?.(member, previous);
       else listener.joined?.(member);
