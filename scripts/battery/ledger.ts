@@ -77,8 +77,8 @@ export type Snapshot = ReadonlyMap<Piece, number>;
 /** Knows every line that was written, and which of them a node has acknowledged. */
 export class Ledger {
   readonly #sources = new Map<string, Source>();
-  /** With retention: so many of the newest lines of a source must still be there; others may have expired. */
-  keptLines = Infinity;
+  /** With retention: lines this young must still be there; others may have expired. */
+  keptMs = Infinity;
 
   source(id: string): Source {
     const existing = this.#sources.get(id);
@@ -132,9 +132,9 @@ export class Ledger {
       const numbers = seen.get(source);
       for (const piece of source.pieces) {
         const end = piece.from + (required.get(piece) ?? 0);
-        const oldest = hasExpired ? source.timesMs.length - this.keptLines : 0;
-        const inRange = firstAtOrAfter(source.timesMs, range.fromMs);
-        for (let n = Math.max(piece.from, oldest, inRange); n < end; n++) {
+        const keptFromMs = hasExpired ? Date.now() - this.keptMs : 0;
+        const first = firstAtOrAfter(source.timesMs, Math.max(range.fromMs, keptFromMs));
+        for (let n = Math.max(piece.from, first); n < end; n++) {
           if (source.timesMs[n] >= range.toMs) break;
           if (!numbers?.has(n)) lost.push(`${source.id} ${n}`);
         }

@@ -313,7 +313,7 @@ export class Scene {
       const numbered = own.map((line): [number, string] => [Number(/ n=(\d+) /.exec(line)?.[1]), line]);
       const answer = numbered.sort(([a], [b]) => a - b).map(([, line]) => `${line}\n`);
       const isSame = digest(Buffer.from(answer.join(''), 'latin1')) === digest(writer.content());
-      if (!isSame && !writer.hasLostFiles && this.ledger.keptLines === Infinity)
+      if (!isSame && !writer.hasLostFiles && this.ledger.keptMs === Infinity)
         this.violation(`${writer.path} and the lines of ${writer.source.id} are not the same bytes`);
     }
     const node = this.pick(this.nodes);

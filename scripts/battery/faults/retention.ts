@@ -28,7 +28,7 @@ export const retention: Fault = {
   rounds: 1,
   async run(scene) {
     const nodes = await scene.startUsual(3, { ...LINE, config: CONFIGURED });
-    scene.ledger.keptLines = 2_000;
+    scene.ledger.keptMs = 3_000;
     let most = 0;
     await scene.rounds(async () => {
       const enough = WRITTEN_BYTES / LINE.paddingBytes;
