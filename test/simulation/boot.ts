@@ -81,7 +81,7 @@ function configOf(host: SimHost, settings: MeshSettings): Config {
     segment: { bytesMax: settings.segmentBytesMax, ageMaxMs: settings.segmentAgeMsMax },
     retention: { ageMsMax: settings.keptMsMax, bytesMax: settings.keptBytesMax, streams: [] },
     diskReserveBytes: RESERVE_BYTES,
-    scrubPeriodMs: 604_800_000,
+    scrubPeriodMs: 60_000,
     repairDelayMs: settings.repairDelayMs,
     repairBytesPerSecond: 32 * 1024 * 1024,
     pushDedupWindowMs: settings.pushDedupWindowMs,
