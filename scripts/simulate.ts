@@ -1,5 +1,7 @@
 /**
- * `npm run simulate -- [--seeds N] [--from S] [--nodes M] [--hours H] [--break NAME] [--events N] [--keep-going]`
+ * `npm run simulate -- --report [PART]…` prints the figures of docs/reliability.md.
+ *
+ * `npm run simulate -- [--seeds N] [--from S] [--nodes M] [--hours H] [--break NAME] [--keep-going] [--each]`
  *
  * Runs simulated meshes under faults, one for each seed, on all cores. Says which seeds broke an invariant, with the story
  * of each; exit 1 then. The same seed on the same commit is the same run, event for event.
@@ -7,9 +9,11 @@
 import { parseArgs } from 'node:util';
 import { BREAKS, isBreak, type BreakName } from '../test/simulation/breaks.ts';
 import { simulateMany } from '../test/simulation/many.ts';
+import { report } from '../test/simulation/report.ts';
 import type { SimulationOptions } from '../test/simulation/simulation.ts';
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     seeds: { type: 'string', default: '100' },
     from: { type: 'string', default: '1' },
@@ -18,8 +22,14 @@ const { values } = parseArgs({
     break: { type: 'string' },
     'keep-going': { type: 'boolean', default: false },
     each: { type: 'boolean', default: false },
+    report: { type: 'boolean', default: false },
   },
 });
+
+if (values.report) {
+  await report(positionals);
+  process.exit();
+}
 
 function numberOf(name: 'seeds' | 'from' | 'nodes' | 'hours', min: number, max: number): number {
   const value = Number(values[name]);

@@ -38,6 +38,8 @@ export class SimNetwork {
   readonly transports = new Map<string, SimTransport>();
   /** Messages sent on channels and topics so far. */
   messages = 0;
+  /** Bytes in them. */
+  bytes = 0;
   /** Hosts that went away without a word: dialling them hangs. */
   readonly dark = new Set<string>();
   /** Whether nothing gets from one host to another at present, and how much longer it takes; by name. */
@@ -295,6 +297,7 @@ export class SimTransport implements Transport {
         seen.add(next);
         edge.push(next);
         this.network.messages++;
+        this.network.bytes += copy.length;
         if (this.network.lost()) continue;
         const deliver = (): void => {
           if (!next.closed && !next.paused) next.#receivers.get(topic)?.(this.self, copy);
@@ -433,6 +436,7 @@ class SimChannel implements Channel {
     const { network, name } = this.#home;
     const { clock } = network;
     network.messages++;
+    network.bytes += message?.length ?? 0;
     const delayMs = network.reliableDelayMs(name, this.remote.name);
     this.#lastArrivalMs = Math.max(this.#lastArrivalMs, clock.monotonicMs() + delayMs);
     this.#flight.push(message);

@@ -27,6 +27,8 @@ export class Checks {
   readonly expired = new Set<string>();
   /** Batches that faults took from every disk. */
   readonly lost = new Set<string>();
+  /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
+  readonly pathsOfLost = new Set<string>();
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -155,7 +157,18 @@ export class Checks {
   /** A node has proved that others have all that it has. */
   handedOver(host: SimHost): void {
     const { story, settings, present } = this.#cluster;
-    const staying = present.filter((other) => other !== host).length;
+    // Those that have been out of its reach for the repair delay are not waited for.
+    const nowMs = host.process!.clock.monotonicMs();
+    const inReach = host
+      .core!.membership.members()
+      .filter(
+        ({ peer, state, stateSinceMs }) =>
+          peer !== host.peer &&
+          (state === 'alive' ||
+            state === 'suspect' ||
+            (state === 'dead' && nowMs - stateSinceMs < settings.repairDelayMs)),
+      );
+    const staying = Math.min(present.filter((other) => other !== host).length, inReach.length);
     for (const [path, { id }] of durableBatches(host.disk)) {
       const others = present.filter(
         (other) => other !== host && (this.#has(other, id, path) || this.wasHarmed(other)),
@@ -198,6 +211,7 @@ export class Checks {
       if (this.holdersOf(id, path).length > 0) continue;
       lost++;
       this.lost.add(id);
+      this.pathsOfLost.add(path);
       for (const text of textsIn(batch.bytes)) {
         const line = ledger.find(text);
         if (line) line.excused = true;

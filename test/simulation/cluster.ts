@@ -44,12 +44,12 @@ export class Cluster {
   readonly #random;
   readonly #chance: Chance;
 
-  constructor(seed: number, nodes: number) {
+  constructor(seed: number, nodes: number, settings = drawSettings(new Chance(seed, 2))) {
     this.seed = seed;
     this.size = nodes;
     this.#chance = new Chance(seed, 1);
     this.#random = seededRandom(Math.imul(seed, 0x27d4eb2f));
-    this.settings = drawSettings(new Chance(seed, 2));
+    this.settings = settings;
     this.network = new SimNetwork(this.clock, new Chance(seed, 3).random);
     this.checks = new Checks(this);
     const zones = this.#chance.hits(0.3) ? 3 : 1;

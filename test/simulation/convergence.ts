@@ -1,3 +1,4 @@
+import type { Receipt } from '../../src/gossip/index.ts';
 import { ask, checkAnswer, EVERYTHING } from './asking.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn } from './disk-image.ts';
@@ -27,7 +28,7 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
   const wanted = Math.min(settings.replicas, present.length);
   let surplus: ReturnType<typeof unsettled>;
   for (const [id, path] of checks.acknowledgedBatches) {
-    if (checks.lost.has(id) || checks.expired.has(id)) continue;
+    if (checks.pathsOfLost.has(path) || checks.expired.has(id)) continue;
     const holders = checks.holdersOf(id, path);
     const count = `${holders.length} disks, ${holders.map(({ name }) => name).join(' ')}, instead of ${wanted}`;
     const about = [id, path.split('/').slice(-2).join('/').replace('.seg', '')];
@@ -85,20 +86,29 @@ export async function converge(cluster: Cluster): Promise<void> {
   await askEveryone(cluster);
 }
 
+const batchIdsOf = ({ origin, epoch, fromSeq, toSeq }: Receipt['missing'][number]): string[] =>
+  Array.from({ length: toSeq - fromSeq + 1 }, (_, at) => `${origin}/${epoch}/${fromSeq + at}`);
+
 async function askEveryone(cluster: Cluster): Promise<void> {
+  const isOfLostFile = (id: string): boolean =>
+    cluster.checks.pathsOfLost.has(cluster.checks.acknowledgedBatches.get(id) ?? '');
   const { clock, story, checks } = cluster;
   for (const host of cluster.present) {
-    const askedMs = clock.monotonicMs();
-    const answer = await clock.run(ask(host, EVERYTHING));
+    let askedMs = clock.monotonicMs();
+    let answer = await clock.run(ask(host, EVERYTHING));
+    if (answer.receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
+      // Retention was faster than the query.
+      await cluster.advance(LOOK_EVERY_MS);
+      askedMs = clock.monotonicMs();
+      answer = await clock.run(ask(host, EVERYTHING));
+    }
     checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
     const { receipt } = answer;
     story.tell(host.name, `final answer: ${answer.rows.length} lines, complete ${receipt.complete}`);
     if (receipt.complete) continue;
-    const missing = receipt.missing.filter(({ origin, epoch, fromSeq, toSeq }) => {
-      for (let seq = fromSeq; seq <= toSeq; seq++)
-        if (!checks.lost.has(`${origin}/${epoch}/${seq}`)) return true;
-      return false;
-    });
+    const missing = receipt.missing.filter((run) =>
+      batchIdsOf(run).some((id) => !checks.lost.has(id) && !isOfLostFile(id)),
+    );
     // Members that went without a word are expected back, and so are those that left and nobody remembers it.
     const expectedBack = cluster.hosts.filter(({ leftUnnoticed }) => leftUnnoticed).length;
     const gone = cluster.hosts.reduce((sum, { identitiesLost }) => sum + identitiesLost, expectedBack);
