@@ -27,6 +27,8 @@ export class Checks {
   readonly expired = new Set<string>();
   /** Batches that faults took from every disk. */
   readonly lost = new Set<string>();
+  /** Host and batch: a write of it went wrong there. */
+  readonly #astray = new Set<string>();
   /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
   readonly pathsOfLost = new Set<string>();
 
@@ -60,7 +62,10 @@ export class Checks {
     const names = holders.map((holder) => holder.name).join(' ');
     story.tell(host.name, `acknowledged ${name} (${batch.entries} lines), durable on ${names}`);
     // A disk that lost something to a fault since the batch was sealed may have had it when it said so.
-    const harmed = hosts.filter((other) => this.wasHarmed(other) && !holders.includes(other));
+    // One that was wiped may have it again, under another identity than the one that said so.
+    const harmed = hosts.filter(
+      (other) => this.wasHarmed(other) && (!holders.includes(other) || other.identitiesLost > 0),
+    );
     if (!holders.includes(host) && !harmed.includes(host)) {
       story.violated('I2', `${name} is acknowledged, and not on the disk of its origin ${host.name}`, [name]);
     }
@@ -196,6 +201,7 @@ export class Checks {
     }
     // A write that comes to nothing is a batch that its node believes to have.
     for (const batch of underWay ? batchesIn(underWay.bytes).values() : []) {
+      this.#astray.add(`${host.name} ${batch.id}`);
       before.set(batch.id, { path: underWay!.path, batch });
     }
     story.headline(host.name, what);
@@ -208,7 +214,9 @@ export class Checks {
     const { story, ledger } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
-      if (this.holdersOf(id, path).length > 0) continue;
+      // Where it lies in a wrong place, its node will not find it.
+      const sound = this.holdersOf(id, path).filter(({ name }) => !this.#astray.has(`${name} ${id}`));
+      if (sound.length > 0) continue;
       lost++;
       this.lost.add(id);
       this.pathsOfLost.add(path);
