@@ -29,6 +29,7 @@ import {
   type Transport,
 } from '../gossip/index.ts';
 import {
+  messageOf,
   batchRank,
   compileQuery,
   LogvineError,
@@ -271,7 +272,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
             .then(options.onOutdated, (error: Error) => log('error', error.message));
           return;
         }
-        // See docs/decisions/0007: of two runs of one identity, the later one goes on.
+        // See docs/decisions/0007: of two runs of one identity, the later one goes on. The restart that the alarm asks for is
+        // above it, also when the other's clock was ahead.
+        void store.noteEpoch(by.epoch).catch((error: unknown) => log('error', messageOf(error)));
         store.health.failure = new LogvineError('LV_IDENTITY_CONFLICT', supersededText(by, directory));
         log('error', store.health.failure.message);
       },

@@ -4,6 +4,8 @@ import {
   LIMITS,
   mergeSources,
   PatternTree,
+  subtractRuns,
+  unionRuns,
   type Clock,
   type EntryRun,
   type Labels,
@@ -32,6 +34,7 @@ import {
   timeText,
   type Expectation,
   type Gaps,
+  type MissingBatches,
   type Receipt,
   type SilentOrigin,
 } from './receipt.ts';
@@ -261,15 +264,16 @@ export class Coordinator {
     };
   }
 
-  #receipt(
+  async #receipt(
     { startedMs, answered, gaps, silent, scatter }: Asking,
     entries: number,
     isBounded: boolean,
-  ): Receipt {
+  ): Promise<Receipt> {
     const { total } = scatter;
     const receipt = this.#receiptOfNothing();
-    receipt.missing.push(...gaps.missing, ...scatter.corrupt);
-    receipt.expired = gaps.expired;
+    const corrupt = await this.#withoutExpired(scatter.corrupt);
+    receipt.missing.push(...gaps.missing, ...corrupt);
+    receipt.expired = gaps.expired + countMissing(scatter.corrupt) - countMissing(corrupt);
     receipt.silent.push(...silent);
     receipt.complete = receipt.missing.length === 0 && silent.length === 0;
     receipt.members = { asked: this.#members().length, answered };
@@ -284,6 +288,22 @@ export class Coordinator {
     receipt.bytesScanned = total.bytesScanned;
     receipt.durationMs = Math.round(this.#options.clock.monotonicMs() - startedMs);
     return receipt;
+  }
+
+  /** What could not be read may have been dropped by retention while the query ran. */
+  async #withoutExpired(corrupt: readonly MissingBatches[]): Promise<readonly MissingBatches[]> {
+    if (corrupt.length === 0) return corrupt;
+    const { transport, store, known, coverageTimeoutMs } = this.#options;
+    known.expired.add(await askWhatExpired(transport, this.#reachable(), corrupt, coverageTimeoutMs));
+    return corrupt.flatMap((run) => {
+      const { origin, epoch, fromSeq, toSeq } = run;
+      const expired = unionRuns(store.expired.runs(origin, epoch), known.expired.runs(origin, epoch));
+      return subtractRuns([[fromSeq, toSeq]], expired).map(([from, to]) => ({
+        ...run,
+        fromSeq: from,
+        toSeq: to,
+      }));
+    });
   }
 
   #members(): MeshMember[] {

@@ -26,7 +26,7 @@ interface OwnRecovery {
   isClosed(): boolean;
   poll(peer: PeerId): Promise<void>;
   fetch(peer: PeerId, holding: Holding, missing: readonly Run[]): Promise<void>;
-  log(level: 'warn', message: string): void;
+  log(level: 'info' | 'warn', message: string): void;
 }
 
 /**
@@ -38,6 +38,7 @@ export async function recoverOwn(options: OwnRecovery): Promise<void> {
   const startedMs = clock.monotonicMs();
   const asked = new Set<PeerId>();
   const answered = new Set<PeerId>();
+  options.log('info', 'asking the members of the mesh for what this peer may have lost');
   while (!options.isClosed()) {
     const others = view.members().filter(({ peer, state }) => peer !== view.self && state === 'alive');
     // Those that were not asked yet come first; who did not answer is asked again.
