@@ -34,6 +34,7 @@ export function registerRun(
       for (const warning of warnings) io.report(`logvine: warning: ${warning}`);
       const stopped = firstStop(io);
       let node = await services.startNode(config);
+      const settled = io.clock.after(START_SETTLED_MS, releaseStartMemory);
       await sayReady(node, io);
       const isOutdated = await Promise.race([stopped.then(() => false), node.outdated.then(() => true)]);
       if (isOutdated) {
@@ -41,7 +42,6 @@ export function registerRun(
         node = await services.startNode(config);
         await sayReady(node, io);
       }
-      const settled = io.clock.after(START_SETTLED_MS, releaseStartMemory);
       await stopped;
       settled.cancel();
       exit((await closesInTime(node.close(), io)) ? 0 : 1);
