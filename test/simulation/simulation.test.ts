@@ -18,11 +18,13 @@ const FIXED: readonly [seed: number, why: string][] = [
   [106, 'an epoch was used twice after an older copy of a disk, while the clock was behind'],
   [121, 'a joining node whose seeds had left'],
   [127, 'a node with an older disk was taken for a clone of itself'],
+  [57, 'an original was fenced for ever by a copy of its disk whose clock had been ahead'],
+  [69, 'the same, seen by its own health'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
 
 /** Simulated time with faults. */
-const HOURS = 0.05;
+const HOURS = 0.03;
 /** Fresh ones, others every day. */
 const FRESH = 2;
 
