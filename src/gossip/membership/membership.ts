@@ -243,9 +243,9 @@ class Swim implements Membership {
     return ms * (0.75 + this.#options.random.unit() / 2);
   }
 
+  /** As rare as there are many members: the state is as long as they are many, and what a peer sends a second stays the same. */
   #syncDelayMs(): number {
-    const members = this.#table.live;
-    const scale = members > 32 ? Math.ceil(Math.log2(members) - 5) + 1 : Math.max(1 / 6, members / 32);
+    const scale = Math.max(1 / 6, this.#table.live / 32);
     return this.#jittered(this.#timing.syncIntervalMs * scale);
   }
 
