@@ -61,6 +61,14 @@ function holdsReadable({ core }: SimHost, id: string, path: string): boolean {
   return core?.store.segment({ origin, epoch: Number(epoch), index })?.entry(Number(seq)) !== undefined;
 }
 
+/** The operator does as the alarm says: the copy is gone, so the node that it stopped is restarted. */
+function restartFenced(cluster: Cluster): void {
+  for (const host of cluster.present) {
+    const isFenced = host.core?.store.health.failure?.code === 'LV_IDENTITY_CONFLICT';
+    if (isFenced && !host.twin) void cluster.stop(host);
+  }
+}
+
 /** Waits until the mesh has settled, then asks every node for everything. */
 export async function converge(cluster: Cluster): Promise<void> {
   const { clock, story } = cluster;
@@ -69,6 +77,7 @@ export async function converge(cluster: Cluster): Promise<void> {
   let reason = unsettled(cluster);
   for (let calm = 0; calm < 2;) {
     if (!(await cluster.advance(LOOK_EVERY_MS))) return;
+    restartFenced(cluster);
     reason = unsettled(cluster);
     calm = reason ? 0 : calm + 1;
     if (reason && clock.monotonicMs() - startedMs > CONVERGENCE_MS) {
