@@ -34,5 +34,5 @@ if (names.length === 0) {
 }
 if (others.length > 0) run('tests', process.execPath, ['--test', '--test-reporter=dot', ...others]);
 if (processes.length > 0) {
-  run('tests with real processes', process.execPath, ['--test', '--test-concurrency=1', ...processes]);
+  run('tests with real processes', process.execPath, ['--test', '--test-concurrency=2', ...processes]);
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, type BigIntStats } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, type BigIntStats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Disk, DiskFile, DiskReader, FileStat } from './index.ts';
@@ -144,6 +144,12 @@ export function systemDiskReader(): DiskReader {
   return {
     readAt(path, position, length) {
       let fd = open.get(path);
+      // A segment that was dropped and fetched again is another file of the same name.
+      if (fd !== undefined && fstatSync(fd).nlink === 0) {
+        closeSync(fd);
+        open.delete(path);
+        fd = undefined;
+      }
       if (fd === undefined) {
         fd = openSync(path, 'r');
         if (open.size >= OPEN_FILES_MAX) {

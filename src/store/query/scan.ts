@@ -131,10 +131,10 @@ export function scanBatches(request: EntryScan, query: CompiledQuery, reader: Di
   return { kind: 'entries', run, read, bytesScanned, failed };
 }
 
-/** Bytes that are not what was written. Too many open files, or a failing query, say nothing about them. */
+/** Bytes that are not what was written, or gone. Too many open files, or a failing query, say nothing about them. */
 export function isRot(error: unknown): boolean {
   const { code } = error as { code?: string };
-  return error instanceof RangeError || code === 'LV_FRAME_CORRUPT' || code === 'EIO';
+  return error instanceof RangeError || code === 'LV_FRAME_CORRUPT' || code === 'EIO' || code === 'ENOENT';
 }
 
 export type BatchToScan = SegmentScan['batches'][number];
