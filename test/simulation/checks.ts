@@ -165,7 +165,7 @@ export class Checks {
     // Those that have been out of its reach for the repair delay are not waited for.
     const nowMs = host.process!.clock.monotonicMs();
     const inReach = host
-      .core!.membership.members()
+      .process!.core!.membership.members()
       .filter(
         ({ peer, state, stateSinceMs }) =>
           peer !== host.peer &&
