@@ -157,9 +157,14 @@ export function checkAnswer(
   }
 }
 
-/** Who joined out of an asker's hearing cannot be counted as out of its reach. */
-function knowsJoiners({ present, size, hosts }: Cluster, { core }: SimHost): boolean {
+/**
+ * Who joined out of an asker's hearing cannot be counted as out of its reach; nor can anybody, by newcomers that have found
+ * only each other (docs/how-it-works.md, "What a receipt says").
+ */
+function knowsJoiners({ present, size, hosts }: Cluster, { core, peer: self }: SimHost): boolean {
   const known = new Set<string>(core?.membership.members().map(({ peer }) => peer));
   const joiners = present.filter((host) => hosts.indexOf(host) >= size || host.identitiesLost > 0);
+  const newcomers = new Set(joiners.map(({ peer }) => peer as string | undefined));
+  if (newcomers.has(self) && [...known].every((peer) => newcomers.has(peer))) return false;
   return joiners.every(({ peer }) => peer === undefined || known.has(peer));
 }
