@@ -113,6 +113,8 @@ test('renamed files under load lose and repeat nothing, over a crash as well', a
   const nodes = await mesh.startAll({ alice: { files: [path] }, bob: {}, charlie: {} });
   const [alice, , charlie] = nodes;
   writer.start(10);
+  // Of a file that was renamed and forgotten before the node's first batch, nothing is on its disk to find it by.
+  await waitFor('the first batch', 30_000, async () => (await alice.status()).store.batches > 0);
   for (let rotation = 1; rotation <= 4; rotation++) {
     const before = writer.written;
     await waitFor('more to be written', 10_000, () => writer.written > before + 10_000);
