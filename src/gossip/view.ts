@@ -8,6 +8,8 @@ export interface MeshMember {
   readonly state: MemberState;
   readonly zone: string;
   readonly weight: number;
+  /** It has said that it will leave, and hands over what it holds: others read from it, and give it nothing more. */
+  readonly leaving: boolean;
   /** Monotonic time at which its state last changed. */
   readonly stateSinceMs: number;
 }
@@ -20,7 +22,19 @@ export interface MeshView {
   isSearching(): boolean;
 }
 
-/** Members that count for placement: those that have not left and have not been away too long. */
-export function placeable(members: readonly MeshMember[]): MeshMember[] {
-  return members.filter(({ state }) => state === 'alive' || state === 'suspect' || state === 'dead');
+/** Members that count for placement: those that do not leave and have not been away too long. */
+export function placeable<M extends MeshMember>(members: readonly M[]): M[] {
+  return members.filter(
+    ({ state, leaving }) => !leaving && (state === 'alive' || state === 'suspect' || state === 'dead'),
+  );
+}
+
+/**
+ * Fsyncs that an acknowledgement needs: W, or as many as there are members to give them when they are fewer. Dead members
+ * count until they have left: a minority cut off from the mesh must not acknowledge alone (see docs/decisions/0003). One that
+ * leaves takes no copies any more.
+ */
+export function quorumOf(members: readonly MeshMember[], ackQuorum: number): number {
+  const staying = members.filter(({ state, leaving }) => !leaving && state !== 'left').length;
+  return Math.max(1, Math.min(ackQuorum, staying));
 }

@@ -168,7 +168,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       segmentAgeMsMax: config.segment.ageMaxMs,
       sign: (bytes) => options.sign(bytes),
       chooseOwners: (id) => replicator.chooseOwners(id),
-      hasRoomForReplicas: () => !isFull(),
+      whyNoReplicas: () => {
+        if (membership.member(transport.self)?.leaving)
+          return new LogvineError('LV_CLOSED', 'this peer leaves the mesh');
+        return isFull()
+          ? new LogvineError('LV_DISK_FULL', 'the disk is too full for copies of others')
+          : undefined;
+      },
       log,
     });
     opened = store;

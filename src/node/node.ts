@@ -143,9 +143,11 @@ export async function startNode(config: Config): Promise<RunningNode> {
           leaving = true;
           await inputs.close();
           await batcher.close();
-          await membership.leave();
+          membership.startLeaving();
         }
-        return repairer.segmentsToHandOver();
+        const segments = await repairer.segmentsToHandOver();
+        if (segments === 0) await membership.leave();
+        return segments;
       },
       left: () => process.kill(process.pid, 'SIGTERM'),
       log,

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Member } from '../gossip/index.ts';
 import { placeOn } from '../gossip/placement/index.ts';
+import { placeable } from '../gossip/view.ts';
 import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
 import { batchConflictProblems, clockProblems, identityProblems, shortPeer } from './alarms.ts';
 import type { Core } from './core.ts';
@@ -107,7 +108,8 @@ export class Reporter {
       let heldBytes = 0;
       if (member.peer === membership.self) heldBytes = store.totals.storedBytes;
       else for (const { bytes } of repairer.known.of(member.peer)) heldBytes += bytes;
-      const { peer, state, zone, weight, epoch, http, addresses, version } = member;
+      const { peer, zone, weight, epoch, http, addresses, version } = member;
+      const state = member.leaving && member.state === 'alive' ? 'leaving' : member.state;
       return {
         peer,
         state,
@@ -127,7 +129,7 @@ export class Reporter {
   /** Measured over sampled segments, so that zones and weights are in it as they really work. */
   #sharesOf(members: readonly Member[]): Map<string, number> {
     if (this.#shares?.members === members) return this.#shares.of;
-    const alive = members.filter(({ state }) => state === 'alive' || state === 'suspect');
+    const alive = placeable(members).filter(({ state }) => state !== 'dead');
     const counts = new Map<string, number>();
     let total = 0;
     for (let sample = 0; sample < SHARE_SAMPLES; sample++) {
@@ -181,7 +183,7 @@ export class Reporter {
     problems.push(...batchConflictProblems(store.conflicts));
     const members = membership.members();
     problems.push(...clockProblems(members, membership.self, (peer) => membership.clockSkewMs(peer)));
-    const alive = members.filter(({ state }) => state === 'alive' || state === 'suspect').length;
+    const alive = placeable(members).filter(({ state }) => state !== 'dead').length;
     const lonely = this.seedsUnanswered();
     if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
     const dead = members.filter(({ state }) => state === 'dead');

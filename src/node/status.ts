@@ -54,7 +54,7 @@ export interface Status {
 
 export interface MemberStatus {
   readonly peer: string;
-  readonly state: MemberState;
+  readonly state: MemberState | 'leaving';
   readonly zone: string;
   readonly weight: number;
   readonly epoch: number;

@@ -50,7 +50,8 @@ export interface StoreOptions {
   readonly segmentAgeMsMax: number;
   sign(bytes: Uint8Array): Uint8Array;
   chooseOwners(id: SegmentId): readonly string[];
-  hasRoomForReplicas(): boolean;
+  /** Undefined while copies of others' batches are taken. */
+  whyNoReplicas(): LogvineError | undefined;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
@@ -210,7 +211,9 @@ export class Store {
     // Own segments are written one after the other.
     if (last.seq === this.sealedSeq) return true;
     const next = { ...id, index: id.index + 1 };
-    return this.segment(next)?.last !== undefined || this.isReleased(next);
+    const after = this.segment(next)?.record;
+    const isBegun = after !== undefined && after.batches.length + after.quarantined.length > 0;
+    return isBegun || this.isReleased(next);
   }
 
   segments(): IterableIterator<Segment> {
@@ -310,12 +313,8 @@ export class Store {
     checkNamed(header, segment.record.labels, naming);
     // What comes by repair may come before the batches that name the streams between.
     if (!isRepair) checkNumbered(header, segment.record.labels.length, naming);
-    if (!this.#options.hasRoomForReplicas()) {
-      throw new LogvineError(
-        'LV_DISK_FULL',
-        `${batchName(header)}: the disk is too full for copies of others`,
-      );
-    }
+    const refusal = this.#options.whyNoReplicas();
+    if (refusal) throw refusal;
     const before = follows ? accepted : segment.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
     if (!naming) this.#naming.set(segment, (naming = new Set()));

@@ -111,6 +111,7 @@ const record = signRecord(
     weight: 1,
     epoch: 5,
     incarnation: 1,
+    leaving: false,
     left: false,
     http: '',
     version: '0.1.0',

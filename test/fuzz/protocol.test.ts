@@ -51,6 +51,7 @@ const record: MemberRecord = signRecord(
     weight: 1.5,
     epoch: 1_700_000_000_000,
     incarnation: 3,
+    leaving: false,
     left: false,
     http: 'http://127.0.0.1:7420',
     version: '0.1.0',
@@ -106,7 +107,14 @@ fuzz('members.json', {
 
 test('a record that anybody has changed is not genuine', () => {
   assert.ok(isSigned(record));
-  for (const change of [{ weight: 2 }, { epoch: 2 }, { left: true }, { zone: 'b' }, { http: '' }])
+  for (const change of [
+    { weight: 2 },
+    { epoch: 2 },
+    { left: true },
+    { leaving: true },
+    { zone: 'b' },
+    { http: '' },
+  ])
     assert.equal(isSigned({ ...record, ...change }), false);
   assert.equal(isSigned({ ...record, signature: 'A'.repeat(88) }), false);
 });

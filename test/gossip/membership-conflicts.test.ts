@@ -124,7 +124,7 @@ test('a record that this peer has not signed stops nobody', async () => {
   const signature = Buffer.alloc(64, 7).toString('base64');
   const record = {
     ...{ peer, addresses: [...addresses], zone, weight, http, version, signature },
-    ...{ epoch: 999, incarnation: 1, left: false },
+    ...{ epoch: 999, incarnation: 1, leaving: false, left: false },
   };
   const forge = async (): Promise<void> => {
     const channel = await bob.transport.open(peer, SWIM_PROTOCOL, { timeoutMs: 1_000 });

@@ -30,6 +30,7 @@ function record(
       weight: 1,
       epoch,
       incarnation,
+      leaving: false,
       left: false,
       http: 'http://10.0.0.1:7420',
       version: '1',

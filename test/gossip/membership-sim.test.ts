@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { placeable, quorumOf } from '../../src/gossip/view.ts';
 import type { Clock } from '../../src/store/host/index.ts';
 import { SimMesh } from './membership-mesh.ts';
 
@@ -90,6 +91,16 @@ test('who leaves is known to have left, stays so, and may come back', async () =
   await mesh.grow(6);
   await mesh.clock.advance(10_000);
   const { membership, transport } = mesh.node('n2');
+  membership.startLeaving();
+  const leaving = () =>
+    mesh.running().every((node) => node.membership.member(mesh.id('n2'))?.leaving === true);
+  assert.ok(await mesh.clock.until(leaving, 3_000));
+  assert.equal(mesh.agreedState('n2'), 'alive', 'it still answers for what it holds');
+  for (const node of mesh.running()) {
+    const placed = placeable(node.membership.members()).map(({ peer }) => peer);
+    assert.ok(!placed.includes(mesh.id('n2')) && placed.length === 5);
+    assert.equal(quorumOf(node.membership.members(), 6), 5);
+  }
   await mesh.clock.run(membership.leave());
   await membership.close();
   transport.crash();

@@ -95,6 +95,7 @@ export class PushMesh {
       peer: peer.id,
       zone: '',
       weight: 1,
+      leaving: false,
       epoch: peer.process?.store.epoch ?? 0,
       ...(peer === viewer
         ? { state: 'alive' as const, stateSinceMs: 0 }

@@ -256,6 +256,7 @@ export class StoreMesh {
       peer: peer.id,
       zone: peer.zone,
       weight: 1,
+      leaving: false,
       ...(peer === viewer ? { state: 'alive' as const, stateSinceMs: 0 } : this.#belief(viewer, peer)),
     }));
   }

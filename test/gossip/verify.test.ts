@@ -118,6 +118,7 @@ class Scene {
             state: this.states.get(name) ?? 'alive',
             zone: '',
             weight: 1,
+            leaving: false,
             stateSinceMs: 0,
           })),
       },

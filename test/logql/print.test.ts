@@ -15,6 +15,11 @@ test('print and parse are each other’s inverse', () => {
   );
 });
 
+test('a duration has no negative zero', () => {
+  const expr = parse('{a="b"} | x < -0s');
+  assert.deepEqual(parse(print(expr)), expr);
+});
+
 /** Throws anything but a LogvineError: fails. */
 function parseOrRefuse(query: string): void {
   try {

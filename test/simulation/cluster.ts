@@ -242,7 +242,7 @@ export class Cluster {
     process.leaving = true;
     this.story.headline(host.name, 'leaves');
     await core.batcher.close();
-    await core.membership.leave();
+    core.membership.startLeaving();
     for (;;) {
       const left = await core.repairer.segmentsToHandOver();
       if (!process.alive) return;
@@ -251,6 +251,8 @@ export class Cluster {
       await new Promise<void>((resolve) => void process.clock.after(LEAVE_POLL_MS, resolve));
       if (!process.alive) return;
     }
+    await core.membership.leave();
+    if (!process.alive) return;
     this.checks.handedOver(host);
     host.retired = true;
     host.leftMs = this.clock.monotonicMs();

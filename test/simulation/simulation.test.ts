@@ -20,6 +20,8 @@ const FIXED: readonly [seed: number, why: string][] = [
   [127, 'a node with an older disk was taken for a clone of itself'],
   [57, 'an original was fenced for ever by a copy of its disk whose clock had been ahead'],
   [69, 'the same, seen by its own health'],
+  [50023, 'a member that had said it leaves counted as gone before others had what it held'],
+  [50031, 'an own segment whose successor was all rot was a copy too many for ever'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
 

@@ -193,7 +193,7 @@ export async function openStore({ disk, clock, keys, catalog, more, said }: Open
     segmentAgeMsMax: 3_600_000,
     sign: (bytes) => keys.sign(bytes),
     chooseOwners: () => [keys.peer],
-    hasRoomForReplicas: () => true,
+    whyNoReplicas: () => undefined,
     log: (level, message) => said?.push(`${level}: ${message}`),
     ...more,
   });

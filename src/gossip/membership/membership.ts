@@ -67,7 +67,9 @@ export interface Membership extends MeshView {
   /** Changes what this peer says of itself. */
   update(changes: Partial<Omit<SelfDescription, 'epoch'>>): void;
   start(): void;
-  /** Tells the mesh that this peer leaves for good. Resolves when it is told, or after 2 s. Then `close`. */
+  /** Tells the mesh that this peer hands over what it holds, to leave. */
+  startLeaving(): void;
+  /** Tells the mesh that this peer has left for good. Resolves when it is told, or after 2 s. Then `close`. */
   leave(): Promise<void>;
   close(): Promise<void>;
 }
@@ -304,6 +306,10 @@ class Swim implements Membership {
   }
 
   // Going.
+
+  startLeaving(): void {
+    this.#news.restate({ leaving: true });
+  }
 
   async leave(): Promise<void> {
     this.#news.restate({ left: true });

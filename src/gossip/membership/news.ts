@@ -16,7 +16,7 @@ export interface NewsOptions {
   readonly health: LocalHealth;
   readonly log: TransportLog;
   /** What this peer says of itself; signed here. */
-  readonly self: Omit<UnsignedRecord, 'peer' | 'addresses' | 'incarnation' | 'left'>;
+  readonly self: Omit<UnsignedRecord, 'peer' | 'addresses' | 'incarnation' | 'leaving' | 'left'>;
   changed(change: Change): void;
   /** A record of this peer came in that it has not signed itself: a later run of the same identity is about. */
   superseded(by: Twin): void;
@@ -45,6 +45,7 @@ export class News {
       peer,
       addresses: this.#addresses(),
       incarnation: 1,
+      leaving: false,
       left: false,
     });
     this.table = new MemberTable(options.clock, this.#own);
@@ -67,7 +68,7 @@ export class News {
   }
 
   /** Signs a newer record of this peer and tells everybody. A peer that has left stays silent. */
-  restate(changes: Partial<Pick<UnsignedRecord, 'zone' | 'weight' | 'http' | 'version' | 'left'>>): void {
+  restate(changes: Partial<Omit<UnsignedRecord, 'peer' | 'addresses' | 'epoch' | 'incarnation'>>): void {
     if (this.#own.left) return;
     const incarnation = this.#own.incarnation + 1;
     this.#own = this.#sign({ ...this.#own, ...changes, addresses: this.#addresses(), incarnation });

@@ -14,7 +14,9 @@ export interface MemberRecord {
   readonly epoch: number;
   /** Counts up within an epoch, by the member alone: the higher one is newer. */
   readonly incarnation: number;
-  /** True in the last record of an epoch: it left on purpose. */
+  /** It hands over what it holds, to leave: still asked, and given nothing more. */
+  readonly leaving: boolean;
+  /** True in the last record of an epoch: it left on purpose, and others have all that it had. */
   readonly left: boolean;
   /** URL of its HTTP interface, or empty. */
   readonly http: string;
@@ -45,6 +47,7 @@ export const recordSchema = z.object({
   weight: z.number().positive().max(1_000_000),
   epoch: counter,
   incarnation: counter,
+  leaving: z.boolean(),
   left: z.boolean(),
   http: z.string().max(BOUNDS.httpLength),
   version: z.string().max(BOUNDS.versionLength),
@@ -53,9 +56,11 @@ export const recordSchema = z.object({
 
 /** The bytes that a record's signature covers: its fields in a fixed order, after a name that nothing else signs. */
 function signedBytes(record: UnsignedRecord): Buffer {
-  const { peer, addresses, zone, weight, epoch, incarnation, left, http, version } = record;
-  const fields = ['logvine/member/1', peer, addresses, zone, weight, epoch, incarnation, left, http, version];
-  return Buffer.from(JSON.stringify(fields));
+  const { peer, addresses, zone, weight, epoch, incarnation, leaving, left, http, version } = record;
+  const age = [epoch, incarnation, leaving, left];
+  return Buffer.from(
+    JSON.stringify(['logvine/member/2', peer, addresses, zone, weight, ...age, http, version]),
+  );
 }
 
 export function signRecord(record: UnsignedRecord, sign: (bytes: Uint8Array) => Buffer): MemberRecord {

@@ -148,7 +148,7 @@ export class MemberTable {
 
   #put(record: MemberRecord, state: MemberState, ageMs: number, presumed: boolean): Change {
     const previous = this.#entries.get(record.peer)?.member;
-    const { peer, addresses, zone, weight, epoch, incarnation, http, version } = record;
+    const { peer, addresses, zone, weight, leaving, epoch, incarnation, http, version } = record;
     const unchanged = previous?.state === state && previous.epoch === epoch;
     const stateSinceMs = unchanged ? previous.stateSinceMs : this.#clock.monotonicMs() - ageMs;
     const member: Member = Object.freeze({
@@ -158,6 +158,7 @@ export class MemberTable {
       addresses,
       zone,
       weight,
+      leaving,
       epoch,
       incarnation,
       http,

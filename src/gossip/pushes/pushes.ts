@@ -250,7 +250,10 @@ export class Pushes {
   #homes(digest: string): PeerId[] {
     const reachable = this.#options
       .members()
-      .filter(({ peer, state }) => state === 'alive' || state === 'suspect' || peer === this.#self.peer);
+      .filter(
+        ({ peer, state, leaving }) =>
+          (!leaving && (state === 'alive' || state === 'suspect')) || peer === this.#self.peer,
+      );
     return placeOn(digest, reachable, this.#options.replicas) as PeerId[];
   }
 

@@ -16,7 +16,7 @@ import {
 import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
 import { encodeMessage, parseMessage, type HoldingsKnown, type Watermarks } from '../repair/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
-import type { MeshMember, MeshView } from '../view.ts';
+import { quorumOf, type MeshMember, type MeshView } from '../view.ts';
 import { askWhatExpired } from './expired.ts';
 import { coverageOf, type Holder } from './holder.ts';
 import {
@@ -342,7 +342,7 @@ export class Coordinator {
       return [{ peer: 'every peer of the mesh to join', epoch: null, durableSeq: null, lastHeard: null }];
     }
     const unreachable = members.filter(({ peer }) => !answers.has(peer));
-    if (unreachable.length < Math.max(1, Math.min(ackQuorum, members.length))) return [];
+    if (unreachable.length < quorumOf(members, ackQuorum)) return [];
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
     return unreachable
       .map(({ peer }) => ({ peer, mark: latest.get(peer) }))

@@ -29,7 +29,9 @@ interface DebtOptions {
 export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
   const members = view.members();
   const alive = new Set(
-    members.filter(({ state }) => state === 'alive' || state === 'suspect').map(({ peer }) => peer),
+    placeable(members)
+      .filter(({ state }) => state !== 'dead')
+      .map(({ peer }) => peer),
   );
   const wanted = Math.min(replicas, placeable(members).length);
   let batchesBelowK = 0;

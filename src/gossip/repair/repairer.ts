@@ -12,7 +12,7 @@ import {
   type Timer,
 } from '../../store/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
-import type { MeshView } from '../view.ts';
+import { placeable, type MeshView } from '../view.ts';
 import { debtOf, segmentsShortOf, type Debt } from './debt.ts';
 import { fetchBatches } from './fetch.ts';
 import { encodeInventoryRequest, INVENTORY_PROTOCOL, parseInventory, type Holding } from './inventory.ts';
@@ -120,15 +120,12 @@ export class Repairer {
     this.#unexamined.delete(peer);
   }
 
-  /** Those who can be asked. One that has left still answers while it hands over what it holds. */
+  /** Those who can be asked. */
   #others(): PeerId[] {
-    const { view, transport } = this.#options;
+    const { view } = this.#options;
     return view
       .members()
-      .filter(
-        ({ peer, state }) =>
-          peer !== view.self && (state === 'alive' || (state === 'left' && transport.isConnected(peer))),
-      )
+      .filter(({ peer, state }) => peer !== view.self && state === 'alive')
       .map(({ peer }) => peer);
   }
 
@@ -244,9 +241,9 @@ export class Repairer {
     const { view, wanted } = this.#options;
     const owners = wanted.of(holding);
     if (!owners.includes(view.self)) return false;
-    const up = view
-      .members()
-      .filter(({ peer, state }) => state !== 'dead' && state !== 'gone' && holding.owners.includes(peer));
+    const up = placeable(view.members()).filter(
+      ({ peer, state }) => state !== 'dead' && holding.owners.includes(peer),
+    );
     return up.length < owners.length;
   }
 
@@ -254,9 +251,7 @@ export class Repairer {
   #isOpen({ origin, epoch, index }: Holding): boolean {
     const { view, store } = this.#options;
     if (origin === view.self) return store.openSegment?.id.index === index && epoch === store.epoch;
-    const isUp = view
-      .members()
-      .some(({ peer, state }) => peer === origin && (state === 'alive' || state === 'suspect'));
+    const isUp = placeable(view.members()).some(({ peer, state }) => peer === origin && state !== 'dead');
     if (!isUp) return false;
     const own = this.known.holding(origin as PeerId, { origin, epoch, index });
     // One that its origin does not name any more was dropped there, so it is finished.
@@ -337,7 +332,9 @@ export class Repairer {
    */
   async segmentsToHandOver(): Promise<number> {
     const { view, wanted, replicas } = this.#options;
-    const others = view.members().filter(({ peer, state }) => state === 'alive' && peer !== view.self);
+    const others = placeable(view.members()).filter(
+      ({ peer, state }) => state === 'alive' && peer !== view.self,
+    );
     const asked = await Promise.allSettled(others.map(({ peer }) => this.poll(peer)));
     const staying = others.filter((_, at) => asked[at].status === 'fulfilled').map(({ peer }) => peer);
     const needed = Math.min(replicas, wanted.candidatesBeside(view.self));

@@ -9,7 +9,7 @@ import {
 } from '../../store/index.ts';
 import { placeOn } from '../placement/index.ts';
 import type { PeerId, Transport } from '../transport/index.ts';
-import type { MeshView } from '../view.ts';
+import { placeable, quorumOf, type MeshView } from '../view.ts';
 import { OwnerStream } from './owner-stream.ts';
 
 export interface ReplicatorOptions {
@@ -87,16 +87,10 @@ export class Replicator {
     return this.#laggingBytes;
   }
 
-  /**
-   * Fsyncs that an acknowledgement needs: W, or as many as there are members when they are fewer. Dead members count
-   * until they have left: a minority cut off from the mesh must not acknowledge alone (see docs/decisions/0003). Nor may
-   * one that has not found its mesh yet.
-   */
+  /** Fsyncs that an acknowledgement needs. One that has not found its mesh yet must not acknowledge alone either. */
   get quorum(): number {
     const { view, ackQuorum } = this.#options;
-    if (view.isSearching()) return ackQuorum;
-    const members = view.members().filter(({ state }) => state !== 'left');
-    return Math.max(1, Math.min(ackQuorum, members.length));
+    return view.isSearching() ? ackQuorum : quorumOf(view.members(), ackQuorum);
   }
 
   /** Whether enough members are up for the quorum. */
@@ -108,7 +102,9 @@ export class Replicator {
   chooseOwners(id: SegmentId): PeerId[] {
     const { view, replicas, clock, ownerCooldownMs, isFull } = this.#options;
     const now = clock.monotonicMs();
-    const alive = view.members().filter(({ peer, state }) => state === 'alive' || peer === view.self);
+    const alive = view
+      .members()
+      .filter(({ peer, state, leaving }) => (state === 'alive' && !leaving) || peer === view.self);
     const healthy = alive.filter(
       ({ peer }) =>
         peer === view.self ||
@@ -157,9 +153,9 @@ export class Replicator {
 
   /** Members changed: the quorum may have, and the open segment may have lost an owner. */
   membersChanged(): void {
-    const states = new Map(this.#options.view.members().map(({ peer, state }) => [peer, state]));
+    const owners = new Map(placeable(this.#options.view.members()).map(({ peer, state }) => [peer, state]));
     for (const [peer, stream] of this.#streams) {
-      const state = states.get(peer);
+      const state = owners.get(peer);
       if (state === 'alive' || state === 'suspect') continue;
       stream.close();
       this.#streams.delete(peer);
@@ -174,7 +170,7 @@ export class Replicator {
   }
 
   #aliveCount(): number {
-    return this.#options.view.members().filter(({ state }) => state === 'alive').length;
+    return placeable(this.#options.view.members()).filter(({ state }) => state === 'alive').length;
   }
 
   #stream(owner: PeerId): OwnerStream | undefined {

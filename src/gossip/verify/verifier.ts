@@ -1,7 +1,7 @@
 import { LIMITS, LogvineError, type SegmentId } from '../../store/index.ts';
 import { subtractRuns, unionRuns, type Watermarks } from '../repair/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import type { MeshView } from '../view.ts';
+import { placeable, type MeshView } from '../view.ts';
 import { ChainWalk, type Copies } from './chain.ts';
 import {
   compareSegments,
@@ -88,7 +88,7 @@ class Pass {
     if (view.isSearching()) {
       this.#unreachable.push({ peer: 'every peer of the mesh to join', problem: 'none has been found yet' });
     }
-    this.#copiesWanted = Math.min(replicas, members.length);
+    this.#copiesWanted = Math.min(replicas, placeable(members).length);
     this.#walk = new ChainWalk({
       range,
       copiesWanted: this.#copiesWanted,

@@ -2,7 +2,7 @@ import type { Status } from '../status.ts';
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
-const MEMBER_STATES = ['alive', 'suspect', 'dead', 'left', 'gone'] as const;
+const MEMBER_STATES = ['alive', 'suspect', 'leaving', 'dead', 'left', 'gone'] as const;
 
 /**
  * A status in Prometheus's text format 0.0.4. Every peer tells of itself: the sum over peers is the mesh. No label grows

@@ -64,7 +64,8 @@ export function parseGoDurationNs(text: string): number {
     if (totalNs > DURATION_NS_MAX) throw invalid();
     rest = rest.slice(unit.length);
   }
-  return sign * totalNs;
+  // Go's durations are whole numbers, which know no negative zero.
+  return sign * totalNs + 0;
 }
 
 /** A decimal times a whole number of nanoseconds, cut to whole nanoseconds without binary rounding of the decimal. */

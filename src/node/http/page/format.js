@@ -87,7 +87,14 @@ export function printable(text) {
 }
 
 /** @type {Record<string, string>} */
-const STATE_WORDS = { alive: 'up', suspect: 'slow to answer', dead: 'down', left: 'has left', gone: 'gone' };
+const STATE_WORDS = {
+  alive: 'up',
+  suspect: 'slow to answer',
+  dead: 'down',
+  leaving: 'leaving',
+  left: 'has left',
+  gone: 'gone',
+};
 
 /** @param {string} state */
 export function stateWord(state) {

@@ -146,7 +146,11 @@ function legend(status, present) {
         html('span', { class: `swatch ${tintOf(member.peer)} ${member.state}`, 'aria-hidden': 'true' }),
         html('bdi', { class: 'mono' }, shortPeer(member.peer)),
         member.peer === status.peer && html('span', { class: 'tag' }, 'this peer'),
-        html('span', { class: 'amount' }, isUp(member) ? percent(member.share) : stateWord(member.state)),
+        html(
+          'span',
+          { class: 'amount' },
+          isUp(member) && member.state !== 'leaving' ? percent(member.share) : stateWord(member.state),
+        ),
       ),
     );
   if (rest > 0) items.push(html('li', {}, html('span', { class: 'faint' }, `and ${rest} more below`)));

@@ -20,7 +20,7 @@ export function presentMembers({ members }) {
 
 /** @param {{ state: string }} member */
 export function isUp({ state }) {
-  return state === 'alive' || state === 'suspect';
+  return state === 'alive' || state === 'suspect' || state === 'leaving';
 }
 
 /**
