@@ -153,7 +153,7 @@ test('a member with the right secret that lies', { timeout: 60_000 }, async (t) 
   const forever = [[1, Number.MAX_SAFE_INTEGER]];
   const always = { from: { ms: -8.64e15, sub: 0 }, to: { ms: 8.64e15, sub: 0 } };
   const question = { kind: 'entries', query: '{a=~".*b"}', descending: true, limit: 1 };
-  const scan = { ...always, question, freshExcept: [], work: [{ ...id, runs: forever }] };
+  const scan = { ...always, question, work: [{ ...id, runs: forever }] };
   const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
   const samples = [
     json(scan),
@@ -163,7 +163,11 @@ test('a member with the right secret that lies', { timeout: 60_000 }, async (t) 
     json({ kind: 'ping', seq: 1, updates: [] }),
     json({ kind: 'sync', members: [] }),
     json({ query: '{a="b"}' }),
-    json({ ...scan, work: [{ ...id, runs: [[5, 1]] }], freshAfterSeq: Number.MAX_SAFE_INTEGER }),
+    json({
+      ...scan,
+      work: [{ ...id, runs: [[5, 1]] }],
+      fresh: { epoch: 1, afterSeq: Number.MAX_SAFE_INTEGER, except: forever },
+    }),
     Buffer.from(`{"kind":"sync","members":[${'{},'.repeat(100_000)}{}]}`),
     Buffer.from(`{"holdings":[${'{},'.repeat(100_000)}{}]}`),
     Buffer.alloc(MiB, '['),

@@ -133,7 +133,7 @@ const range = { from: instant, to: instant };
 function checkRuns(value: unknown): void {
   if (typeof value !== 'object' || value === null) return;
   for (const [key, inner] of Object.entries(value)) {
-    if (key !== 'runs' && key !== 'freshExcept') checkRuns(inner);
+    if (key !== 'runs' && key !== 'except') checkRuns(inner);
     else {
       let after = 0;
       for (const [from, to] of inner as [number, number][]) {
@@ -160,7 +160,7 @@ fuzz('inventory: an answer', {
   check: checkRuns,
 });
 
-const scan = { ...range, work: [{ ...id, runs }], freshAfterSeq: 4, freshExcept: runs };
+const scan = { ...range, work: [{ ...id, runs }], fresh: { epoch: 1, afterSeq: 4, except: runs } };
 const SCHEMAS: readonly [string, z.ZodType, readonly unknown[]][] = [
   ['coverage: a request', coverageRequest, [range]],
   [

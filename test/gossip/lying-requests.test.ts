@@ -46,7 +46,6 @@ test('a scan for a million batches that are not here is answered in messages tha
     to: { ms: 2 ** 50, sub: 0 },
     question: { kind: 'series', query: '' },
     work: [{ origin: store.origin, epoch: store.epoch, index: 1, runs: [[1, asked]] }],
-    freshExcept: [],
   } as unknown as ScanMessage;
   const steps = holderOf(store).scan(message, new AbortController().signal);
   const startedMs = process.cpuUsage().user / 1000;

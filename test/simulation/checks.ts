@@ -29,6 +29,7 @@ export class Checks {
   readonly lost = new Set<string>();
   /** Host and batch: a write of it went wrong there. */
   readonly #astray = new Set<string>();
+  readonly #astrayBytes = new Map<SimHost, number>();
   /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
   readonly pathsOfLost = new Set<string>();
 
@@ -113,7 +114,7 @@ export class Checks {
   /** A running node removes bytes on its own account. */
   #beforeLoss(host: SimHost, path: string, newSize: number): void {
     if (!path.endsWith('.seg')) return;
-    const { story, settings, present } = this.#cluster;
+    const { story, settings, present, hosts } = this.#cluster;
     const content = host.disk.durableOf(path);
     if (!content) return;
     const batches = [...batchesIn(content).values()].filter(
@@ -125,9 +126,10 @@ export class Checks {
     }
     for (const { id } of batches) {
       if (this.expired.has(id)) continue;
-      // What a fault took from a disk just now, its node may still believe to have.
-      const others = present.filter(
-        (other) => other !== host && (this.#has(other, id, path) || this.wasHarmed(other)),
+      // What a fault took from a disk just now, its node may still believe to have, or have confirmed before.
+      const others = hosts.filter(
+        (other) =>
+          other !== host && ((!other.retired && this.#has(other, id, path)) || this.wasHarmed(other)),
       );
       const wanted = Math.min(settings.replicas, present.length - 1);
       if (others.length < wanted && this.acknowledgedBatches.has(id)) {
@@ -145,7 +147,8 @@ export class Checks {
     const { keptMsMax = Infinity, keptBytesMax = Infinity } = settings;
     const earliestMs = clock.nowMs() - keptMsMax + clockErrorMs + CLOCK_ROUNDING_MS;
     if (batches.length > 0 && batches.every(({ sealedAtMs }) => sealedAtMs <= earliestMs)) return true;
-    let stored = 0;
+    // What a write that went wrong brought to no file, its node still believes to store.
+    let stored = this.#astrayBytes.get(host) ?? 0;
     for (const [, { bytes }] of durableBatches(host.disk)) stored += bytes.length;
     return stored > keptBytesMax;
   }
@@ -202,6 +205,7 @@ export class Checks {
     // A write that comes to nothing is a batch that its node believes to have.
     for (const batch of underWay ? batchesIn(underWay.bytes).values() : []) {
       this.#astray.add(`${host.name} ${batch.id}`);
+      this.#astrayBytes.set(host, (this.#astrayBytes.get(host) ?? 0) + batch.bytes.length);
       before.set(batch.id, { path: underWay!.path, batch });
     }
     story.headline(host.name, what);

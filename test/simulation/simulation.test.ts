@@ -21,6 +21,7 @@ const FIXED: readonly [seed: number, why: string][] = [
   [57, 'an original was fenced for ever by a copy of its disk whose clock had been ahead'],
   [69, 'the same, seen by its own health'],
   [50023, 'a member that had said it leaves counted as gone before others had what it held'],
+  [60247, 'an answer came from two processes with one identity, and its fresh lines twice'],
   [50031, 'an own segment whose successor was all rot was a copy too many for ever'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];

@@ -89,7 +89,7 @@ export class Holder {
   /** Runs this peer's part of a query. Batches that are asked for and not here are named as failed. */
   async *scan(message: ScanMessage, signal: AbortSignal): AsyncGenerator<RemoteStep> {
     const { store } = this.#options;
-    const { from, to, freshAfterSeq } = message;
+    const { from, to, fresh } = message;
     const work: SegmentWork[] = [];
     for (const { runs, ...id } of message.work) {
       const segment = store.segment(id);
@@ -97,8 +97,8 @@ export class Holder {
       if (segment) work.push(workOf(segment, runs));
       yield* failed(id, seqsOf(absent));
     }
-    const isFresh = freshAfterSeq !== undefined;
-    if (isFresh) work.push(...this.#sealedSince(freshAfterSeq, message.freshExcept));
+    const isFresh = fresh?.epoch === store.epoch;
+    if (isFresh) work.push(...this.#sealedSince(fresh.afterSeq, fresh.except));
     for await (const step of this.#answer(message.question, { range: { from, to }, work, isFresh, signal })) {
       if (step.kind !== 'failed') yield step;
       else {
@@ -122,7 +122,7 @@ export class Holder {
     }
   }
 
-  #sealedSince(seq: number, except: ScanMessage['freshExcept']): SegmentWork[] {
+  #sealedSince(seq: number, except: NonNullable<ScanMessage['fresh']>['except']): SegmentWork[] {
     const { store } = this.#options;
     const work: SegmentWork[] = [];
     for (const segment of store.segments()) {

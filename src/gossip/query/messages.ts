@@ -86,10 +86,17 @@ export const scanRequest = z.object({
     }),
     SEGMENTS_MAX,
   ),
-  /** Also this peer's own lines after that seq of its current epoch, sealed or not. */
-  freshAfterSeq: z.number().int().nonnegative().optional(),
-  /** Batches after that seq which another holder is asked for: they were copied while coverage was being asked. */
-  freshExcept: runsSchema,
+  /**
+   * Also this peer's own lines of that epoch after that seq, sealed or not; of `except` another holder is asked, since they
+   * were copied while coverage was being asked. Another run of this peer has none: it was not the one that gave coverage.
+   */
+  fresh: z
+    .object({
+      epoch: z.number().int().nonnegative(),
+      afterSeq: z.number().int().nonnegative(),
+      except: runsSchema,
+    })
+    .optional(),
 });
 export type ScanMessage = z.infer<typeof scanRequest>;
 

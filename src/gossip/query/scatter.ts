@@ -33,7 +33,7 @@ interface Located {
 }
 
 type Work = ScanMessage['work'];
-type Fresh = Pick<ScanMessage, 'freshAfterSeq' | 'freshExcept'>;
+type Fresh = NonNullable<ScanMessage['fresh']>;
 
 /** One query's work: who scans what, and what happens when a holder or a batch fails. */
 export class Scatter {
@@ -84,15 +84,13 @@ export class Scatter {
   /** What an origin answers for beside its work: all since its coverage answer, but for what others are asked for. */
   #freshOf(peer: PeerId): Fresh {
     const { epoch, writtenSeq } = this.#answers.get(peer)!;
-    let freshExcept: [number, number][] = [];
+    let except: [number, number][] = [];
     for (const { segment, holders } of this.#located.values()) {
       if (segment.origin !== peer || segment.epoch !== epoch) continue;
-      for (const runs of holders.values()) freshExcept = unionRuns(freshExcept, runs);
+      for (const runs of holders.values()) except = unionRuns(except, runs);
     }
-    return {
-      freshAfterSeq: writtenSeq,
-      freshExcept: writtenSeq === 0 ? freshExcept : subtractRuns(freshExcept, [[1, writtenSeq]]),
-    };
+    if (writtenSeq > 0) except = subtractRuns(except, [[1, writtenSeq]]);
+    return { epoch, afterSeq: writtenSeq, except };
   }
 
   joining(): HolderSource[] {
@@ -144,10 +142,10 @@ export class Scatter {
     return best;
   }
 
-  #open(peer: PeerId, work: Work, fresh: Fresh, predecessor?: HolderSource): HolderSource {
+  #open(peer: PeerId, work: Work, fresh: Fresh | undefined, predecessor?: HolderSource): HolderSource {
     const { transport, holder, coverageTimeoutMs } = this.#options;
     const { question, range } = this.#query;
-    const message: ScanMessage = { question, ...range, work, ...fresh };
+    const message: ScanMessage = { question, ...range, work, fresh };
     const signal = AbortSignal.any([this.#query.signal, this.#controller.signal]);
     const steps = stepsOf(peer, message, { transport, holder, timeoutMs: coverageTimeoutMs, signal });
     const source = new HolderSource(peer, message, steps, this.#events, predecessor);
@@ -222,7 +220,6 @@ export class Scatter {
         });
       }
     }
-    for (const [peer, parts] of work)
-      this.#joining.push(this.#open(peer, parts, { freshExcept: [] }, source));
+    for (const [peer, parts] of work) this.#joining.push(this.#open(peer, parts, undefined, source));
   }
 }
