@@ -206,7 +206,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       timeoutMs: timing.peerTimeoutMs,
       pace: paced(),
       hasRoom: () => !isFull(),
-      onHeld: (peer, index, seq) => replicator.confirm(peer, index, seq),
+      onHeld: (peer, index, runs) => replicator.confirm(peer, index, runs),
     });
     closers.push(() => repairer.close());
     const dropper = new Dropper({

@@ -204,16 +204,9 @@ export class Store {
 
   /** Nothing more will be written to it by this peer: it is a replica, of an earlier run, or rolled and on disk. */
   isFinished(segment: Segment): boolean {
-    const { id, last } = segment;
+    const { origin, epoch } = segment.id;
     if (segment.isBusy) return false;
-    if (id.origin !== this.origin || id.epoch !== this.epoch) return true;
-    if (segment === this.openSegment || !last) return false;
-    // Own segments are written one after the other.
-    if (last.seq === this.sealedSeq) return true;
-    const next = { ...id, index: id.index + 1 };
-    const after = this.segment(next)?.record;
-    const isBegun = after !== undefined && after.batches.length + after.quarantined.length > 0;
-    return isBegun || this.isReleased(next);
+    return origin !== this.origin || epoch !== this.epoch || this.#own.isFinished(segment);
   }
 
   segments(): IterableIterator<Segment> {

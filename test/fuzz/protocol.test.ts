@@ -64,7 +64,7 @@ const updates = [
   { kind: 'suspect', ...claim },
   { kind: 'dead', ...claim },
 ];
-const rows = [{ record, state: 'suspect', ageMs: 12.5 }];
+const rows = [{ record, state: 'suspect', ageMs: 12.5, presumed: false }];
 
 fuzz('swim: a request', {
   samples: [

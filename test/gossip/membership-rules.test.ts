@@ -83,9 +83,11 @@ test('a forged record of a known member changes nothing', () => {
   const before = table.members();
   assert.equal(table.applyRecord({ ...record(bob, 1, 1), incarnation: 9 }), undefined);
   assert.equal(
-    table.adopt({ record: { ...record(bob, 1, 1), epoch: 9 }, state: 'gone', ageMs: 0 }),
+    table.adopt({ record: { ...record(bob, 1, 1), epoch: 9 }, state: 'gone', ageMs: 0, presumed: false }),
     undefined,
   );
+  const forged = { ...record(charlie, 1, 1), epoch: 9 };
+  assert.equal(table.presume({ record: forged, state: 'dead', ageMs: 0, presumed: true }), undefined);
   assert.equal(table.members(), before);
 });
 
@@ -128,19 +130,21 @@ test('states of one incarnation only get worse; a newer record makes all good', 
   assert.equal(state(), 'alive', 'a new epoch overrides everything older');
 });
 
-test('what is only remembered is told to nobody and gives way to any record that is not older', () => {
+test('what is only remembered is news to those who know nothing of it, and gives way to any record that is not older', () => {
   const table = tableOfAlice();
   table.restore(record(bob, 5, 5), 'alive', 1000);
   table.restore(record(charlie, 1, 9, { left: true }), 'left', 1000);
   assert.equal(table.get(bob!.peer)!.state, 'dead');
   assert.equal(table.get(charlie!.peer)!.state, 'left');
-  assert.deepEqual(
-    table
-      .rows()
-      .map((row) => row.record.peer)
-      .sort(),
-    [alice!.peer, charlie!.peer].sort(),
-  );
+  const rowOf = (of: MemberTable) => of.rows().find((row) => row.record.peer === bob!.peer)!;
+  assert.deepEqual([rowOf(table).state, rowOf(table).presumed], ['dead', true]);
+  const newcomer = tableOfAlice();
+  assert.equal(newcomer.presume(rowOf(table))?.member.state, 'dead', 'it counts as being away');
+  assert.equal(rowOf(newcomer).presumed, true);
+  const others = tableOfAlice();
+  others.applyRecord(record(bob, 4, 1));
+  assert.equal(others.presume(rowOf(table)), undefined, 'who has heard of it knows better');
+  assert.equal(newcomer.applyRecord(record(bob, 5, 5))?.member.state, 'alive');
   assert.equal(table.applyRecord(record(bob, 5, 4)), undefined);
   assert.equal(table.applyRecord(record(bob, 5, 5))?.member.state, 'alive');
 });

@@ -177,7 +177,7 @@ test('a cumulative confirmation counts for every batch that it covers', async ()
   mesh.kill('bob');
   const waiting = Array.from({ length: 7 }, (_, at) => mesh.seal('alice', linePack(`waiting ${at}`)));
   await mesh.clock.advance(1_000);
-  mesh.peer('alice').running.replicator.confirm(mesh.peer('bob').id, 1, 7);
+  mesh.peer('alice').running.replicator.confirm(mesh.peer('bob').id, 1, [[1, 7]]);
   await quiet();
   assert.deepEqual(
     waiting.map(({ acknowledged }) => acknowledged),

@@ -210,7 +210,7 @@ export class StoreMesh {
       wanted,
       pace,
       hasRoom: () => true,
-      onHeld: (holder, index, seq) => replicator.confirm(holder, index, seq),
+      onHeld: (holder, index, runs) => replicator.confirm(holder, index, runs),
     });
     if (peer.remembered)
       repairer.known.restore(peer.remembered as Parameters<typeof repairer.known.restore>[0]);

@@ -348,10 +348,18 @@ class SimDiskView implements Disk {
       disk.changes++;
       disk.changesLeft--;
     }
-    const result = work();
+    let outcome: () => Result;
+    try {
+      const result = work();
+      outcome = () => result;
+    } catch (error) {
+      outcome = () => {
+        throw error;
+      };
+    }
     if (changes && disk.changesLeft === 0) disk.onDead();
-    // It dies of its last change: made, and not told.
-    return disk.isLive(this.#boot) ? result : new Promise(() => undefined);
+    // It dies of its last change: made, or failed, and not told.
+    return disk.isLive(this.#boot) ? outcome() : new Promise(() => undefined);
   }
 
   async open(path: string, mode: 'read' | 'write'): Promise<DiskFile> {

@@ -23,6 +23,8 @@ export interface StateRow {
   readonly state: 'alive' | 'suspect' | 'dead' | 'left' | 'gone';
   /** Milliseconds that it has been in this state. */
   readonly ageMs: number;
+  /** The sender only remembers it, from an earlier run or from others who do: news to nobody but those who know nothing of it. */
+  readonly presumed: boolean;
 }
 
 const claimFields = {
@@ -63,6 +65,7 @@ const rowSchema = z.object({
   record: recordSchema,
   state: z.enum(['alive', 'suspect', 'dead', 'left', 'gone']),
   ageMs: z.number().nonnegative(),
+  presumed: z.boolean(),
 });
 
 /** What the opener of a channel sends. `sync` comes alone, followed by one message of opaque state; the rest repeats. */

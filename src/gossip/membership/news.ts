@@ -142,9 +142,10 @@ export class News {
     const { peer, epoch, incarnation } = record;
     if (peer !== this.#own.peer) {
       if ((state === 'left' || state === 'gone') && ageMs > this.#options.timing.tombstoneMs) return;
-      const change = this.table.adopt(row);
+      const change = row.presumed ? this.table.presume(row) : this.table.adopt(row);
       if (change) return this.#took(change, undefined);
     }
+    if (row.presumed) return;
     this.apply({ kind: 'record', record });
     if (state === 'alive' || state === 'left') return;
     this.apply({ kind: 'suspect', subject: peer, epoch, incarnation, accuser: from });

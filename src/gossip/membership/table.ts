@@ -23,8 +23,8 @@ interface Entry {
   readonly record: MemberRecord;
   readonly member: Member;
   /**
-   * Remembered from an earlier run, and not heard of since: shown as dead, told to nobody, and replaced by any record
-   * that is not older.
+   * Remembered from an earlier run, or by others from one of theirs, and not heard of since: shown as dead, and replaced
+   * by any record that is not older.
    */
   readonly presumed: boolean;
 }
@@ -98,6 +98,13 @@ export class MemberTable {
     return this.#put(held.record, claim.kind, 0, false);
   }
 
+  /** Takes what another peer only remembers, when nothing is known of that member here: it counts as being away. */
+  presume({ record, state, ageMs }: StateRow): Change | undefined {
+    if (this.#entries.has(record.peer) || this.#entries.size >= LIMITS.membersMax || !isSigned(record))
+      return undefined;
+    return this.#put(record, state === 'gone' ? 'gone' : 'dead', ageMs, true);
+  }
+
   /** Puts back what an earlier run knew. The caller has checked the signature. */
   restore(record: MemberRecord, state: MemberState, ageMs: number): void {
     if (this.#entries.has(record.peer) || this.#entries.size >= LIMITS.membersMax) return;
@@ -119,13 +126,12 @@ export class MemberTable {
     this.#members = undefined;
   }
 
-  /** The full state for another peer, without what is only presumed. */
+  /** The full state for another peer. */
   rows(): StateRow[] {
     const nowMs = this.#clock.monotonicMs();
     const rows: StateRow[] = [];
     for (const { record, member, presumed } of this.#entries.values()) {
-      if (!presumed)
-        rows.push({ record, state: member.state, ageMs: Math.max(0, nowMs - member.stateSinceMs) });
+      rows.push({ record, state: member.state, ageMs: Math.max(0, nowMs - member.stateSinceMs), presumed });
     }
     return rows;
   }

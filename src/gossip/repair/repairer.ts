@@ -43,7 +43,7 @@ export interface RepairerOptions {
   /** Whether this peer's disk has room for copies. */
   hasRoom(): boolean;
   /** Another peer was heard to hold a batch of this peer's current epoch. */
-  onHeld(peer: PeerId, index: number, seq: number): void;
+  onHeld(peer: PeerId, index: number, runs: readonly Run[]): void;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
@@ -154,10 +154,7 @@ export class Repairer {
     for (const holding of this.known.merge(peer, parseInventory(answer))) {
       unexamined.add(segmentName(holding));
       if (holding.origin !== view.self || holding.epoch !== store.epoch) continue;
-      // Cumulative from the segment's first batch: what lies behind a hole is not confirmed by it.
-      const first = store.segment(holding)?.firstSeq;
-      const run = holding.runs.find(([from]) => from === first);
-      if (run) onHeld(peer, holding.index, run[1]);
+      onHeld(peer, holding.index, holding.runs);
     }
   }
 

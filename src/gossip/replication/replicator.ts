@@ -142,11 +142,11 @@ export class Replicator {
     return pending;
   }
 
-  /** A peer has every batch of a segment of this epoch up to `seq` on disk. */
-  confirm(peer: PeerId, index: number, seq: number): void {
+  /** A peer has these batches of a segment of this epoch on disk. */
+  confirm(peer: PeerId, index: number, runs: readonly (readonly [number, number])[]): void {
     for (const { batch, holders } of this.#pending) {
-      if (batch.seq > seq) break;
-      if (batch.segment.id.index === index) holders.add(peer);
+      const isHeld = runs.some(([from, to]) => batch.seq >= from && batch.seq <= to);
+      if (isHeld && batch.segment.id.index === index) holders.add(peer);
     }
     this.#advance();
   }
@@ -186,7 +186,8 @@ export class Replicator {
       windowBytes: LIMITS.replicationWindowBytes,
       durableSeq: () => this.#durableSeq,
       onLag: (bytes) => void (this.#laggingBytes += bytes),
-      onAck: (index, seq) => this.confirm(owner, index, seq),
+      // Frames of a segment come to an owner in order.
+      onAck: (index, seq) => this.confirm(owner, index, [[1, seq]]),
       onFailed: (error) => {
         if (this.#closed) return;
         log('warn', `replication to ${owner} failed: ${messageOf(error)}`);

@@ -82,6 +82,11 @@ export class OwnLog {
     return this.#rollWanted ? undefined : this.#open?.segment;
   }
 
+  /** Rolled, with nothing that waits to be written to it. */
+  isFinished(segment: Segment): boolean {
+    return segment !== this.openSegment && !this.#queue.some((item) => item.segment === segment);
+  }
+
   /** The next batch opens a new segment, on owners that are healthy then. */
   roll(): void {
     if (!this.#open || this.#rollWanted) return;
