@@ -6,6 +6,7 @@ import {
   CONFIRM_PROTOCOL,
   createMembership,
   Dropper,
+  Handover,
   EXPIRED_PROTOCOL,
   FETCH_PROTOCOL,
   FOLLOW_PROTOCOL,
@@ -99,6 +100,7 @@ export interface Core {
   readonly membership: Membership;
   readonly repairer: Repairer;
   readonly dropper: Dropper;
+  readonly handover: Handover;
   readonly retention: Retention;
   readonly scrubber: Scrubber;
   readonly space: DiskSpace;
@@ -151,6 +153,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await space.look();
     closers.push(() => space.close());
     const isFull = (): boolean => space.room !== 'all';
+    const isLeaving = (): boolean => membership.member(transport.self)?.leaving === true;
     const replicator = new Replicator({
       ...shared,
       ...timing,
@@ -169,8 +172,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       sign: (bytes) => options.sign(bytes),
       chooseOwners: (id) => replicator.chooseOwners(id),
       whyNoReplicas: () => {
-        if (membership.member(transport.self)?.leaving)
-          return new LogvineError('LV_CLOSED', 'this peer leaves the mesh');
+        if (isLeaving()) return new LogvineError('LV_CLOSED', 'this peer leaves the mesh');
         return isFull()
           ? new LogvineError('LV_DISK_FULL', 'the disk is too full for copies of others')
           : undefined;
@@ -217,9 +219,18 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       surplusDelayMs: timing.surplusDelayMs,
       confirmTimeoutMs: timing.confirmTimeoutMs,
       pace: paced(),
+      isLeaving,
       isAcknowledged: ({ id, last }) => id.epoch < store.epoch || (last?.seq ?? 0) <= replicator.durableSeq,
     });
     closers.push(() => dropper.close());
+    const handover = new Handover({
+      ...shared,
+      store,
+      wanted,
+      known: repairer.known,
+      confirmTimeoutMs: timing.confirmTimeoutMs,
+      poll: (peer) => repairer.poll(peer),
+    });
     const { ageMsMax, bytesMax, streams } = config.retention;
     const retention = new Retention({
       store,
@@ -400,6 +411,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       membership,
       repairer,
       dropper,
+      handover,
       retention,
       scrubber,
       space,

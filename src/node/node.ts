@@ -95,7 +95,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       sign,
     });
     closers.push(() => core.close());
-    const { store, membership, replicator, repairer, batcher, coordinator, verifier, follow } = core;
+    const { store, membership, replicator, batcher, coordinator, verifier, follow } = core;
 
     await core.recoverOwn();
     const host = hostname();
@@ -145,7 +145,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
           await batcher.close();
           membership.startLeaving();
         }
-        const segments = await repairer.segmentsToHandOver();
+        const segments = await core.handover.segmentsLeft();
         if (segments === 0) await membership.leave();
         return segments;
       },

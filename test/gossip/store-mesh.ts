@@ -3,6 +3,7 @@ import { COVERAGE_PROTOCOL, SCAN_PROTOCOL } from '../../src/gossip/query/message
 import {
   answerInventory,
   CONFIRM_PROTOCOL,
+  Handover,
   Dropper,
   FETCH_PROTOCOL,
   INVENTORY_PROTOCOL,
@@ -73,6 +74,7 @@ interface Process {
   readonly receiver: ReplicaReceiver;
   readonly repairer: Repairer;
   readonly dropper: Dropper;
+  readonly handover: Handover;
   readonly holder: Holder;
   readonly coordinator: Coordinator;
 }
@@ -202,6 +204,7 @@ export class StoreMesh {
       wanted,
       everyMs: options.timing.dropEveryMs,
       pace,
+      isLeaving: () => false,
       isAcknowledged: ({ id, last }) => id.epoch < store.epoch || (last?.seq ?? 0) <= replicator.durableSeq,
     });
     const repairer = new Repairer({
@@ -211,6 +214,13 @@ export class StoreMesh {
       pace,
       hasRoom: () => true,
       onHeld: (holder, index, runs) => replicator.confirm(holder, index, runs),
+    });
+    const handover = new Handover({
+      ...shared,
+      store,
+      wanted,
+      known: repairer.known,
+      poll: (other) => repairer.poll(other),
     });
     if (peer.remembered)
       repairer.known.restore(peer.remembered as Parameters<typeof repairer.known.restore>[0]);
@@ -247,7 +257,17 @@ export class StoreMesh {
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));
     repairer.start();
     dropper.start();
-    peer.process = { transport, store, replicator, receiver, repairer, dropper, holder, coordinator };
+    peer.process = {
+      transport,
+      store,
+      replicator,
+      receiver,
+      repairer,
+      dropper,
+      handover,
+      holder,
+      coordinator,
+    };
     this.clock.after(NOTICE_MS / 10, () => this.notice());
   }
 

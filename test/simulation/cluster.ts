@@ -244,7 +244,7 @@ export class Cluster {
     await core.batcher.close();
     core.membership.startLeaving();
     for (;;) {
-      const left = await core.repairer.segmentsToHandOver();
+      const left = await core.handover.segmentsLeft();
       if (!process.alive) return;
       this.story.tell(host.name, `${left} segments to hand over`);
       if (left === 0) break;

@@ -21,6 +21,15 @@ const FIXED: readonly [seed: number, why: string][] = [
   [57, 'an original was fenced for ever by a copy of its disk whose clock had been ahead'],
   [69, 'the same, seen by its own health'],
   [50023, 'a member that had said it leaves counted as gone before others had what it held'],
+  [
+    60142,
+    'a batch that was all rot before its acknowledgement was confirmed by those who had what follows it',
+  ],
+  [
+    60207,
+    'a newcomer was not told of members that the others only remembered, and called its answer complete',
+  ],
+  [60394, 'a node left on the word of one whose copy was rot'],
   [60247, 'an answer came from two processes with one identity, and its fresh lines twice'],
   [50031, 'an own segment whose successor was all rot was a copy too many for ever'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],

@@ -54,21 +54,6 @@ export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
   return { batchesBelowK, bytesBelowK };
 }
 
-/** Segments held here of which some batch is on fewer than `needed` of the peers that stay. */
-export function segmentsShortOf(
-  staying: readonly PeerId[],
-  needed: number,
-  { store, known }: Pick<DebtOptions, 'store' | 'known'>,
-): number {
-  let segments = 0;
-  for (const [segment, { runs, origin, epoch }] of ownHoldings(store)) {
-    const copies = staying.map((peer) => known.holding(peer, segment.id)?.runs ?? []);
-    const short = needed === 0 ? runs : shortRuns(runs, copies, needed);
-    if (subtractRuns(short, known.expired.runs(origin, epoch)).length > 0) segments++;
-  }
-  return segments;
-}
-
 /** The part of `runs` that fewer than `needed` of `copies` have. */
 export function shortRuns(
   runs: readonly Run[],

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import {
   messageOf,
   segmentName,
@@ -9,32 +8,14 @@ import {
   type Store,
   type Timer,
 } from '../../store/index.ts';
-import { request, type Channel, type Transport } from '../transport/index.ts';
+import type { Channel, Transport } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
-import { listOf, segmentRunsSchema } from '../wire.ts';
-import { encodeMessage, parseMessage } from './inventory.ts';
+import { confirmations, encodeConfirmAnswer, parseConfirmRequest, type ConfirmRequest } from './confirm.ts';
 import type { WantedOwners } from './wanted.ts';
-
-export const CONFIRM_PROTOCOL = '/logvine/confirm/1';
 
 const CANDIDATES_PER_ROUND = 1_000;
 const RETRY_MS = 30_000;
 const RETRIES_REMEMBERED_MAX = 100_000;
-
-const confirmRequest = z.object({
-  origin: z.string().max(128),
-  epoch: z.number().int().nonnegative(),
-  index: z.number().int().positive(),
-  /** Runs of seqs with the header hash of each run's last batch: through the chain it stands for all before it. */
-  runs: listOf(
-    z.tuple([z.number().int().positive(), z.number().int().positive(), z.string().length(64)]),
-    100_000,
-  ).refine(
-    (runs) => segmentRunsSchema.safeParse(runs.map(([from, to]) => [from, to])).success,
-    'not ascending runs of a segment',
-  ),
-});
-const confirmAnswer = z.object({ held: z.boolean() });
 
 export interface DropperOptions {
   readonly transport: Transport;
@@ -50,6 +31,8 @@ export interface DropperOptions {
   /** How long an owner may take to read a segment again. */
   readonly confirmTimeoutMs: number;
   readonly pace: Pace;
+  /** This peer hands everything over: it confirms nothing to anybody. */
+  isLeaving(): boolean;
   /** Whether every batch of an own segment is acknowledged. */
   isAcknowledged(segment: Segment): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
@@ -162,40 +145,34 @@ export class Dropper {
     const { transport, wanted, replicas, confirmTimeoutMs, view } = this.#options;
     const owners = wanted.of(segment.id).slice(0, replicas);
     if (owners.length < replicas || owners.includes(view.self)) return false;
-    const message = encodeMessage({
-      ...segment.id,
-      runs: segment
-        .intervals()
-        .map(([from, to]) => [from, to, segment.entry(to)!.headerHash.toString('hex')]),
-    });
-    const answers = await Promise.allSettled(
-      owners.map(async (peer) => {
-        const answer = await request(transport, peer, CONFIRM_PROTOCOL, message, confirmTimeoutMs);
-        return parseMessage(confirmAnswer, answer, 'confirm').held;
-      }),
-    );
-    return answers.every((answer) => answer.status === 'fulfilled' && answer.value);
+    const runs = segment.intervals();
+    return (await confirmations(transport, segment, runs, owners, confirmTimeoutMs)) === owners.length;
   }
 
   /** Answers another peer that wants to drop its copy. */
   async serveConfirm(channel: Channel): Promise<void> {
     const message = await channel.receive();
     if (!message) return;
-    const { runs, ...id } = parseMessage(confirmRequest, message, 'confirm');
+    const { runs, ...id } = parseConfirmRequest(message);
     const held = await this.#holds(id, runs);
     // No wait between this look and the answer: what is declared later will ask for confirmations of its own.
-    await channel.send(encodeMessage({ held: held && !this.#declared.has(segmentName(id)) }));
+    await channel.send(encodeConfirmAnswer(held && !this.#isGoing(id)));
     await channel.close();
   }
 
-  async #holds(id: SegmentId, runs: z.infer<typeof confirmRequest>['runs']): Promise<boolean> {
+  /** This copy may go: it counts for nobody. */
+  #isGoing(id: SegmentId): boolean {
+    return this.#options.isLeaving() || this.#declared.has(segmentName(id));
+  }
+
+  async #holds(id: SegmentId, runs: ConfirmRequest['runs']): Promise<boolean> {
     const { store, pace } = this.#options;
     for (const [from, to, lastHash] of runs) {
       const batches = store.segment(id)?.record.batches.filter(({ seq }) => seq >= from && seq <= to) ?? [];
       if (batches.length !== to - from + 1) return false;
       if (batches.at(-1)?.headerHash.toString('hex') !== lastHash) return false;
       for (const { seq, frameBytes } of batches) {
-        if (this.#closed || store.health.failure || this.#declared.has(segmentName(id))) return false;
+        if (this.#closed || store.health.failure || this.#isGoing(id)) return false;
         await pace.take(frameBytes);
         if (!(await store.readFrame(id, seq))) return false;
       }

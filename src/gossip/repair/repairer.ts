@@ -13,7 +13,7 @@ import {
 } from '../../store/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
 import { placeable, type MeshView } from '../view.ts';
-import { debtOf, segmentsShortOf, type Debt } from './debt.ts';
+import { debtOf, type Debt } from './debt.ts';
 import { fetchBatches } from './fetch.ts';
 import { encodeInventoryRequest, INVENTORY_PROTOCOL, parseInventory, type Holding } from './inventory.ts';
 import { HoldingsKnown } from './knowledge.ts';
@@ -321,21 +321,6 @@ export class Repairer {
     }
     const rate = this.#bytesPerSecond;
     return { batches, bytes, seconds: rate > 0 ? Math.ceil(bytes / rate) : undefined };
-  }
-
-  /**
-   * Segments held here of which some batch is on fewer than k of the peers that stay. Asks each of them anew: only what one
-   * says now counts. Members that are down for a moment are waited for, as long as the repair delay.
-   */
-  async segmentsToHandOver(): Promise<number> {
-    const { view, wanted, replicas } = this.#options;
-    const others = placeable(view.members()).filter(
-      ({ peer, state }) => state === 'alive' && peer !== view.self,
-    );
-    const asked = await Promise.allSettled(others.map(({ peer }) => this.poll(peer)));
-    const staying = others.filter((_, at) => asked[at].status === 'fulfilled').map(({ peer }) => peer);
-    const needed = Math.min(replicas, wanted.candidatesBeside(view.self));
-    return segmentsShortOf(staying, needed, { ...this.#options, known: this.known });
   }
 
   async close(): Promise<void> {

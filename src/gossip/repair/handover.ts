@@ -1,0 +1,81 @@
+import {
+  segmentName,
+  subtractRuns,
+  type Clock,
+  type Run,
+  type Segment,
+  type Store,
+} from '../../store/index.ts';
+import type { PeerId, Transport } from '../transport/index.ts';
+import { placeable, type MeshView } from '../view.ts';
+import { confirmations } from './confirm.ts';
+import { ownHoldings, type HoldingsKnown } from './knowledge.ts';
+import type { WantedOwners } from './wanted.ts';
+
+/** A look asks for confirmations for this long, and says then how far it has come. */
+const LOOK_MS = 5_000;
+
+export interface HandoverOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly view: MeshView;
+  readonly store: Store;
+  readonly wanted: WantedOwners;
+  readonly known: HoldingsKnown;
+  readonly replicas: number;
+  /** How long a peer may take to read a segment again. */
+  readonly confirmTimeoutMs: number;
+  /** Learns anew what a peer holds. */
+  poll(peer: PeerId): Promise<void>;
+}
+
+/**
+ * What a peer that leaves still has to hand over. An inventory says what a peer believes to have; a segment counts as handed
+ * over once k of those that stay have read theirs again from disk, as for a surplus copy (I8).
+ */
+export class Handover {
+  readonly #options: HandoverOptions;
+  /** Segment → the version of it that was confirmed. */
+  readonly #confirmed = new Map<string, number>();
+
+  constructor(options: HandoverOptions) {
+    this.#options = options;
+  }
+
+  /** Segments held here that fewer than k of the peers that stay have. Members that are down for a moment are waited for. */
+  async segmentsLeft(): Promise<number> {
+    const { view, wanted, replicas, store, known, clock, poll } = this.#options;
+    const others = placeable(view.members()).filter(
+      ({ peer, state }) => state === 'alive' && peer !== view.self,
+    );
+    const asked = await Promise.allSettled(others.map(({ peer }) => poll(peer)));
+    const staying = others.filter((_, at) => asked[at].status === 'fulfilled').map(({ peer }) => peer);
+    const needed = Math.min(replicas, wanted.candidatesBeside(view.self));
+    const untilMs = clock.monotonicMs() + LOOK_MS;
+    let left = 0;
+    for (const [segment, { runs, origin, epoch }] of ownHoldings(store)) {
+      const owed = subtractRuns(runs, known.expired.runs(origin, epoch));
+      if (owed.length === 0 || this.#confirmed.get(segmentName(segment.id)) === segment.version) continue;
+      const isLate = clock.monotonicMs() > untilMs;
+      if (isLate || !(await this.#isConfirmed(segment, owed, staying, needed))) left++;
+    }
+    return left;
+  }
+
+  async #isConfirmed(
+    segment: Segment,
+    owed: readonly Run[],
+    staying: readonly PeerId[],
+    needed: number,
+  ): Promise<boolean> {
+    const { transport, known, confirmTimeoutMs } = this.#options;
+    const { version } = segment;
+    const holders = staying.filter(
+      (peer) => subtractRuns(owed, known.holding(peer, segment.id)?.runs ?? []).length === 0,
+    );
+    if (needed === 0 || holders.length < needed) return false;
+    if ((await confirmations(transport, segment, owed, holders, confirmTimeoutMs)) < needed) return false;
+    this.#confirmed.set(segmentName(segment.id), version);
+    return true;
+  }
+}
