@@ -11,7 +11,7 @@ import {
   type Run,
 } from '../../src/gossip/repair/index.ts';
 import { shortRuns } from '../../src/gossip/repair/debt.ts';
-import { LogvineError } from '../../src/store/index.ts';
+import { LogvineError, segmentName } from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { below, forEachSeed, framesOf, linePack, pick, PROPERTY } from '../store/material.ts';
 import { StoreMesh } from './store-mesh.ts';
@@ -254,4 +254,11 @@ test('what a leaving peer has to hand over is what the others do not have k time
     );
   });
   assert.equal(await segmentsToHandOver(), expected.length);
+
+  // A copy that its holder believes in and can't read any more is none.
+  const alice = mesh.peer('alice');
+  const handedOver = [...dave.store.segments()].find(({ id }) => !expected.some((one) => one.id === id))!;
+  alice.disk.flipBit(`/data/segments/${segmentName(handedOver.id)}.seg`, 999);
+  handedOver.touch();
+  assert.equal(await segmentsToHandOver(), expected.length + 1);
 });
