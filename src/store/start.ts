@@ -15,6 +15,8 @@ import type { StoreOptions } from './store.ts';
 /** What a start finds on the disk, and what it makes of it. */
 
 const EPOCHS_SKIPPED_MAX = 2 ** 20;
+/** A second's worth: of two runs, the one that was started later still has the higher epoch. */
+const EPOCHS_BY_CHANCE = 1_000;
 /** What may be read from a disk: there is room for every run to come above it. */
 const EPOCH_STATED_MAX = LIMITS.counterMax / 2;
 
@@ -49,12 +51,14 @@ export async function stateEpoch({ directory, disk }: StoreOptions, epoch: numbe
 }
 
 /**
- * Above every epoch before it on this disk. Where the clock is behind those, by chance: two starts from one copy of the
- * disk must not give out the same one (I1).
+ * Above every epoch before it on this disk, and in part by chance: two starts from one copy of the disk must not give out
+ * the same one (I1), though the clock stands still or is behind those epochs.
  */
 export function nextEpoch(lastEpoch: number, { clock, random }: StoreOptions): number {
   const nowMs = Math.floor(clock.nowMs());
-  return nowMs > lastEpoch ? nowMs : lastEpoch + 1 + Math.floor(random.unit() * EPOCHS_SKIPPED_MAX);
+  const [from, skippedMax] =
+    nowMs > lastEpoch ? [nowMs, EPOCHS_BY_CHANCE] : [lastEpoch + 1, EPOCHS_SKIPPED_MAX];
+  return from + Math.floor(random.unit() * skippedMax);
 }
 
 /** What the last run wrote; a file that cannot be used says nothing, and what it said is fetched from others again. */

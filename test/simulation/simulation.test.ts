@@ -29,6 +29,7 @@ const FIXED: readonly [seed: number, why: string][] = [
     60207,
     'a newcomer was not told of members that the others only remembered, and called its answer complete',
   ],
+  [70266, 'an older copy of a disk, and a clock that stands still: an epoch given twice'],
   [60394, 'a node left on the word of one whose copy was rot'],
   [60247, 'an answer came from two processes with one identity, and its fresh lines twice'],
   [50031, 'an own segment whose successor was all rot was a copy too many for ever'],

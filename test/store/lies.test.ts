@@ -147,7 +147,7 @@ test('an epoch that no run can come above says nothing', async () => {
     await clock.run(first.replaceFile(`${DATA}/epoch.json`, Buffer.from(JSON.stringify({ epoch }))));
     const said: string[] = [];
     const store = await clock.run(openStore({ disk: first, clock, keys, said }));
-    assert.equal(store.epoch, clock.nowMs(), String(epoch));
+    assert.ok(store.epoch >= clock.nowMs() && store.epoch < clock.nowMs() + 1_000, String(epoch));
     assert.match(said.join('\n'), /epoch\.json cannot be used/);
   }
 });
