@@ -44,6 +44,7 @@ import {
   type Clock,
   type Disk,
   type Random,
+  type Segment,
   type TaskRunner,
 } from '../store/index.ts';
 import { isClockTrusted, supersededText } from './alarms.ts';
@@ -211,6 +212,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       onHeld: (peer, index, runs) => replicator.confirm(peer, index, runs),
     });
     closers.push(() => repairer.close());
+    const isAcknowledged = ({ id, last }: Segment): boolean =>
+      id.epoch < store.epoch || (last?.seq ?? 0) <= replicator.durableSeq;
     const dropper = new Dropper({
       ...shared,
       store,
@@ -220,7 +223,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       confirmTimeoutMs: timing.confirmTimeoutMs,
       pace: paced(),
       isLeaving,
-      isAcknowledged: ({ id, last }) => id.epoch < store.epoch || (last?.seq ?? 0) <= replicator.durableSeq,
+      isAcknowledged,
     });
     closers.push(() => dropper.close());
     const handover = new Handover({
@@ -229,6 +232,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       wanted,
       known: repairer.known,
       confirmTimeoutMs: timing.confirmTimeoutMs,
+      hasUnacknowledged: () => replicator.durableSeq < store.sealedSeq,
       poll: (peer) => repairer.poll(peer),
     });
     const { ageMsMax, bytesMax, streams } = config.retention;
@@ -244,6 +248,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       }),
       everyMs: timing.retentionEveryMs,
       dropSurplus: (bytes) => dropper.dropSurplus(bytes),
+      isAcknowledged,
       isClockTrusted: () => isClockTrusted(membership),
       log,
     });

@@ -220,6 +220,7 @@ export class StoreMesh {
       store,
       wanted,
       known: repairer.known,
+      hasUnacknowledged: () => replicator.durableSeq < store.sealedSeq,
       poll: (other) => repairer.poll(other),
     });
     if (peer.remembered)

@@ -30,6 +30,7 @@ const FIXED: readonly [seed: number, why: string][] = [
     'a newcomer was not told of members that the others only remembered, and called its answer complete',
   ],
   [70266, 'an older copy of a disk, and a clock that stands still: an epoch given twice'],
+  [70319, 'a node left while its last batch was still being written'],
   [60394, 'a node left on the word of one whose copy was rot'],
   [60247, 'an answer came from two processes with one identity, and its fresh lines twice'],
   [50031, 'an own segment whose successor was all rot was a copy too many for ever'],

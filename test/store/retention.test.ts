@@ -7,6 +7,7 @@ import {
   Scrubber,
   segmentName,
   type RetentionRule,
+  type Segment,
   type Store,
 } from '../../src/store/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
@@ -25,6 +26,7 @@ async function world(options: {
   rules?: readonly RetentionRule[];
   mtimeMs?: number;
   isClockTrusted?: () => boolean;
+  isAcknowledged?: (segment: Segment) => boolean;
   dropSurplus?: (store: Store, bytes: number) => Promise<number>;
 }) {
   const { days, apps = ['a'], ageMsMax, bytesMax, rules = [], mtimeMs = 0 } = options;
@@ -39,6 +41,7 @@ async function world(options: {
   }
   store.rollSegment();
   const retention = new Retention({
+    isAcknowledged: options.isAcknowledged ?? (() => true),
     store,
     clock,
     disk: {
@@ -92,6 +95,17 @@ test('a clock in doubt drops nothing', async () => {
   isTrusted = true;
   await retention.sweep();
   assert.equal(left().length, 1);
+});
+
+test('what is not acknowledged yet does not expire', async () => {
+  const { retention, left } = await world({
+    days: 4,
+    ageMsMax: DAY_MS,
+    bytesMax: 1,
+    isAcknowledged: ({ id }) => id.index !== 2,
+  });
+  await retention.sweep();
+  assert.deepEqual(left(), [2]);
 });
 
 test('streams have ages of their own', async () => {

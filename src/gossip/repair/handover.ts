@@ -25,6 +25,8 @@ export interface HandoverOptions {
   readonly replicas: number;
   /** How long a peer may take to read a segment again. */
   readonly confirmTimeoutMs: number;
+  /** Own batches are on their way to their owners, or to this disk. */
+  hasUnacknowledged(): boolean;
   /** Learns anew what a peer holds. */
   poll(peer: PeerId): Promise<void>;
 }
@@ -44,7 +46,7 @@ export class Handover {
 
   /** Segments held here that fewer than k of the peers that stay have. Members that are down for a moment are waited for. */
   async segmentsLeft(): Promise<number> {
-    const { view, wanted, replicas, store, known, clock, poll } = this.#options;
+    const { view, wanted, replicas, store, known, clock, poll, hasUnacknowledged } = this.#options;
     const others = placeable(view.members()).filter(
       ({ peer, state }) => state === 'alive' && peer !== view.self,
     );
@@ -59,7 +61,7 @@ export class Handover {
       const isLate = clock.monotonicMs() > untilMs;
       if (isLate || !(await this.#isConfirmed(segment, owed, staying, needed))) left++;
     }
-    return left;
+    return left === 0 && hasUnacknowledged() ? 1 : left;
   }
 
   async #isConfirmed(

@@ -30,6 +30,8 @@ export interface RetentionOptions {
   readonly everyMs: number;
   /** Drops copies that others keep, until so many bytes are free or there are none; resolves with the bytes dropped. */
   dropSurplus(bytes: number): Promise<number>;
+  /** Whether every batch of an own segment is acknowledged: what is not yet promised cannot expire. */
+  isAcknowledged(segment: Segment): boolean;
   /** False while this peer's clock is in doubt. */
   isClockTrusted(): boolean;
   log(level: 'info' | 'warn', message: string): void;
@@ -79,15 +81,21 @@ export class Retention {
     const due: Segment[] = [];
     for (const segment of store.segments()) {
       if (due.length >= DROPPED_AT_ONCE) break;
-      if (!segment.last || !store.isFinished(segment)) continue;
+      if (!this.#mayGo(segment)) continue;
       const keptMs = this.#keptMs(segment);
       const nowMs = clock.nowMs();
       if (nowMs - segment.lastSealedAtMs <= keptMs) continue;
       const stat = await disk.stat(segment.path);
       if (stat && nowMs - stat.mtimeMs <= Math.min(keptMs, KEPT_HERE_MS)) continue;
-      if (store.isFinished(segment)) due.push(segment);
+      if (this.#mayGo(segment)) due.push(segment);
     }
     await this.#expire(due, 'their age');
+  }
+
+  #mayGo(segment: Segment): boolean {
+    const { store, isAcknowledged } = this.#options;
+    if (!segment.last || !store.isFinished(segment)) return false;
+    return segment.id.origin !== store.origin || isAcknowledged(segment);
   }
 
   /** The longest that any of its streams is kept. */
@@ -105,7 +113,7 @@ export class Retention {
   async #dropOldest(bytesMax: number): Promise<void> {
     const { store } = this.#options;
     const oldest = [...store.segments()]
-      .filter((segment) => segment.last && store.isFinished(segment))
+      .filter((segment) => this.#mayGo(segment))
       .sort((a, b) => a.lastSealedAtMs - b.lastSealedAtMs);
     let over = store.totals.storedBytes - bytesMax;
     const due: Segment[] = [];
