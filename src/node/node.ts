@@ -145,9 +145,8 @@ export async function startNode(config: Config): Promise<RunningNode> {
           await batcher.close();
           membership.startLeaving();
         }
-        const segments = await core.handover.segmentsLeft();
-        if (segments === 0) await membership.leave();
-        return segments;
+        const segmentsToHandOver = await core.handover.segmentsLeft();
+        return { segmentsToHandOver, left: segmentsToHandOver === 0 && (await membership.leave()) };
       },
       left: () => process.kill(process.pid, 'SIGTERM'),
       log,

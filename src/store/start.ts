@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import { messageOf } from './errors.ts';
+import type { DiskFile } from './host/index.ts';
 import { LIMITS } from './limits.ts';
 import { DroppedLog } from './retention/index.ts';
 import {
@@ -14,6 +15,7 @@ import type { StoreOptions } from './store.ts';
 
 /** What a start finds on the disk, and what it makes of it. */
 
+const COPY_BYTES = 1024 * 1024;
 const EPOCHS_SKIPPED_MAX = 2 ** 20;
 /** A second's worth: of two runs, the one that was started later still has the higher epoch. */
 const EPOCHS_BY_CHANCE = 1_000;
@@ -24,6 +26,13 @@ const EPOCH_STATED_MAX = LIMITS.counterMax / 2;
 export async function remember({ catalog, log }: StoreOptions, record: SegmentRecord): Promise<void> {
   await catalog.put(record).catch((error: unknown) => {
     log('warn', `the catalog did not take ${segmentName(record.id)}: ${messageOf(error)}`);
+  });
+}
+
+/** Of what is no more: what the catalog does not let go of is found out at the next start (I5). */
+export async function forget({ catalog, log }: StoreOptions, id: SegmentId): Promise<void> {
+  await catalog.remove(id).catch((error: unknown) => {
+    log('warn', `the catalog did not forget ${segmentName(id)}: ${messageOf(error)}`);
   });
 }
 
@@ -105,6 +114,16 @@ export async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]
   return records;
 }
 
+/**
+ * After an fsync that failed the kernel may take pages for written that are not, and the next fsync says nothing of them
+ * (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). What is written again is what it must write.
+ */
+async function writeAgain(file: DiskFile, bytes: number): Promise<void> {
+  for (let at = 0; at < bytes; at += COPY_BYTES) {
+    await file.write(at, [await file.read(at, Math.min(COPY_BYTES, bytes - at))]);
+  }
+}
+
 /** From the catalog when it is right, else from the file; a torn tail is cut off. */
 async function recoverOne(options: StoreOptions, id: SegmentId): Promise<SegmentRecord> {
   const { disk, catalog, log } = options;
@@ -131,8 +150,11 @@ async function recoverOne(options: StoreOptions, id: SegmentId): Promise<Segment
     for (const { offset, bytes } of record.quarantined) {
       log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
     }
+    await writeAgain(file, record.fileBytes);
     await file.sync();
     if (record.fileBytes > 0) await remember(options, record);
+    // Or else a file that grows to that size again would be taken for the one remembered.
+    else await forget(options, id);
     return record;
   } finally {
     await file.close();

@@ -242,7 +242,7 @@ test('the debt counts what is on fewer than k disks, and shows until it is repai
 });
 
 test('what a leaving peer has to hand over is what the others do not have k times', async () => {
-  const mesh = await meshWith(FOUR, 12, 6);
+  const mesh = await meshWith(FOUR, 40, 6);
   const dave = mesh.peer('dave');
   const segmentsToHandOver = () => mesh.clock.run(dave.running.handover.segmentsLeft());
   const expected = [...dave.store.segments()].filter(({ id }) => {

@@ -247,12 +247,11 @@ export class Cluster {
       const left = await core.handover.segmentsLeft();
       if (!process.alive) return;
       this.story.tell(host.name, `${left} segments to hand over`);
-      if (left === 0) break;
+      if (left === 0 && (await core.membership.leave())) break;
+      if (!process.alive) return;
       await new Promise<void>((resolve) => void process.clock.after(LEAVE_POLL_MS, resolve));
       if (!process.alive) return;
     }
-    await core.membership.leave();
-    if (!process.alive) return;
     this.checks.handedOver(host);
     host.retired = true;
     host.leftMs = this.clock.monotonicMs();

@@ -26,18 +26,18 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
     }
   }
   const wanted = Math.min(settings.replicas, present.length);
-  // Owners that have dropped a batch of a file cannot confirm that file; who has too much of it keeps it until its own time.
+  // Owners that have dropped a batch of a file cannot take nor confirm the rest; who has it keeps it until its own time.
   const isPartlyExpired = new Set([...checks.expired].map((id) => checks.acknowledgedBatches.get(id)));
   let surplus: ReturnType<typeof unsettled>;
   for (const [id, path] of checks.acknowledgedBatches) {
-    if (checks.pathsOfLost.has(path) || checks.expired.has(id)) continue;
+    if (checks.pathsOfLost.has(path) || isPartlyExpired.has(path)) continue;
     const holders = checks.holdersOf(id, path);
     const count = `${holders.length} disks, ${holders.map(({ name }) => name).join(' ')}, instead of ${wanted}`;
     const about = [id, path.split('/').slice(-2).join('/').replace('.seg', '')];
     if (holders.length < wanted) return { invariant: 'copies', why: `${id} is on ${count}`, about };
     // A copy that its node cannot read is none that it has to let go of.
     const kept = holders.filter((host) => holdsReadable(host, id, path));
-    if (kept.length > wanted && !checks.lost.size && !isPartlyExpired.has(path))
+    if (kept.length > wanted && !checks.lost.size)
       surplus ??= { invariant: 'surplus', why: `${id} is on ${count}`, about };
   }
   // What follows a batch that is lost for good cannot be copied.

@@ -69,8 +69,11 @@ export interface Membership extends MeshView {
   start(): void;
   /** Tells the mesh that this peer hands over what it holds, to leave. */
   startLeaving(): void;
-  /** Tells the mesh that this peer has left for good. Resolves when it is told, or after 2 s. Then `close`. */
-  leave(): Promise<void>;
+  /**
+   * Tells the mesh that this peer has left for good. Resolves within 2 s, with whether somebody has taken note of it: from then
+   * on all will hear of it, and this peer may `close`. Where all others have left, there is nobody to tell.
+   */
+  leave(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -232,11 +235,14 @@ class Swim implements Membership {
     }
   }
 
-  async #trySync(peer: PeerId): Promise<void> {
+  /** Whether it came about. */
+  async #trySync(peer: PeerId): Promise<boolean> {
     try {
       await this.#sync(peer);
+      return true;
     } catch (error) {
       this.#options.log.debug({ peer, error: messageOf(error) }, 'push-pull failed');
+      return false;
     }
   }
 
@@ -311,18 +317,22 @@ class Swim implements Membership {
     this.#news.restate({ leaving: true });
   }
 
-  async leave(): Promise<void> {
+  async leave(): Promise<boolean> {
     this.#news.restate({ left: true });
     this.#seeds?.close();
     this.#prober.close();
     const { clock, random, log } = this.#options;
-    const told = shuffled(this.#news.livePeers(), random).slice(0, BOUNDS.helpers);
-    const telling = () => Promise.all(told.map((peer) => this.#trySync(peer)));
+    const peers = shuffled(this.#news.livePeers(), random).slice(0, BOUNDS.helpers);
+    let isTold = !this.#table.members().some(({ peer, state }) => peer !== this.self && state !== 'left');
+    const tell = async (peer: PeerId): Promise<void> => {
+      if (await this.#trySync(peer)) isTold = true;
+    };
     try {
-      await withDeadline(clock, BOUNDS.leaveTimeoutMs, toldLate, telling);
+      await withDeadline(clock, BOUNDS.leaveTimeoutMs, toldLate, () => Promise.all(peers.map(tell)));
     } catch (error) {
       log.warn({ error: messageOf(error) }, 'leaving');
     }
+    return isTold;
   }
 
   close(): Promise<void> {

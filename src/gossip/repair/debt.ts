@@ -23,8 +23,8 @@ interface DebtOptions {
 }
 
 /**
- * Batches that are on fewer than k peers, as far as this peer knows: its own, and those of origins that are away. What
- * retention dropped anywhere is owed to nobody.
+ * Batches that are on fewer than k peers, as far as this peer knows: its own, and those of origins that are away. A segment
+ * of which retention dropped anything anywhere is owed to nobody.
  */
 export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
   const members = view.members();
@@ -39,14 +39,14 @@ export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
   for (const [segment, holding] of ownHoldings(store)) {
     const { origin, epoch } = holding;
     if (origin !== view.self && alive.has(origin as PeerId)) continue;
+    // Who has dropped the first batches of a segment cannot take the others: they may name their streams by those.
+    const expired = unionRuns(known.expired.runs(origin, epoch), store.expired.runs(origin, epoch));
+    if (intersectRuns(holding.runs, expired).length > 0) continue;
     const copies: Run[][] = [];
     for (const [peer, { runs }] of known.holders(segment.id))
       if (peer !== view.self && alive.has(peer)) copies.push(runs);
     // How many others each batch needs, as runs: below k when fewer than wanted − 1 of the others have it.
-    const short = subtractRuns(
-      shortRuns(holding.runs, copies, wanted - 1),
-      unionRuns(known.expired.runs(origin, epoch), store.expired.runs(origin, epoch)),
-    );
+    const short = shortRuns(holding.runs, copies, wanted - 1);
     batchesBelowK += countRuns(short);
     for (const [from, to] of short)
       for (let seq = from; seq <= to; seq++) bytesBelowK += segment.entry(seq)?.frameBytes ?? 0;

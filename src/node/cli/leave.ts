@@ -23,7 +23,10 @@ export function registerLeave(program: Command, io: Io, services: Services): voi
         if (!parsed.success)
           throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} answered something else`);
         if ('left' in parsed.data) return io.write('left: every batch is elsewhere\n');
-        io.report(`leaving: ${parsed.data.segmentsToHandOver} segments to hand over`);
+        const { segmentsToHandOver } = parsed.data;
+        const waits =
+          segmentsToHandOver > 0 ? `${segmentsToHandOver} segments to hand over` : 'no other peer answers';
+        io.report(`leaving: ${waits}`);
       }
       throw new LogvineError(
         'LV_PROTOCOL',

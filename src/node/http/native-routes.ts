@@ -80,8 +80,8 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
   app.post('/api/v1/leave', async (_request, reply) => {
     async function* progress(): AsyncGenerator<string> {
       for (;;) {
-        const segmentsToHandOver = await options.leave();
-        if (segmentsToHandOver === 0) break;
+        const { segmentsToHandOver, left } = await options.leave();
+        if (left) break;
         yield `${JSON.stringify({ segmentsToHandOver })}\n`;
         await new Promise<void>((resolve) => clock.after(LEAVE_CHECK_MS, resolve));
       }

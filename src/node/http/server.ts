@@ -34,8 +34,8 @@ export interface ServerOptions {
   readonly verifier: Verifier;
   readonly follow: Follow;
   readonly reporter: Reporter;
-  /** Begins to leave, or goes on; says how many segments are still to be handed over. */
-  leave(): Promise<number>;
+  /** Begins to leave, or goes on; says how many segments are still to be handed over, and whether the mesh has been told. */
+  leave(): Promise<{ segmentsToHandOver: number; left: boolean }>;
   /** Everything is handed over and the asker knows. */
   left(): void;
   log(level: 'info' | 'warn' | 'error', message: string): void;
