@@ -31,6 +31,7 @@ import {
   bySegment,
   nextEpoch,
   readDropped,
+  forget,
   recoverAll,
   remember,
   segmentPath,
@@ -271,7 +272,7 @@ export class Store {
       const before = segment.entry(header.seq - 1);
       if (before) this.#checkChain(header, before.headerHash, from);
       // A heal leaves the file as long as it was: should it fail, the next start must not believe the catalog.
-      await this.#forgetRecord(id);
+      await forget(this.#options, id);
       if (await segment.heal(write)) {
         this.#countHeader(header, frame.length);
         return done;
@@ -391,7 +392,7 @@ export class Store {
   quarantine(segment: Segment, entry: BatchEntry): void {
     if (!segment.quarantine(entry)) return;
     this.#damaged.add(segment);
-    void this.#forgetRecord(segment.id);
+    void forget(this.#options, segment.id);
     this.#options.log(
       'error',
       `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
@@ -455,19 +456,11 @@ export class Store {
     }
   }
 
-  /** The next start reads the file. */
-  async #forgetRecord(id: SegmentId): Promise<void> {
-    const { catalog, log } = this.#options;
-    await catalog.remove(id).catch((error: unknown) => {
-      log('warn', `the catalog did not forget ${segmentName(id)}: ${messageOf(error)}`);
-    });
-  }
-
   async #remove(segment: Segment): Promise<void> {
     const name = segmentName(segment.id);
     await segment.close();
     await this.#options.disk.remove(segment.path);
-    await this.#forgetRecord(segment.id);
+    await forget(this.#options, segment.id);
     this.#segments.delete(name);
     this.totals.segments--;
     for (const { frameBytes, entries, rawBytes } of segment.record.batches) {

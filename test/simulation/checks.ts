@@ -150,7 +150,9 @@ export class Checks {
     if (batches.length > 0 && batches.every(({ sealedAtMs }) => sealedAtMs <= earliestMs)) return true;
     // What a write that went wrong brought to no file, its node still believes to store.
     let stored = this.#astrayBytes.get(host) ?? 0;
-    for (const [, { bytes }] of durableBatches(host.disk)) stored += bytes.length;
+    for (const path of host.disk.files()) {
+      if (path.endsWith('.seg')) stored += host.disk.contentOf(path).length;
+    }
     return stored > keptBytesMax;
   }
 
