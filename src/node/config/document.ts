@@ -1,4 +1,5 @@
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document } from 'yaml';
+import { messageOf } from '../../store/index.ts';
 
 export interface Problem {
   /** `logvine.yaml:12`, `LOGVINE_WEIGHT` or `--listen`. */
@@ -38,7 +39,7 @@ export function readDocument(text: string, name: string): ConfigDocument {
       values = document.toJS();
     } catch (error) {
       // Aliases that multiply: yaml gives up at a bound.
-      problems.push({ where: `${name}:1`, message: error instanceof Error ? error.message : String(error) });
+      problems.push({ where: `${name}:1`, message: messageOf(error) });
     }
   }
   return { values, problems, whereIs: (path) => at(offsetOf(document, path)) };

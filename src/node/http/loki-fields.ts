@@ -3,12 +3,7 @@ import { lineOf, type EntryRun, type Labels } from '../../store/index.ts';
 import { compilePipeline, parseBytes, parseLogQuery, type Pipeline } from '../../store/logql/index.ts';
 import { parseDuration } from '../config/index.ts';
 import { inquiryOf, withReceipt } from './loki-labels.ts';
-import { parseStep, type LokiContext } from './loki-query.ts';
-
-type Route = (
-  path: string,
-  answer: (request: FastifyRequest, reply: FastifyReply) => Promise<object>,
-) => void;
+import { parseStep, type LokiContext, type Route } from './loki-query.ts';
 
 const LINES_DEFAULT = 1000;
 const LINES_MAX = 5000;
@@ -25,7 +20,7 @@ export function addFieldRoutes(route: Route, context: LokiContext): void {
   async function fieldsOf(request: FastifyRequest, reply: FastifyReply) {
     const { parameters, range, signal } = inquiryOf(context, request, reply);
     const limit = parameters.limit(FIELDS_DEFAULT, FIELDS_MAX) || FIELDS_DEFAULT;
-    const lineLimit = Math.min(LINES_MAX, Number(parameters.get('line_limit')) || LINES_DEFAULT);
+    const lineLimit = Math.min(LINES_MAX, parameters.count('line_limit', 0) || LINES_DEFAULT);
     const query = parameters.query();
     const fields = new FieldSet(limit);
     const receipt = await admission.run(signal, async () => {

@@ -11,15 +11,10 @@ import {
   type MetricResult,
 } from '../../store/logql/index.ts';
 import { metricAnswer, warningsOf } from './loki.ts';
-import { nsOf, rangeTimes, type LokiContext } from './loki-query.ts';
+import { nsOf, rangeTimes, type LokiContext, type Route } from './loki-query.ts';
 import { deadlineOf } from './native-routes.ts';
 import { Parameters } from './parameters.ts';
 import { parseRange } from './time-range.ts';
-
-type Route = (
-  path: string,
-  answer: (request: FastifyRequest, reply: FastifyReply) => Promise<object>,
-) => void;
 
 /** A question about what there is: its parameters, its range, and the signal that ends it. */
 export interface Inquiry {

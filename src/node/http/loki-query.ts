@@ -16,6 +16,12 @@ export interface LokiContext {
   readonly admission: Admission;
 }
 
+/** Answers a path below `/loki/api/v1/`, by GET and by POST. */
+export type Route = (
+  path: string,
+  answer: (request: FastifyRequest, reply: FastifyReply) => Promise<object>,
+) => void;
+
 const LIMIT_DEFAULT = 100;
 const NS_PER_MS = 1_000_000n;
 /** Loki's default step makes about this many points. */
@@ -31,15 +37,13 @@ export async function answerRange(
   const parameters = new Parameters(request);
   const query = parameters.query();
   const range = parseRange(parameters.range(), clock.nowMs());
-  const isLogQuery = isLog(parse(query));
-  const times = isLogQuery ? undefined : rangeTimes(range.from, range.to, parameters.get('step'));
-  const streams = isLogQuery ? streamsOf(request, parameters) : undefined;
+  if (!isLog(parse(query))) {
+    const times = rangeTimes(range.from, range.to, parameters.get('step'));
+    return answerMetric(context, reply, query, times);
+  }
+  const streams = streamsOf(request, parameters);
   const signal = deadlineOf(reply, clock);
   return admission.run(signal, async () => {
-    if (times || !streams) {
-      const { result, receipt } = await coordinator.metric({ query, times: times!, signal });
-      return metricAnswer(result, receipt);
-    }
     const { descending, limit, intervalNs } = streams.options;
     // With an interval it is not known how many have to be read.
     const wanted = intervalNs > 0n ? Number.MAX_SAFE_INTEGER : limit;
@@ -49,6 +53,19 @@ export async function answerRange(
       if (step.done) return streams.answer(step.value);
       streams.add(step.value);
     }
+  });
+}
+
+function answerMetric(
+  { clock, coordinator, admission }: LokiContext,
+  reply: FastifyReply,
+  query: string,
+  times: EvalTimes,
+): Promise<object> {
+  const signal = deadlineOf(reply, clock);
+  return admission.run(signal, async () => {
+    const { result, receipt } = await coordinator.metric({ query, times, signal });
+    return metricAnswer(result, receipt);
   });
 }
 
@@ -68,26 +85,21 @@ export function wantsCategories(headers: FastifyRequest['headers']): boolean {
 
 /** `query`: a vector or a scalar. */
 export async function answerInstant(
-  { clock, coordinator, admission }: LokiContext,
+  context: LokiContext,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<object> {
   const parameters = new Parameters(request);
   const query = parameters.query();
   const time = parameters.get('time');
-  const at = nsOf(time ? parseInstant(time, 'time') : { ms: clock.nowMs(), sub: 0 });
+  const at = nsOf(time ? parseInstant(time, 'time') : { ms: context.clock.nowMs(), sub: 0 });
   if (isLog(parse(query))) {
     throw new LogvineError(
       'LV_QUERY_INVALID',
       'log queries are not supported as an instant query type, please change your query to a range query type',
     );
   }
-  const times = { startNs: at, endNs: at, stepNs: 0n };
-  const signal = deadlineOf(reply, clock);
-  return admission.run(signal, async () => {
-    const { result, receipt } = await coordinator.metric({ query, times, signal });
-    return metricAnswer(result, receipt);
-  });
+  return answerMetric(context, reply, query, { startNs: at, endNs: at, stepNs: 0n });
 }
 
 /** A metric query, at one `time` or over a range. Throws LV_QUERY_INVALID. */

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { LIMITS } from '../../store/index.ts';
 import { parse, print, STEPS_MAX } from '../../store/logql/index.ts';
 import { VERSION } from '../report.ts';
@@ -6,7 +6,7 @@ import { Admission } from './admission.ts';
 import { addFieldRoutes } from './loki-fields.ts';
 import { addLabelRoutes, addVolumeRoutes } from './loki-labels.ts';
 import { addProgressRoute } from './loki-progress.ts';
-import { answerInstant, answerRange, type LokiContext } from './loki-query.ts';
+import { answerInstant, answerRange, type LokiContext, type Route } from './loki-query.ts';
 import { addLokiTail } from './loki-tail.ts';
 import { Parameters } from './parameters.ts';
 import type { ServerOptions } from './server.ts';
@@ -15,10 +15,7 @@ import type { ServerOptions } from './server.ts';
 export function addLokiRoutes(app: FastifyInstance, options: ServerOptions): void {
   const { clock, coordinator } = options;
   const context: LokiContext = { clock, coordinator, admission: new Admission() };
-  const route = (
-    path: string,
-    answer: (request: FastifyRequest, reply: FastifyReply) => Promise<object>,
-  ): void => {
+  const route: Route = (path, answer) => {
     app.route({ method: ['GET', 'POST'], url: `/loki/api/v1/${path}`, handler: answer });
   };
   route('query_range', (request, reply) => answerRange(context, request, reply));

@@ -40,11 +40,11 @@ export function addLokiTail(app: FastifyInstance, options: ServerOptions): void 
   const open = new Set<WebSocket>();
 
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const url = new URL(request.url ?? '', 'http://peer');
     try {
-      if (url.pathname !== PATH) throw new Refusal(404, `there is no WebSocket at ${url.pathname}`);
+      const [path, parameters] = (request.url ?? '').split('?', 2);
+      if (path !== PATH) throw new Refusal(404, `there is no WebSocket at ${path}`);
       authorize(options.tokens, 'query', request.headers.authorization);
-      const wanted = tailRequest(url.searchParams, request);
+      const wanted = tailRequest(new URLSearchParams(parameters), request);
       if (open.size >= LIMITS.tailsAtOnceMax) {
         throw new Refusal(
           429,

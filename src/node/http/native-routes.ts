@@ -17,6 +17,7 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
   const { clock, coordinator, follow, reporter } = options;
   // Of its own: an answer that is not bounded holds its place as long as its reader takes.
   const admission = new Admission();
+  let tails = 0;
 
   app.get('/ready', async (_request, reply) => reply.type('text/plain').send('ready\n'));
   app.get('/api/v1/status', async () => reporter.status());
@@ -37,16 +38,20 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
       signal,
     });
     const answer = await started(admission.stream(signal, runs), clock);
-    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(answer));
+    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(answer, clock));
   });
 
   app.get('/api/v1/tail', async (request, reply) => {
+    if (tails >= LIMITS.tailsAtOnceMax)
+      throw new LogvineError('LV_OVERLOADED', `${tails} tails run at this peer already, and no more may`);
     const parameters = new Parameters(request);
     const signal = signalOf(reply);
+    tails++;
+    signal.addEventListener('abort', () => tails--, { once: true });
     const live = follow.everywhere(parameters.query(), signal);
     return reply
       .type(ENTRIES_CONTENT_TYPE)
-      .send(entriesStream(await started(withHistory(live, parameters, signal), clock)));
+      .send(entriesStream(await started(withHistory(live, parameters, signal), clock), clock));
   });
 
   /** What was written since `start`, then what is being written. */

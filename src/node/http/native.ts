@@ -1,14 +1,17 @@
 import { Readable } from 'node:stream';
-import { encodeRun, messageOf, type EntryRun } from '../../store/index.ts';
+import { encodeRun, messageOf, type Clock, type EntryRun } from '../../store/index.ts';
 import type { Receipt } from '../../gossip/index.ts';
 
 /**
  * The body of `GET /api/v1/query`: frames of a u32 (LE) length and a byte of kind. Unlike JSON it carries lines of any
- * bytes, and an answer that breaks off is seen to: it has no receipt.
+ * bytes, and an answer that breaks off is seen to: it has no receipt. Kinds that a client doesn't know say nothing to it.
  */
 export const FRAME_RUN = 1;
 export const FRAME_RECEIPT = 2;
 export const FRAME_ERROR = 3;
+/** Empty: the answer begins, or goes on being looked for. A quiet tail would else be cut off, by clients and by proxies. */
+const FRAME_ALIVE = 4;
+const ALIVE_EVERY_MS = 15_000;
 export const ENTRIES_CONTENT_TYPE = 'application/vnd.logvine.entries';
 
 function frame(kind: number, body: Uint8Array): Buffer {
@@ -18,15 +21,27 @@ function frame(kind: number, body: Uint8Array): Buffer {
   return Buffer.concat([head, body]);
 }
 
-async function* framesOf(runs: AsyncGenerator<EntryRun, Receipt | undefined>): AsyncGenerator<Buffer> {
+async function* framesOf(
+  runs: AsyncGenerator<EntryRun, Receipt | undefined>,
+  clock: Clock,
+): AsyncGenerator<Buffer> {
+  const alive = frame(FRAME_ALIVE, Buffer.alloc(0));
   try {
+    // Sends the headers, too.
+    yield alive;
+    let next = runs.next();
     for (;;) {
-      const step = await runs.next();
+      const step = await inTime(next, clock);
+      if (step === undefined) {
+        yield alive;
+        continue;
+      }
       if (step.done) {
         if (step.value) yield frame(FRAME_RECEIPT, Buffer.from(JSON.stringify(step.value)));
         return;
       }
       yield frame(FRAME_RUN, encodeRun(step.value));
+      next = runs.next();
     }
   } catch (error) {
     const code = (error as { code?: string }).code ?? 'LV_PROTOCOL';
@@ -36,7 +51,18 @@ async function* framesOf(runs: AsyncGenerator<EntryRun, Receipt | undefined>): A
   }
 }
 
+/** Undefined when it takes longer than nothing may be said. */
+async function inTime<Result>(result: Promise<Result>, clock: Clock): Promise<Result | undefined> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = clock.after(ALIVE_EVERY_MS, () => late.resolve(undefined));
+  try {
+    return await Promise.race([result, late.promise]);
+  } finally {
+    timer.cancel();
+  }
+}
+
 /** A stream that runs the query as fast as its reader reads, and stops it when the reader goes. */
-export function entriesStream(runs: AsyncGenerator<EntryRun, Receipt | undefined>): Readable {
-  return Readable.from(framesOf(runs), { objectMode: false, highWaterMark: 1 });
+export function entriesStream(runs: AsyncGenerator<EntryRun, Receipt | undefined>, clock: Clock): Readable {
+  return Readable.from(framesOf(runs, clock), { objectMode: false, highWaterMark: 1 });
 }

@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
+import type { FastifyInstance } from 'fastify';
 
 /** Only the page's own files may load, and it may talk to its own peer only: what a log line says cannot run (I12). */
 export const CONTENT_SECURITY_POLICY = [
@@ -38,4 +39,19 @@ export async function pageFiles(): Promise<Map<string, PageFile>> {
     });
   }
   return files;
+}
+
+/** The status page and its files. */
+export async function addPageRoutes(app: FastifyInstance): Promise<void> {
+  for (const [path, { contentType, body }] of await pageFiles()) {
+    app.get(path, async (_request, reply) =>
+      reply
+        .header('content-security-policy', CONTENT_SECURITY_POLICY)
+        .header('x-content-type-options', 'nosniff')
+        .header('referrer-policy', 'no-referrer')
+        .header('cache-control', 'no-cache')
+        .type(contentType)
+        .send(body),
+    );
+  }
 }

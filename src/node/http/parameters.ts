@@ -1,9 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import { LIMITS, LogvineError } from '../../store/index.ts';
 
-/** Several of the longest queries, every byte of them escaped. */
-const FORM_BYTES_MAX = 8 * LIMITS.queryLengthMax;
-
 /** Query parameters of a GET, or the form of a POST; the last value of each, and all values by name. */
 export class Parameters {
   readonly #values: URLSearchParams;
@@ -12,10 +9,6 @@ export class Parameters {
     const at = request.url.indexOf('?');
     this.#values = new URLSearchParams(at < 0 ? '' : request.url.slice(at + 1));
     if (request.method === 'POST' && Buffer.isBuffer(request.body)) {
-      // A form may be as large as a push, and every `&` in it would become an object.
-      if (request.body.length > FORM_BYTES_MAX) {
-        throw new LogvineError('LV_QUERY_INVALID', `a form of more than ${FORM_BYTES_MAX} bytes`);
-      }
       for (const [name, value] of new URLSearchParams(request.body.toString('utf8')))
         this.#values.append(name, value);
     }
@@ -44,13 +37,18 @@ export class Parameters {
     return query;
   }
 
-  /** Loki's default is 100. */
-  limit(fallback: number, max: number): number {
-    const text = this.get('limit');
+  /** A count; `fallback` where it isn't given. */
+  count(name: string, fallback: number): number {
+    const text = this.get(name);
     if (text === undefined || text === '') return fallback;
-    const limit = Number(text);
-    if (!Number.isInteger(limit) || limit < 0)
-      throw new LogvineError('LV_QUERY_INVALID', `limit ${text.slice(0, 100)} is not a count`);
+    const count = Number(text);
+    if (!Number.isInteger(count) || count < 0)
+      throw new LogvineError('LV_QUERY_INVALID', `${name} ${text.slice(0, 100)} is not a count`);
+    return count;
+  }
+
+  limit(fallback: number, max: number): number {
+    const limit = this.count('limit', fallback);
     if (limit > max) {
       throw new LogvineError(
         'LV_QUERY_TOO_LARGE',

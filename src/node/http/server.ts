@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Coordinator, Pushes, Verifier } from '../../gossip/index.ts';
@@ -18,7 +19,7 @@ import type { Tasks } from '../tasks.ts';
 import { authorize, type Role, type Tokens } from './auth.ts';
 import { addLokiRoutes } from './loki-routes.ts';
 import { addNativeRoutes } from './native-routes.ts';
-import { addPageRoutes } from './page-routes.ts';
+import { addPageRoutes } from './page.ts';
 import { addPushRoute } from './push-route.ts';
 import { addVerifyRoute } from './verify-route.ts';
 
@@ -56,8 +57,10 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const app = Fastify({
     bodyLimit: LIMITS.requestBytesMax,
     forceCloseConnections: true,
+    // Slower than any client that still means it: else slow ones could take all connections there are.
+    requestTimeout: LIMITS.pushBodyMs,
     routerOptions: { maxParamLength: 1024 },
-    ...(tls ? { https: tls } : {}),
+    ...(tls ? { https: { ...tls, shouldUpgradeCallback } } : { http: { shouldUpgradeCallback } }),
   }) as unknown as FastifyInstance;
   app.server.maxConnections = LIMITS.httpConnectionsMax;
   app.removeAllContentTypeParsers();
@@ -90,6 +93,11 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     url: `${tls ? 'https' : 'http'}://${name}:${address.port}`,
     close: () => app.close(),
   };
+}
+
+/** Some clients (Java's) offer HTTP/2 with every request: they are answered in HTTP/1.1. */
+function shouldUpgradeCallback({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
 }
 
 /** What a path needs; the page's own files and /ready need nothing. */
