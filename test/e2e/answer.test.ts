@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { numberedLines } from './lines.ts';
-import { assertSameBytes, FULL, Mesh } from './mesh.ts';
+import { assertSameBytes, FULL, Mesh, PROMPT } from './mesh.ts';
 
 const LINES = FULL ? 1_000_000 : 100_000;
 const EVERYTHING = '{job="logvine"}';
@@ -46,7 +46,7 @@ test('a holder that dies while it sends is replaced in the middle of the answer'
   // More than fits into the pipes between holder, node, command and test.
   const content = numberedLines(0, FULL ? LINES : 3 * LINES);
   // The weights keep the batches away from dave, who is asked.
-  const heavy = 'weight: 1000\n';
+  const heavy = `${PROMPT}weight: 1000\n`;
   const nodes = await mesh.startAll({
     alice: { files: [path], config: heavy },
     bob: { config: heavy },

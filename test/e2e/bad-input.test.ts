@@ -25,7 +25,7 @@ test('inputs that cannot be read are named in the status, and the others are rea
     chmodSync(secretive, 0);
     files.push(secretive);
   }
-  const alice = await mesh.start('alice', { files, config: 'batch: { ageMax: 1s }\n' });
+  const alice = await mesh.start('alice', { files });
   await alice.tailed(good, 12, 20_000);
   await waitFor('the directory to be named', 10_000, async () => {
     const { inputs, problems } = await alice.status();

@@ -8,8 +8,8 @@ import { runFault } from '../../scripts/battery/run.ts';
 
 // A short selection; `npm run battery` has all of it.
 for (const [fault, rounds] of [
-  [killOne, 5],
-  [powerCut, 2],
+  [killOne, 2],
+  [powerCut, 1],
   [partitionFor(8_000), 1],
   [wiped, 1],
 ] as const) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { assertEachOnce, Writer } from './lines.ts';
-import { FULL, Mesh, type MeshNode, waitFor } from './mesh.ts';
+import { FULL, Mesh, type MeshNode, PROMPT, waitFor } from './mesh.ts';
 
 const CRASHES = FULL ? 40 : 3;
 const EVERYTHING = '{job="logvine"}';
@@ -56,7 +56,7 @@ test(`${CRASHES} crashes of one node after the other: complete answers hold all 
   const mesh = new Mesh(t);
   const path = mesh.path('app.log');
   writeFileSync(path, '');
-  const config = 'pushTimeout: 5s\n';
+  const config = `${PROMPT}pushTimeout: 5s\n`;
   const nodes = await mesh.startAll({
     alice: { files: [path], config },
     bob: { config },

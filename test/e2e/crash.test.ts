@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { assertEachOnce, numberedLines, Writer } from './lines.ts';
-import { assertSameBytes, FULL, Mesh, waitFor } from './mesh.ts';
+import { assertSameBytes, FULL, Mesh, PROMPT, waitFor } from './mesh.ts';
 
 const CRASHES = FULL ? 20 : 5;
 const EVERYTHING = '{job="logvine"}';
@@ -42,7 +42,7 @@ test('batches whose every holder is dead are named with their origin, seqs, time
   const path = mesh.path('app.log');
   const content = numberedLines(0, 20_000);
   // The weights keep the batches away from charlie, who is asked later.
-  const heavy = 'replicas: 2\nweight: 1000\n';
+  const heavy = `${PROMPT}replicas: 2\nweight: 1000\n`;
   const [alice, holder, witness] = await mesh.startAll({
     alice: { files: [path], config: heavy },
     bob: { config: heavy },

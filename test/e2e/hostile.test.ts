@@ -44,7 +44,7 @@ async function startNode(
 ): Promise<{ node: MeshNode; weight: number }> {
   const path = mesh.path('app.log');
   writeFileSync(path, `${LINE}\n`);
-  const node = await mesh.start('alice', { files: [path], flags, config: 'batch: { ageMax: 1s }\n' });
+  const node = await mesh.start('alice', { files: [path], flags });
   await node.tailed(path, LINE.length + 1, 20_000);
   return { node, weight: peakOf(node) };
 }

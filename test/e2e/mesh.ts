@@ -18,6 +18,9 @@ const START_MS = 90_000;
 const COMMAND_MS = 120_000;
 const POLL_MS = 100;
 
+/** So that nobody waits ten seconds for the last lines of a file to be sealed. */
+export const PROMPT = 'batch: { ageMax: 1s }\n';
+
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
@@ -40,7 +43,7 @@ export interface NodeOptions {
   readonly files?: readonly string[];
   /** More flags of `run`. */
   readonly flags?: readonly string[];
-  /** Content of a configuration file. */
+  /** Content of a configuration file; else `PROMPT`. */
   readonly config?: string;
   /** Else a fresh directory. */
   readonly data?: string;
@@ -166,18 +169,16 @@ export class MeshNode {
 
   /** Starts the process; rejects with its stderr when it ends before it is ready. */
   async start(): Promise<void> {
-    const { files = [], flags = [], config, http = '127.0.0.1:0' } = this.#options;
+    const { files = [], flags = [], config = PROMPT, http = '127.0.0.1:0' } = this.#options;
     mkdirSync(this.data, { recursive: true });
     const seeds =
       this.#options.join ??
       this.#mesh.nodes.filter((node) => node !== this && node.peer !== '').map((node) => node.meshAddress);
     const argv = ['run', '--data', this.data, '--listen', this.meshAddress, '--http', http];
     for (const seed of seeds.slice(0, 3)) argv.push('--join', seed);
-    if (config !== undefined) {
-      const path = `${this.data}.yaml`;
-      writeFileSync(path, config);
-      argv.push('--config', path);
-    }
+    const configPath = `${this.data}.yaml`;
+    writeFileSync(configPath, config);
+    argv.push('--config', configPath);
     const { wrap, environment } = this;
     const child = spawnLogvine([...argv, ...flags, ...files], this.#mesh.directory, { wrap, environment });
     this.#child = child;

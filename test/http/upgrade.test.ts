@@ -10,9 +10,9 @@ import { LokiNode } from './loki-node.ts';
 
 test('an answer that has nothing to say yet says so, at once and every 15 s', async () => {
   const clock = new SimClock();
-  const over = Promise.withResolvers<void>();
+  const over = Promise.withResolvers<EntryRun[]>();
   async function* quiet(): AsyncGenerator<EntryRun, undefined> {
-    await over.promise;
+    yield* await over.promise;
   }
   const body = entriesStream(quiet(), clock)[Symbol.asyncIterator]();
   const alive = { done: false, value: Buffer.from([1, 0, 0, 0, 4]) };
@@ -22,7 +22,7 @@ test('an answer that has nothing to say yet says so, at once and every 15 s', as
     await clock.advance(15_000);
     assert.deepEqual(await next, alive);
   }
-  over.resolve();
+  over.resolve([]);
   assert.equal((await body.next()).done, true);
 });
 
