@@ -215,3 +215,19 @@ describe('series and stats', () => {
     assert.equal(await main(['stats', '{a="b"}'], other, answer.services), 1);
   });
 });
+
+test('what a node says that is no answer is told as such', async () => {
+  const partial = JSON.stringify({ data: [], logvine: { complete: false } });
+  const { services } = serving({ '/loki/api/v1/series': { body: partial } });
+  const series = new FakeIo();
+  assert.equal(await main(['series'], series, services), 1);
+  assert.match(series.reports[0], /^logvine: LV_PROTOCOL .* sent a receipt that is none$/);
+  for (const [data, message] of [
+    [{ ...VECTOR, stats: {} }, /sent a receipt that is none$/],
+    [{ ...MATRIX, result: [{ metric: {}, values: [] }] }, /is not that of a metric query$/],
+  ] as const) {
+    const { code, io } = await run([QUERY], answerOf(data));
+    assert.equal(code, 1);
+    assert.match(io.reports[0], message);
+  }
+});

@@ -110,10 +110,12 @@ describe('verify', () => {
   test('progress on a terminal is one line that is cleared; JSON is the whole verdict', async () => {
     const io = new FakeIo();
     io.isTerminal = true;
+    const startMs = io.nowMs;
+    io.clock.monotonicMs = () => (io.nowMs += 1_500) - startMs;
     assert.equal(await main(['verify'], io, answer(PROGRESS, { verdict: WHOLE }).services), 0);
     assert.match(
       io.output.toString(),
-      /^\r\x1b\[2Kverifying █{12}░{12} 50 % {2}50 B of 100 B on 3 disks\r\x1b\[2K\x1b\[1;32mPROVEN/,
+      /^\r\x1b\[2K█{15}░{15} 50 B of 100 B on 3 disks, 1 s\r\x1b\[2K\x1b\[1;32mPROVEN/,
     );
     const json = new FakeIo();
     assert.equal(await main(['verify', '--output', 'json'], json, answer({ verdict: BROKEN }).services), 3);

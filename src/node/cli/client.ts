@@ -1,20 +1,17 @@
-import { z } from 'zod';
 import type { Receipt } from '../../gossip/index.ts';
 import {
   decodeRun,
-  ERROR_CODES,
   LIMITS,
   lineOf,
   LogvineError,
   nanosecondsOf,
   type EntryRun,
-  type ErrorCode,
   type Labels,
   type Metadata,
 } from '../../store/index.ts';
 import { FRAME_ERROR, FRAME_RECEIPT, FRAME_RUN } from '../http/native.ts';
-import { refusal, unreachable } from './http.ts';
-import { visible } from './visible.ts';
+import { errorIn, open, parseJson } from './http.ts';
+import { receiptOf } from './receipt.ts';
 
 export type { Receipt } from '../../gossip/index.ts';
 
@@ -61,80 +58,18 @@ export async function* fetchEntries(
   });
   if (request.endNs !== undefined) parameters.set('end', request.endNs.toString());
   const path = request.endNs === undefined ? '/api/v1/tail' : '/api/v1/query';
-  let response: Response;
-  try {
-    response = await fetch(`${addr}${path}?${parameters}`, {
-      signal,
-      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-      // Else the token could be sent on to somebody else.
-      redirect: 'error',
-    });
-  } catch (cause) {
-    signal.throwIfAborted();
-    throw unreachable(addr, cause);
-  }
-  if (!response.ok || !response.body) throw await refusal(response, addr);
-  for await (const { kind, body } of framesIn(response.body, signal, addr)) {
+  const response = await open({ addr, token, fetch }, `${path}?${parameters}`, 'GET', signal);
+  for await (const { kind, body } of framesIn(response.body ?? [], signal, addr)) {
     if (kind === FRAME_RUN) yield entriesOf(decodeRun(body));
-    else if (kind === FRAME_RECEIPT) return receiptOf(body, addr);
-    else if (kind === FRAME_ERROR) throw errorOf(body);
+    else if (kind === FRAME_RECEIPT) return receiptOf(parseJson(body.toString(), addr), addr);
+    else if (kind === FRAME_ERROR) throw errorIn(body.toString());
   }
   throw new LogvineError('LV_PROTOCOL', `${addr} broke off its answer: what was printed may be incomplete`);
 }
 
-/** What the commands show of a receipt; a node may say more, and `--output json` prints all of it. */
-const shownReceipt = z.looseObject({
-  complete: z.boolean(),
-  expected: z.number(),
-  read: z.number(),
-  pruned: z.number(),
-  missing: z.array(
-    z.looseObject({
-      origin: z.string(),
-      epoch: z.number(),
-      fromSeq: z.number(),
-      toSeq: z.number(),
-      fromTime: z.string().nullable(),
-      toTime: z.string().nullable(),
-      lastOwners: z.array(z.string()),
-      reason: z.string().optional(),
-    }),
-  ),
-  silent: z.array(z.looseObject({ peer: z.string(), lastHeard: z.string().nullable() })),
-});
-
-function receiptOf(body: Buffer, addr: string): Receipt {
-  try {
-    const receipt: unknown = JSON.parse(body.toString());
-    shownReceipt.parse(receipt);
-    return receipt as Receipt;
-  } catch (cause) {
-    throw new LogvineError('LV_PROTOCOL', `${addr} sent a receipt that is none`, { cause });
-  }
-}
-
-const MESSAGE_BYTES_MAX = 4096;
-
-/** The error in an answer's body, its words made safe for a terminal. */
-function errorOf(body: Buffer): LogvineError {
-  const { code, message } = errorFields(body);
-  const known = typeof code === 'string' && Object.hasOwn(ERROR_CODES, code);
-  const words = typeof message === 'string' ? message : body.toString();
-  const shown = visible(Buffer.from(words).subarray(0, MESSAGE_BYTES_MAX));
-  return new LogvineError(known ? (code as ErrorCode) : 'LV_PROTOCOL', shown || 'unknown error');
-}
-
-function errorFields(body: Buffer): { code?: unknown; message?: unknown } {
-  try {
-    return (JSON.parse(body.toString()) as object | null) ?? {};
-  } catch {
-    return {};
-  }
-}
-
 /** Cuts the body into frames: u32 length, a byte of kind, the body. Holds one frame at a time. */
 async function* framesIn(
-  body: ReadableStream<Uint8Array>,
+  body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   signal: AbortSignal,
   addr: string,
 ): AsyncGenerator<{ kind: number; body: Buffer }> {

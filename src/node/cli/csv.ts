@@ -12,10 +12,19 @@ function quoted(text: string): string {
 
 export const CSV_HEAD = csvRow(['time', 'level', 'labels', 'metadata', 'line']);
 
+/** As it was found when the line came in, else as its labels say. */
+export function levelOf({ labels, metadata }: Pick<ReceivedEntry, 'labels' | 'metadata'>): string {
+  return metadata.detected_level ?? labels.level ?? labels.detected_level ?? '';
+}
+
 /** Time with all its nanoseconds, level, labels and metadata as JSON, and the line. */
 export function csvEntry({ timeNs, labels, metadata, line }: ReceivedEntry): string {
-  const level = metadata.detected_level ?? labels.level ?? labels.detected_level ?? '';
-  const row = [isoTimeNs(timeNs), level, JSON.stringify(labels), JSON.stringify(metadata)];
+  const row = [
+    isoTimeNs(timeNs),
+    levelOf({ labels, metadata }),
+    JSON.stringify(labels),
+    JSON.stringify(metadata),
+  ];
   return `${csvRow(row)},${quoted(visible(line))}`;
 }
 

@@ -1,13 +1,13 @@
+import type { Receipt } from '../../gossip/index.ts';
 import { LogvineError, type Timer } from '../../store/index.ts';
-import type { EntryRequest, Receipt } from './client.ts';
+import type { EntryRequest } from './client.ts';
 import { CONTEXT_HITS_MAX, withContext } from './context.ts';
-import type { Endpoint } from './http.ts';
+import { untilStopped, type Endpoint } from './http.ts';
 import type { Io } from './io.ts';
 import { entryFormat, type Output } from './output.ts';
 import { ProgressLine } from './progress.ts';
-import { receiptText } from './receipt.ts';
+import { printReceipt } from './receipt.ts';
 import type { Services } from './services.ts';
-import { visibleJson } from './visible.ts';
 
 /**
  * Prints what a request brings: entries on stdout, then the receipt (stderr; with `json` the last line of stdout).
@@ -19,8 +19,7 @@ export async function fetchEntriesTo(
   output: Output,
   request: Omit<EntryRequest, 'signal'>,
 ): Promise<Receipt | undefined> {
-  const abort = new AbortController();
-  io.onStop(() => abort.abort(new LogvineError('LV_CLOSED', 'stopped before the answer was whole')));
+  const abort = untilStopped(io);
   const format = entryFormat(output, io.isTerminal && !io.env.NO_COLOR);
   const entries = services.fetchEntries({ ...request, signal: abort.signal });
   // What follows has no end to come nearer to.
@@ -34,8 +33,7 @@ export async function fetchEntriesTo(
     }
     await stopTicking?.();
     const receipt = next.value;
-    if (output === 'json') await io.write(`${visibleJson({ receipt })}\n`);
-    else io.report(receiptText(receipt));
+    await printReceipt(io, output, receipt);
     return receipt;
   } catch (error) {
     if (abort.signal.aborted) {
@@ -61,23 +59,25 @@ export async function fetchContextTo(
   request: Omit<EntryRequest, 'signal'> & Endpoint & { readonly endNs: bigint },
   lines: number,
 ): Promise<boolean> {
-  const abort = new AbortController();
-  io.onStop(() => abort.abort(new LogvineError('LV_CLOSED', 'stopped before the answer was whole')));
+  const abort = untilStopped(io);
   const limit = request.limit === 0 ? CONTEXT_HITS_MAX : Math.min(request.limit, CONTEXT_HITS_MAX);
-  const receipts: Receipt[] = [];
+  // Of all that was asked: the first that was incomplete, else that of the hits.
+  let worst: Receipt | undefined;
+  const onReceipt = (receipt: Receipt): void => {
+    if (worst === undefined || (worst.complete && !receipt.complete)) worst = receipt;
+  };
   const asked = { ...request, limit, signal: abort.signal };
   try {
     const hits = [];
     const entries = services.fetchEntries(asked);
     for (let next = await entries.next(); ; next = await entries.next()) {
       if (next.done) {
-        receipts.push(next.value);
+        onReceipt(next.value);
         break;
       }
       hits.push(...next.value);
     }
     const format = entryFormat(output, io.isTerminal && !io.env.NO_COLOR);
-    const onReceipt = (receipt: Receipt): void => void receipts.push(receipt);
     let isFirst = true;
     for await (const group of withContext(services, request, asked, hits, lines, onReceipt)) {
       if (!isFirst && output === 'text') await io.write('--\n');
@@ -93,10 +93,8 @@ export async function fetchContextTo(
   } finally {
     abort.abort(new LogvineError('LV_CLOSED', 'the query is over'));
   }
-  const [receipt] = receipts;
-  const worst = receipts.find(({ complete }) => !complete) ?? receipt;
-  if (output === 'json') await io.write(`${visibleJson({ receipt: worst })}\n`);
-  else io.report(receiptText(worst));
+  if (worst === undefined) throw new LogvineError('LV_PROTOCOL', `${request.addr} sent no receipt`);
+  await printReceipt(io, output, worst);
   return worst.complete;
 }
 
@@ -110,7 +108,7 @@ function tick(io: Io): () => Promise<void> {
   const again = (): Timer =>
     io.clock.after(TICK_MS, () => {
       if (isOver) return;
-      shown = progress.search().catch(() => undefined);
+      shown = progress.say('searching').catch(() => undefined);
       timer = again();
     });
   let timer = again();

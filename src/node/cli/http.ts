@@ -1,5 +1,6 @@
 import { ERROR_CODES, LogvineError, messageOf, type Clock, type ErrorCode } from '../../store/index.ts';
-import { visible } from './visible.ts';
+import type { Io } from './io.ts';
+import { visibleText } from './visible.ts';
 
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -55,8 +56,16 @@ export async function* fetchLines(
   if (rest.trim() !== '') yield parseJson(rest, endpoint.addr);
 }
 
-async function open(
-  { addr, token, fetch }: Endpoint,
+/** A signal that fires when the process is told to stop, with LV_CLOSED, and when `abort` is called. */
+export function untilStopped(io: Io, message = 'stopped before the answer was whole'): AbortController {
+  const controller = new AbortController();
+  io.onStop(() => controller.abort(new LogvineError('LV_CLOSED', message)));
+  return controller;
+}
+
+/** Rejects with LogvineError, or with the reason of the signal. */
+export async function open(
+  { addr, token, fetch }: Pick<Endpoint, 'addr' | 'token' | 'fetch'>,
   path: string,
   method: 'GET' | 'POST',
   signal: AbortSignal,
@@ -64,8 +73,10 @@ async function open(
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
   let response: Response;
   try {
+    // A token could be sent on to somebody else by a redirect.
     response = await fetch(`${addr}${path}`, { method, headers, signal, redirect: 'error' });
   } catch (error) {
+    signal.throwIfAborted();
     if (error instanceof LogvineError) throw error;
     throw unreachable(addr, error);
   }
@@ -73,7 +84,7 @@ async function open(
   throw await refusal(response, addr);
 }
 
-export function unreachable(addr: string, error: unknown): LogvineError {
+function unreachable(addr: string, error: unknown): LogvineError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   return new LogvineError(
     'LV_PEER_UNREACHABLE',
@@ -83,25 +94,41 @@ export function unreachable(addr: string, error: unknown): LogvineError {
 }
 
 /** The error behind an answer that is none: the node's own words, made safe for a terminal. */
-export async function refusal(response: Response, addr: string): Promise<LogvineError> {
+async function refusal(response: Response, addr: string): Promise<LogvineError> {
   let text = '';
   for await (const chunk of textOf(response)) {
     text += chunk;
-    if (text.length > 4096) break;
+    if (text.length > MESSAGE_LENGTH_MAX) break;
   }
-  let code: ErrorCode =
-    response.status === 401 || response.status === 403 ? 'LV_UNAUTHORIZED' : 'LV_PROTOCOL';
+  const isToken = response.status === 401 || response.status === 403;
+  const error = errorIn(text, isToken ? 'LV_UNAUTHORIZED' : 'LV_PROTOCOL');
+  return error.message === '' ? new LogvineError(error.code, `${addr} answered ${response.status}`) : error;
+}
+
+const MESSAGE_LENGTH_MAX = 4096;
+
+/** An error in the words of a node, `{code, message}` as JSON or plain text, made safe for a terminal. */
+export function errorIn(text: string, fallback: ErrorCode = 'LV_PROTOCOL'): LogvineError {
   try {
     const body = JSON.parse(text) as { code?: unknown; message?: unknown; error?: unknown } | null;
-    if (typeof body?.code === 'string' && Object.hasOwn(ERROR_CODES, body.code))
-      code = body.code as ErrorCode;
-    const message = body?.message ?? body?.error;
-    if (typeof message === 'string') text = message;
+    const words = body?.message ?? body?.error;
+    return errorFrom({ code: body?.code, message: typeof words === 'string' ? words : text }, fallback);
   } catch {
     // Plain text, as Loki answers: it is the message.
+    return errorFrom({ message: text }, fallback);
   }
-  const words = visible(Buffer.from(text.trim().slice(0, 1000)));
-  return new LogvineError(code, words === '' ? `${addr} answered ${response.status}` : words);
+}
+
+/** The same, once it is parsed; a code that this version doesn't know becomes `fallback`. */
+export function errorFrom(
+  { code, message }: { readonly code?: unknown; readonly message: string },
+  fallback: ErrorCode = 'LV_PROTOCOL',
+): LogvineError {
+  const isKnown = typeof code === 'string' && Object.hasOwn(ERROR_CODES, code);
+  return new LogvineError(
+    isKnown ? (code as ErrorCode) : fallback,
+    visibleText(message.trim().slice(0, MESSAGE_LENGTH_MAX)),
+  );
 }
 
 async function* textOf(response: Response): AsyncGenerator<string> {
@@ -116,7 +143,8 @@ async function* textOf(response: Response): AsyncGenerator<string> {
   yield decoder.decode();
 }
 
-function parseJson(text: string, addr: string): unknown {
+/** Throws LV_PROTOCOL. */
+export function parseJson(text: string, addr: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { LogvineError } from '../../store/index.ts';
-import { fetchLines } from './http.ts';
+import { fetchLines, untilStopped } from './http.ts';
 import type { Io } from './io.ts';
 import { endpointOf, withEndpoint, type EndpointOptions } from './options.ts';
 import type { Services } from './services.ts';
@@ -13,12 +13,9 @@ export function registerLeave(program: Command, io: Io, services: Services): voi
   withEndpoint(program.command('leave'))
     .description('have a node hand over everything it keeps, then go')
     .action(async (options: EndpointOptions) => {
-      const abort = new AbortController();
-      io.onStop(() =>
-        abort.abort(new LogvineError('LV_CLOSED', 'no longer watching; the node goes on leaving')),
-      );
+      const { signal } = untilStopped(io, 'no longer watching; the node goes on leaving');
       const endpoint = await endpointOf(options, io, services);
-      for await (const line of fetchLines(endpoint, 'POST', '/api/v1/leave', abort.signal)) {
+      for await (const line of fetchLines(endpoint, 'POST', '/api/v1/leave', signal)) {
         const parsed = progress.safeParse(line);
         if (!parsed.success)
           throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} answered something else`);

@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { ERROR_CODES, labelsText, LogvineError, type ErrorCode } from '../../store/index.ts';
-import type { Receipt } from './client.ts';
+import { labelsText, LogvineError } from '../../store/index.ts';
+import type { Receipt } from '../../gossip/index.ts';
 import { csvRow } from './csv.ts';
-import { fetchLines, type Endpoint } from './http.ts';
+import { errorFrom, fetchLines, untilStopped, type Endpoint } from './http.ts';
 import type { Io } from './io.ts';
 import { localTimeMs, table } from './output.ts';
 import { ProgressLine } from './progress.ts';
-import { receiptText } from './receipt.ts';
+import { printReceipt, receiptOf } from './receipt.ts';
 import { visibleJson, visibleText } from './visible.ts';
 
 export type MetricOutput = 'text' | 'json' | 'raw' | 'csv';
@@ -23,17 +23,18 @@ export interface MetricRequest {
 
 const sample = z.tuple([z.number(), z.string()]);
 const labels = z.record(z.string(), z.string());
+const stats = z.object({ logvine: z.unknown() });
 const data = z.discriminatedUnion('resultType', [
-  z.object({ resultType: z.literal('scalar'), result: sample, stats: z.unknown() }),
+  z.object({ resultType: z.literal('scalar'), result: sample, stats }),
   z.object({
     resultType: z.literal('vector'),
     result: z.array(z.object({ metric: labels, value: sample })),
-    stats: z.unknown(),
+    stats,
   }),
   z.object({
     resultType: z.literal('matrix'),
-    result: z.array(z.object({ metric: labels, values: z.array(sample) })),
-    stats: z.unknown(),
+    result: z.array(z.object({ metric: labels, values: z.array(sample).min(1) })),
+    stats,
   }),
 ]);
 const line = z.union([
@@ -51,11 +52,10 @@ interface Series {
 /** Runs a metric query and prints it; the receipt goes to stderr, with `json` to the last line of stdout. */
 export async function printMetric(io: Io, endpoint: Endpoint, request: MetricRequest): Promise<Receipt> {
   const answer = await ask(io, endpoint, request);
-  const receipt = (answer.stats as { logvine: Receipt }).logvine;
+  const receipt = receiptOf(answer.stats.logvine, endpoint.addr);
   const series = seriesOf(answer);
   await io.write(textOf(series, answer.resultType === 'matrix', request.output));
-  if (request.output === 'json') await io.write(`${visibleJson({ receipt })}\n`);
-  else io.report(receiptText(receipt));
+  await printReceipt(io, request.output, receipt);
   return receipt;
 }
 
@@ -68,27 +68,22 @@ async function ask(io: Io, endpoint: Endpoint, request: MetricRequest): Promise<
     parameters.set('end', String(endNs));
     if (step !== undefined) parameters.set('step', step);
   }
-  const abort = new AbortController();
-  io.onStop(() => abort.abort(new LogvineError('LV_CLOSED', 'stopped before the answer was whole')));
+  const abort = untilStopped(io);
   const progress = new ProgressLine(io);
   try {
     for await (const value of fetchLines(endpoint, 'GET', `/api/v1/metric?${parameters}`, abort.signal)) {
       const said = line.safeParse(value);
       if (!said.success) throw new LogvineError('LV_PROTOCOL', 'the answer is not that of a metric query');
       if ('answer' in said.data) return said.data.answer.data;
-      if ('error' in said.data) throw errorOf(said.data.error);
-      await progress.show(said.data.progress.done, said.data.progress.of);
+      if ('error' in said.data) throw errorFrom(said.data.error);
+      const { done, of } = said.data.progress;
+      await progress.show(done, of, `${done} of ${of} batches`);
     }
   } finally {
     await progress.clear();
     abort.abort();
   }
   throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} broke off its answer`);
-}
-
-function errorOf({ code, message }: { code?: string | undefined; message: string }): LogvineError {
-  const known = code !== undefined && Object.hasOwn(ERROR_CODES, code);
-  return new LogvineError(known ? (code as ErrorCode) : 'LV_PROTOCOL', message);
 }
 
 function seriesOf(answer: z.infer<typeof data>): Series[] {

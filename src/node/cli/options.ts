@@ -1,6 +1,12 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { LogvineError } from '../../store/index.ts';
-import { formatHostPort, parseDuration, parseHostPort, type Flags } from '../config/index.ts';
+import {
+  formatHostPort,
+  loadConfig,
+  parseDuration,
+  parseHostPort,
+  type LoadedConfig,
+} from '../config/index.ts';
 import type { Endpoint } from './http.ts';
 import type { Io } from './io.ts';
 import type { Services } from './services.ts';
@@ -56,12 +62,45 @@ export function parseDurationOption(text: string): number {
 }
 
 /** For options that take a time; `now` is when the command started. */
-export function timeOption(nowMs: number): (text: string) => bigint {
+function timeOption(nowMs: number): (text: string) => bigint {
   return (text) => {
     const ns = parseTimeNs(text, nowMs);
     if (ns === undefined) throw new InvalidArgumentError(`allowed: ${TIME_ALLOWED}`);
     return ns;
   };
+}
+
+export interface RangeOptions {
+  readonly since?: number;
+  readonly from?: bigint;
+  readonly to?: bigint;
+}
+
+/** `--since`, or `--from` and `--to`. */
+export function withRange(
+  command: Command,
+  nowMs: number,
+  help: { readonly since: string; readonly from: string; readonly to: string },
+): Command {
+  const parseTime = timeOption(nowMs);
+  return command
+    .addOption(
+      new Option('--since <duration>', help.since).argParser(parseDurationOption).conflicts(['from', 'to']),
+    )
+    .option('--from <time>', help.from, parseTime)
+    .option('--to <time>', help.to, parseTime);
+}
+
+/** Ends the command when the range is none. Without `--since` and `--from` it has no start. */
+export function rangeOf(
+  command: Command,
+  { since, from, to }: RangeOptions,
+  nowMs: number,
+): { readonly startNs: bigint | undefined; readonly endNs: bigint } {
+  const endNs = to ?? BigInt(Math.ceil(nowMs)) * 1_000_000n;
+  const startNs = since === undefined ? from : endNs - BigInt(since) * 1_000_000n;
+  if (startNs !== undefined && startNs >= endNs) command.error("option '--from' is not before '--to'");
+  return { startNs, endNs };
 }
 
 export function parseCount(text: string): number {
@@ -103,7 +142,17 @@ function append(value: string, before: readonly string[]): string[] {
   return [...before, value];
 }
 
-export function flagsOf(options: ConfigOptions, files: readonly string[]): Flags {
+/** The configuration that a command line asks for; what is odd in it goes to stderr. Throws LV_CONFIG_INVALID. */
+export async function configOf(
+  io: Io,
+  options: ConfigOptions,
+  files: readonly string[],
+): Promise<Omit<LoadedConfig, 'warnings'>> {
+  const { env, workingDirectory, disk } = io;
   const { data, listen, http, join, secretFile, label } = options;
-  return { data, listen, http, join, secretFile, label, files };
+  const flags = { data, listen, http, join, secretFile, label, files };
+  const configFile = options.config ?? (env.LOGVINE_CONFIG || undefined);
+  const { warnings, ...loaded } = await loadConfig({ configFile, flags, env, workingDirectory, disk });
+  for (const warning of warnings) io.report(`logvine: warning: ${warning}`);
+  return loaded;
 }

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { basename } from 'node:path';
 import type { Labels } from '../../store/index.ts';
 import type { ReceivedEntry } from './client.ts';
-import { CSV_HEAD, csvEntry } from './csv.ts';
+import { CSV_HEAD, csvEntry, levelOf } from './csv.ts';
 import { visible, visibleJson, visibleText } from './visible.ts';
 
 export const OUTPUTS = ['text', 'json', 'raw', 'csv'] as const;
@@ -41,7 +41,7 @@ function jsonEntry({ timeNs, labels, metadata, line }: ReceivedEntry): string {
 }
 
 function textEntry({ timeNs, labels, metadata, line }: ReceivedEntry, isColoured: boolean): string {
-  const level = metadata.detected_level ?? labels.level ?? labels.detected_level ?? '';
+  const level = levelOf({ labels, metadata });
   const shown = visibleText(level.slice(0, 8)).toUpperCase().padEnd(5);
   const colour = isColoured ? levelColour(level) : undefined;
   const paint = (text: string, code: string | undefined) =>

@@ -7,9 +7,11 @@ import {
   outputOption,
   parseCount,
   parseDurationOption,
-  timeOption,
+  rangeOf,
   withEndpoint,
+  withRange,
   type EndpointOptions,
+  type RangeOptions,
 } from './options.ts';
 import { printMetric } from './metric.ts';
 import { OUTPUTS, type Output } from './output.ts';
@@ -18,10 +20,7 @@ import type { Services } from './services.ts';
 const SINCE_DEFAULT_MS = 3_600_000;
 const LIMIT_DEFAULT = 100;
 
-interface QueryOptions extends EndpointOptions {
-  readonly since?: number;
-  readonly from?: bigint;
-  readonly to?: bigint;
+interface QueryOptions extends EndpointOptions, RangeOptions {
   readonly step?: string;
   readonly limit: number;
   readonly context?: number;
@@ -36,20 +35,17 @@ export function registerQuery(
   exit: (code: number) => void,
 ): void {
   const nowMs = io.clock.nowMs();
-  const parseTime = timeOption(nowMs);
-  withEndpoint(program.command('query'))
+  const command = withEndpoint(program.command('query'))
     .description(
       'print entries or numbers, and whether they are all there are (exit code 0: complete, 3: incomplete). A metric query ' +
         'is evaluated now; with --since, --from or --step over the range',
     )
-    .argument('<logql>', 'what to find or count, such as \'{job="nginx"} |= "error"\'')
-    .addOption(
-      new Option('--since <duration>', 'how far back from now (default 1h)')
-        .argParser(parseDurationOption)
-        .conflicts(['from', 'to']),
-    )
-    .option('--from <time>', 'from this time on', parseTime)
-    .option('--to <time>', 'up to before this time (default now)', parseTime)
+    .argument('<logql>', 'what to find or count, such as \'{job="nginx"} |= "error"\'');
+  withRange(command, nowMs, {
+    since: 'how far back from now (default 1h)',
+    from: 'from this time on',
+    to: 'up to before this time (default now)',
+  })
     .option('--step <duration>', 'time between the points of a metric query over a range', parseStep)
     .option('--limit <n>', 'most entries to print; 0 is all', parseCount, LIMIT_DEFAULT)
     .addOption(
@@ -71,9 +67,8 @@ export function registerQuery(
       if (to !== undefined && from === undefined && !isMetric) command.error("option '--to' needs '--from'");
       if (step !== undefined && !isMetric) command.error("option '--step' is for metric queries");
       if (context !== undefined && isMetric) command.error("option '--context' is for log queries");
-      const endNs = to ?? BigInt(Math.ceil(nowMs)) * 1_000_000n;
-      const startNs = from ?? endNs - BigInt(since ?? SINCE_DEFAULT_MS) * 1_000_000n;
-      if (startNs >= endNs) command.error("option '--from' is not before '--to'");
+      const { endNs, ...range } = rangeOf(command, options, nowMs);
+      const startNs = range.startNs ?? endNs - BigInt(SINCE_DEFAULT_MS) * 1_000_000n;
       const endpoint = await endpointOf(options, io, services);
       if (isMetric) {
         const request = { query, startNs: isRange ? startNs : undefined, endNs, step, output };

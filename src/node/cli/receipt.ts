@@ -1,5 +1,42 @@
-import type { Receipt } from './client.ts';
-import { visibleText } from './visible.ts';
+import { z } from 'zod';
+import type { Receipt } from '../../gossip/index.ts';
+import { LogvineError } from '../../store/index.ts';
+import type { Io } from './io.ts';
+import { visibleJson, visibleText } from './visible.ts';
+
+/** What the commands show of a receipt; a node may say more, and `--output json` prints all of it. */
+const shownReceipt = z.looseObject({
+  complete: z.boolean(),
+  expected: z.number(),
+  read: z.number(),
+  pruned: z.number(),
+  missing: z.array(
+    z.looseObject({
+      origin: z.string(),
+      epoch: z.number(),
+      fromSeq: z.number(),
+      toSeq: z.number(),
+      fromTime: z.string().nullable(),
+      toTime: z.string().nullable(),
+      lastOwners: z.array(z.string()),
+      reason: z.string().optional(),
+    }),
+  ),
+  silent: z.array(z.looseObject({ peer: z.string(), lastHeard: z.string().nullable() })),
+});
+
+/** A receipt as a node sent it. Throws LV_PROTOCOL when it is none. */
+export function receiptOf(value: unknown, addr: string): Receipt {
+  const parsed = shownReceipt.safeParse(value);
+  if (parsed.success) return value as Receipt;
+  throw new LogvineError('LV_PROTOCOL', `${addr} sent a receipt that is none`);
+}
+
+/** The receipt after an answer: on stderr; with `json` the last line of stdout. */
+export async function printReceipt(io: Io, output: string, receipt: Receipt): Promise<void> {
+  if (output === 'json') await io.write(`${visibleJson({ receipt })}\n`);
+  else io.report(receiptText(receipt));
+}
 
 const MISSING_SHOWN_MAX = 50;
 

@@ -1,10 +1,9 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Command } from 'commander';
-import { loadConfig } from '../config/index.ts';
 import type { RunningNode } from '../node.ts';
 import { OutputClosed, type Io } from './io.ts';
-import { flagsOf, withConfig, type ConfigOptions } from './options.ts';
+import { configOf, withConfig, type ConfigOptions } from './options.ts';
 import type { Services } from './services.ts';
 
 /** A terminal, npm and a supervising process may each pass on the same Ctrl-C. */
@@ -24,14 +23,7 @@ export function registerRun(
   withConfig(program.command('run'))
     .description('run a node: tail files, keep batches, answer queries')
     .action(async (files: string[], options: ConfigOptions) => {
-      const { config, warnings } = await loadConfig({
-        configFile: options.config ?? (io.env.LOGVINE_CONFIG || undefined),
-        flags: flagsOf(options, files),
-        env: io.env,
-        workingDirectory: io.workingDirectory,
-        disk: io.disk,
-      });
-      for (const warning of warnings) io.report(`logvine: warning: ${warning}`);
+      const { config } = await configOf(io, options, files);
       const stopped = firstStop(io);
       let node = await services.startNode(config);
       const settled = io.clock.after(START_SETTLED_MS, releaseStartMemory);

@@ -1,20 +1,22 @@
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { z } from 'zod';
-import { ERROR_CODES, LogvineError, type ErrorCode } from '../../store/index.ts';
+import { LogvineError } from '../../store/index.ts';
 import { formatSize } from '../config/index.ts';
-import { fetchLines } from './http.ts';
+import { errorFrom, fetchLines, untilStopped, type Endpoint } from './http.ts';
 import type { Io } from './io.ts';
 import {
   endpointOf,
   outputOption,
-  parseDurationOption,
-  timeOption,
+  rangeOf,
   withEndpoint,
+  withRange,
   type EndpointOptions,
+  type RangeOptions,
 } from './options.ts';
+import { ProgressLine } from './progress.ts';
 import type { Services } from './services.ts';
 import { verdictSchema, verdictText } from './verdict.ts';
-import { visibleJson, visibleText } from './visible.ts';
+import { visibleJson } from './visible.ts';
 
 const answerLine = z.union([
   z.object({
@@ -28,12 +30,8 @@ const answerLine = z.union([
   z.object({ verdict: verdictSchema }),
   z.object({ error: z.object({ code: z.string().optional(), message: z.string() }) }),
 ]);
-type Progress = Extract<z.output<typeof answerLine>, { progress: unknown }>['progress'];
 
-interface VerifyOptions extends EndpointOptions {
-  readonly since?: number;
-  readonly from?: bigint;
-  readonly to?: bigint;
+interface VerifyOptions extends EndpointOptions, RangeOptions {
   readonly output: 'text' | 'json';
 }
 
@@ -44,23 +42,19 @@ export function registerVerify(
   exit: (code: number) => void,
 ): void {
   const nowMs = io.clock.nowMs();
-  const parseTime = timeOption(nowMs);
-  withEndpoint(program.command('verify'))
-    .description('prove that no batch of the mesh was altered or removed (exit code 0: proven, 3: not)')
-    .addOption(
-      new Option('--since <duration>', 'only what was sealed this far back from now (default everything)')
-        .argParser(parseDurationOption)
-        .conflicts(['from', 'to']),
-    )
-    .option('--from <time>', 'only what was sealed from this time on', parseTime)
-    .option('--to <time>', 'only what was sealed before this time', parseTime)
+  const command = withEndpoint(program.command('verify')).description(
+    'prove that no batch of the mesh was altered or removed (exit code 0: proven, 3: not)',
+  );
+  withRange(command, nowMs, {
+    since: 'only what was sealed this far back from now (default everything)',
+    from: 'only what was sealed from this time on',
+    to: 'only what was sealed before this time',
+  })
     .addOption(outputOption(['text', 'json'] as const))
     .action(async (options: VerifyOptions, command: Command) => {
-      const { from, to, since, output } = options;
+      const { output, from, to } = options;
       if (to !== undefined && from === undefined) command.error("option '--to' needs '--from'");
-      const endNs = to ?? BigInt(Math.ceil(nowMs)) * 1_000_000n;
-      const startNs = since === undefined ? from : endNs - BigInt(since) * 1_000_000n;
-      if (startNs !== undefined && startNs >= endNs) command.error("option '--from' is not before '--to'");
+      const { startNs, endNs } = rangeOf(command, options, nowMs);
       const parameters = new URLSearchParams();
       if (startNs !== undefined) {
         parameters.set('start', String(startNs));
@@ -73,16 +67,15 @@ export function registerVerify(
     });
 }
 
-async function verify(io: Io, endpoint: Awaited<ReturnType<typeof endpointOf>>, parameters: URLSearchParams) {
-  const abort = new AbortController();
-  io.onStop(() => abort.abort(new LogvineError('LV_CLOSED', 'stopped before everything was verified')));
+async function verify(io: Io, endpoint: Endpoint, parameters: URLSearchParams) {
+  const abort = untilStopped(io, 'stopped before everything was verified');
   const line = new ProgressLine(io);
   try {
     for await (const answer of fetchLines(endpoint, 'GET', `/api/v1/verify?${parameters}`, abort.signal)) {
       const parsed = answerLine.safeParse(answer);
       if (!parsed.success) throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} answered something else`);
-      if ('progress' in parsed.data) await line.show(parsed.data.progress);
-      else if ('error' in parsed.data) throw errorOf(parsed.data.error);
+      if ('progress' in parsed.data) await show(line, parsed.data.progress);
+      else if ('error' in parsed.data) throw errorFrom(parsed.data.error);
       else return { verdict: parsed.data.verdict, answer: (answer as { verdict: unknown }).verdict };
     }
   } catch (error) {
@@ -95,32 +88,10 @@ async function verify(io: Io, endpoint: Awaited<ReturnType<typeof endpointOf>>, 
   throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} broke off before its verdict: ask again`);
 }
 
-function errorOf({ code, message }: { code?: string | undefined; message: string }): LogvineError {
-  const known = code !== undefined && Object.hasOwn(ERROR_CODES, code);
-  return new LogvineError(known ? (code as ErrorCode) : 'LV_PROTOCOL', visibleText(message));
-}
-
-/** One line of a terminal that is written over; nothing in a pipe. */
-class ProgressLine {
-  readonly #io: Io;
-  #isShown = false;
-
-  constructor(io: Io) {
-    this.#io = io;
-  }
-
-  async show({ bytes, bytesTotal, peers }: Progress): Promise<void> {
-    if (!this.#io.isTerminal) return;
-    const share = bytesTotal > 0 ? Math.min(1, bytes / bytesTotal) : 0;
-    const bar = '█'.repeat(Math.round(share * 24)).padEnd(24, '░');
-    const from = `${peers} ${peers === 1 ? 'disk' : 'disks'}`;
-    const text = `verifying ${bar} ${Math.floor(share * 100)} %  ${formatSize(bytes)} of ${formatSize(bytesTotal)} on ${from}`;
-    this.#isShown = true;
-    await this.#io.write(`\r\x1b[2K${text}`);
-  }
-
-  async clear(): Promise<void> {
-    if (this.#isShown) await this.#io.write('\r\x1b[2K').catch(() => undefined);
-    this.#isShown = false;
-  }
+async function show(
+  line: ProgressLine,
+  { bytes, bytesTotal, peers }: { bytes: number; bytesTotal: number; peers: number },
+): Promise<void> {
+  const disks = `${peers} ${peers === 1 ? 'disk' : 'disks'}`;
+  await line.show(bytes, bytesTotal, `${formatSize(bytes)} of ${formatSize(bytesTotal)} on ${disks}`);
 }
