@@ -223,7 +223,7 @@ test('what a node says that is no answer is told as such', async () => {
   assert.equal(await main(['series'], series, services), 1);
   assert.match(series.reports[0], /^logvine: LV_PROTOCOL .* sent a receipt that is none$/);
   for (const [data, message] of [
-    [{ ...VECTOR, stats: {} }, /sent a receipt that is none$/],
+    [{ ...VECTOR, stats: { logvine: {} } }, /sent a receipt that is none$/],
     [{ ...MATRIX, result: [{ metric: {}, values: [] }] }, /is not that of a metric query$/],
   ] as const) {
     const { code, io } = await run([QUERY], answerOf(data));
