@@ -113,19 +113,27 @@ function smallDisk(mesh: Mesh): { path: string; fill(): void; empty(): void } | 
   };
 }
 
+/** A test with a disk that can be filled, and a file to tail on another one. */
+function testOnSmallDisk(
+  title: string,
+  run: (mesh: Mesh, disk: NonNullable<ReturnType<typeof smallDisk>>, path: string) => Promise<void>,
+): void {
+  test(title, { skip: SKIP_TMPFS }, async (t) => {
+    const mesh = new Mesh(t);
+    const disk = smallDisk(mesh);
+    if (!disk) return t.skip('nobody may mount a tmpfs here');
+    await run(mesh, disk, mesh.path('app.log'));
+  });
+}
+
 async function hasProblem(node: MeshNode, wanted: string): Promise<boolean> {
   const { problems } = await node.status();
   return problems.some(({ code }) => code === wanted);
 }
 
-test(
+testOnSmallDisk(
   'a full disk of an origin stops it from reading, and it goes on once there is room',
-  { skip: SKIP_TMPFS },
-  async (t) => {
-    const mesh = new Mesh(t);
-    const disk = smallDisk(mesh);
-    if (!disk) return t.skip('nobody may mount a tmpfs here');
-    const path = mesh.path('app.log');
+  async (mesh, disk, path) => {
     writeFileSync(path, numberedLines(0, 10_000));
     const [alice, bob] = await mesh.startAll({
       alice: { files: [path], data: `${disk.path}/alice` },
@@ -157,14 +165,9 @@ test(
   },
 );
 
-test(
+testOnSmallDisk(
   'a full disk of an owner holds nobody up, and it catches up once there is room',
-  { skip: SKIP_TMPFS },
-  async (t) => {
-    const mesh = new Mesh(t);
-    const disk = smallDisk(mesh);
-    if (!disk) return t.skip('nobody may mount a tmpfs here');
-    const path = mesh.path('app.log');
+  async (mesh, disk, path) => {
     const content = numberedLines(0, 80_000);
     const nodes = await mesh.startAll({
       alice: { files: [path] },
@@ -191,14 +194,9 @@ test(
   },
 );
 
-test(
+testOnSmallDisk(
   'a node that is started on a full disk says so, and starts once there is room',
-  { skip: SKIP_TMPFS },
-  async (t) => {
-    const mesh = new Mesh(t);
-    const disk = smallDisk(mesh);
-    if (!disk) return t.skip('nobody may mount a tmpfs here');
-    const path = mesh.path('app.log');
+  async (mesh, disk, path) => {
     const content = numberedLines(0, 10_000);
     writeFileSync(path, content);
     const alice = await mesh.start('alice', { files: [path], data: `${disk.path}/alice` });
