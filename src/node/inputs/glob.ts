@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { LogvineError } from '../../store/errors.ts';
+import { LogvineError } from '../../store/index.ts';
 
 /*
  * Shell patterns for files:

@@ -1,4 +1,4 @@
-import { LogvineError } from '../../store/errors.ts';
+import { LogvineError } from '../../store/index.ts';
 import type { TailDisk, TailHandle } from './files.ts';
 import { sameFile } from './identity.ts';
 import type { TailedFile } from './tailed-file.ts';

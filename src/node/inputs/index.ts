@@ -35,8 +35,8 @@ export type Block = RawBlock | EntryBlock;
 /** What inputs write into; implemented by the batcher. */
 export interface BlockSink {
   /**
-   * Takes a block, and copies its bytes before it returns: the caller uses their memory again. Resolves when there is room for the next one, which is how back-pressure reaches a source.
-   * Rejects with LV_CLOSED when the node is closing.
+   * Takes a block, and copies its bytes before it returns: the caller uses their memory again. Resolves when there is room
+   * for the next one, which is how back-pressure reaches a source. Rejects with LV_CLOSED when the node is closing.
    */
   write(block: Block): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import { LogvineError } from '../../store/errors.ts';
+import { LIMITS, LogvineError } from '../../store/index.ts';
 
 /** The bounds of tailing. */
 export interface TailLimits {
@@ -43,7 +43,7 @@ export const TAIL_LIMITS: TailLimits = {
   openFilesMax: 512,
   readersMax: 4,
   readBytes: 512 * 1024,
-  lineBytesMax: 1024 * 1024,
+  lineBytesMax: LIMITS.lineBytesMax,
   turnBytesMax: 4 * 1024 * 1024,
   retryMs: 1_000,
   retryMsMax: 60_000,

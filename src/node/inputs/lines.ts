@@ -1,4 +1,4 @@
-import type { Metadata } from '../../store/batch/columns.ts';
+import type { Metadata } from '../../store/index.ts';
 
 const NEWLINE = 10;
 const CARRIAGE_RETURN = 13;

@@ -1,6 +1,4 @@
-import { LogvineError } from '../../store/errors.ts';
-import type { Clock } from '../../store/host/index.ts';
-import type { Metadata } from '../../store/batch/columns.ts';
+import { LogvineError, type Clock, type Metadata } from '../../store/index.ts';
 import type { TailHandle, TailStat } from './files.ts';
 import {
   HEAD_BYTES_MAX,

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import type { Labels } from '../../store/batch/columns.ts';
+import type { Labels } from '../../store/index.ts';
 import type { TailDisk, TailHandle, TailStat } from './files.ts';
 import { NOTHING_READ, beginsWith, sourceName, type ReadState, type TailPosition } from './identity.ts';
 import {

@@ -1,4 +1,4 @@
-import { messageOf } from '../../store/errors.ts';
+import { messageOf } from '../../store/index.ts';
 import type { TailDisk } from './files.ts';
 import { matchesName, type Glob } from './glob.ts';
 

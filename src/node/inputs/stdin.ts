@@ -1,6 +1,4 @@
-import { messageOf } from '../../store/errors.ts';
-import type { Clock } from '../../store/host/index.ts';
-import type { Labels } from '../../store/batch/columns.ts';
+import { messageOf, type Clock, type Labels } from '../../store/index.ts';
 import type { BlockSink, Input, InputStatus } from './index.ts';
 import { fileLabels } from './labels.ts';
 import { TAIL_LIMITS } from './limits.ts';

@@ -1,5 +1,4 @@
-import { messageOf } from '../../store/errors.ts';
-import type { Labels } from '../../store/batch/columns.ts';
+import { messageOf, type Labels } from '../../store/index.ts';
 import type { TailDisk } from './files.ts';
 import { matchesPath, parseGlob, type Glob } from './glob.ts';
 import { fileLabels, type FileLabelOptions } from './labels.ts';

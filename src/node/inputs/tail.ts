@@ -1,6 +1,4 @@
-import { LogvineError, messageOf } from '../../store/errors.ts';
-import type { Clock, Timer } from '../../store/host/index.ts';
-import type { Labels } from '../../store/batch/columns.ts';
+import { LogvineError, messageOf, type Clock, type Timer, type Labels } from '../../store/index.ts';
 import type { TailDisk, TailStat } from './files.ts';
 import { HandleCache } from './handles.ts';
 import { decodePosition, sameFile, sourceName, type TailPosition } from './identity.ts';

@@ -1,4 +1,4 @@
-import type { Labels } from '../../store/batch/columns.ts';
+import type { Labels } from '../../store/index.ts';
 import type { TailHandle, TailStat } from './files.ts';
 import { NOTHING_READ, decodePosition, encodePosition, sourceName } from './identity.ts';
 import type { ReadState, TailPosition } from './identity.ts';
