@@ -1,103 +1,113 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { LineMaker, RARE_LEVEL, type Format } from './lines.ts';
+import { eachAtOnce } from './shell.ts';
 
-/** A small seeded generator (mulberry32), so that every run writes the same bytes. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+/** Fixed, so that every run has the same bytes. */
+const START_MS = Date.UTC(2025, 5, 1);
+/** All files are about the same hours, whatever their size. */
+const SPAN_MS = 6 * 3_600_000;
+/** Wider than any line's time: one that has none of its own may get that of being read. */
+export const RANGE = {
+  startMs: START_MS - 60_000,
+  endMs: Math.ceil(Date.now() / 1000) * 1000 + 3_600_000,
+} as const;
+
+/** The files of one host: the same bytes in each. */
+const FILES: readonly { name: string; format: Format }[] = [
+  { name: 'access-1.log', format: 'access' },
+  { name: 'access-2.log', format: 'access' },
+  { name: 'orders.json.log', format: 'json' },
+  { name: 'payments.json.log', format: 'json' },
+  { name: 'gateway.log', format: 'logfmt' },
+  { name: 'auth.log', format: 'syslog' },
+  { name: 'worker.log', format: 'java' },
+  { name: 'app.log', format: 'plain' },
+];
+/** The JSON files; times within them never fall, so that the last lines are the newest. */
+export const JSON_FILES: readonly string[] = FILES.filter(({ format }) => format === 'json').map(
+  ({ name }) => name,
+);
+/** Where in a file the lines with the rare word stand. */
+const RARE_AT = [0.3, 0.7];
+const CHUNK_BYTES = 4 * 1024 * 1024;
+/** Of a line with its newline, to spread them over the hours. */
+const LINE_BYTES: Record<Format, number> = {
+  access: 133,
+  json: 197,
+  logfmt: 120,
+  syslog: 101,
+  java: 153,
+  plain: 106,
+};
+
+export interface GeneratedFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly lines: number;
+  readonly linesByLevel: Readonly<Record<string, number>>;
 }
 
-export const RARE_WORD = 'quicksilver-7731';
-export const COMMON_WORD = 'completed';
-const CHUNK_BYTES = 4 * 1024 * 1024;
+interface FileJob {
+  readonly path: string;
+  readonly format: Format;
+  readonly bytes: number;
+  readonly seed: number;
+}
 
-/**
- * Writes about `bytes` of varied lines in time order: access logs, JSON, logfmt, syslog, Java with stack traces. The rare
- * word stands in a handful of lines. Returns the number of lines.
- */
-export function generateLogs(path: string, bytes: number, startMs: number, seed = 1): number {
-  const random = seeded(seed);
-  const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)];
-  const hex = (digits: number): string =>
-    Array.from({ length: digits }, () => Math.floor(random() * 16).toString(16)).join('');
-  const number = (below: number): number => Math.floor(random() * below);
-  const ip = (): string => `10.${number(40)}.${number(256)}.${number(256)}`;
-  const user = (): string => `user${number(50_000)}`;
-  const path_ = (): string => `/api/v${1 + number(3)}/${pick(NOUNS)}/${number(1_000_000)}`;
+/** Writes varied lines, about `bytes` in all, into files in `directory`; one thread a core. */
+export async function generateLogs(directory: string, bytes: number): Promise<GeneratedFile[]> {
+  const jobs = FILES.map(({ name, format }, index) => ({
+    path: join(directory, name),
+    format,
+    bytes: bytes / FILES.length,
+    seed: index + 1,
+  }));
+  return eachAtOnce(jobs, availableParallelism(), (job) => {
+    const worker = new Worker(new URL(import.meta.url), { workerData: job });
+    return new Promise<GeneratedFile>((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+  });
+}
+
+/** Writes one file: lines in time order, the rare word in two of them. */
+export function generateFile({ path, format, bytes, seed }: FileJob): GeneratedFile {
+  const maker = new LineMaker(format, seed);
+  const meanMs = (0.98 * SPAN_MS * LINE_BYTES[format]) / bytes;
+  const linesByLevel: Record<string, number> = {};
+  const count = (level: string, by: number): void => {
+    linesByLevel[level] = (linesByLevel[level] ?? 0) + by;
+  };
   const file = openSync(path, 'w');
   let written = 0;
   let lines = 0;
-  let ms = startMs;
+  let rare = 0;
+  let ms = START_MS;
   let chunk: string[] = [];
   let chunkBytes = 0;
   while (written + chunkBytes < bytes) {
-    ms += number(4);
-    const iso = new Date(ms).toISOString();
-    const level = pick(LEVELS);
-    let line: string;
-    switch (number(6)) {
-      case 0:
-        line = `${ip()} - ${user()} [${apacheTime(ms)}] "${pick(METHODS)} ${path_()} HTTP/1.1" ${pick(STATUSES)} ${number(90_000)} "-" "${pick(AGENTS)}"`;
-        break;
-      case 1:
-        line = `{"ts":"${iso}","level":"${level}","service":"${pick(SERVICES)}","msg":"request ${COMMON_WORD}","trace_id":"${hex(32)}","duration_ms":${number(3000)},"status":${pick(STATUSES)}}`;
-        break;
-      case 2:
-        line = `ts=${iso} level=${level} caller=${pick(SERVICES)}.go:${number(900)} msg="${pick(PHRASES)}" user=${user()} took=${number(900)}ms`;
-        break;
-      case 3:
-        line = `${iso} ${pick(SERVICES)}[${number(30_000)}]: ${pick(PHRASES)} from ${ip()} port ${number(65_536)} ssh2`;
-        break;
-      case 4:
-        line = `${iso.replace('T', ' ').replace('Z', '').replace('.', ',')} ${level.toUpperCase().padEnd(5)} [${pick(SERVICES)}-${number(64)}] c.example.${pick(NOUNS)}.${pick(CLASSES)} - ${pick(PHRASES)} id=${hex(16)}`;
-        break;
-      default:
-        line = `${iso} ${level} ${pick(SERVICES)} ${pick(PHRASES)} ${pick(NOUNS)}=${number(1_000_000)} ${pick(NOUNS)}=${hex(8)} ${COMMON_WORD} in ${number(5000)} us`;
-    }
-    if (random() < 2e-6) line += ` ${RARE_WORD}`;
-    chunk.push(line, '\n');
-    chunkBytes += line.length + 1;
-    lines++;
-    if (chunkBytes >= CHUNK_BYTES) {
-      written += writeSync(file, chunk.join(''));
-      chunk = [];
-      chunkBytes = 0;
-    }
+    ms = Math.min(ms + maker.stepMs(meanMs), START_MS + SPAN_MS);
+    const isRare = rare < RARE_AT.length && written + chunkBytes >= bytes * RARE_AT[rare];
+    const rareLevel = isRare ? (rare++ === 0 ? RARE_LEVEL : 'info') : undefined;
+    const { text, level } = maker.make(ms, rareLevel);
+    const newlines = text.split('\n').length;
+    lines += newlines;
+    count(level, 1);
+    if (newlines > 1) count('unknown', newlines - 1);
+    chunk.push(text, '\n');
+    chunkBytes += text.length + 1;
+    if (chunkBytes < CHUNK_BYTES) continue;
+    written += writeSync(file, chunk.join(''));
+    chunk = [];
+    chunkBytes = 0;
   }
-  writeSync(file, chunk.join(''));
+  written += writeSync(file, chunk.join(''));
   closeSync(file);
-  return lines;
+  return { path, bytes: written, lines, linesByLevel };
 }
 
-function apacheTime(ms: number): string {
-  const date = new Date(ms);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  const month = MONTHS[date.getUTCMonth()];
-  const clock = [date.getUTCHours(), date.getUTCMinutes(), date.getUTCSeconds()].map(two).join(':');
-  return `${two(date.getUTCDate())}/${month}/${date.getUTCFullYear()}:${clock} +0000`;
-}
-
-const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
-const METHODS = ['GET', 'GET', 'GET', 'POST', 'PUT', 'DELETE'];
-const STATUSES = [200, 200, 200, 200, 204, 301, 404, 500, 503];
-const LEVELS = ['debug', 'info', 'info', 'info', 'info', 'warn', 'error'];
-const SERVICES = ['checkout', 'inventory', 'gateway', 'billing', 'search', 'sshd', 'kubelet', 'scheduler'];
-const NOUNS = ['orders', 'carts', 'users', 'items', 'payments', 'sessions', 'volumes', 'shards', 'leases'];
-const CLASSES = ['RequestHandler', 'ConnectionPool', 'RetryPolicy', 'LeaderElection', 'BlockManager'];
-const AGENTS = ['Mozilla/5.0 (X11; Linux x86_64)', 'curl/8.5.0', 'kube-probe/1.31', 'okhttp/4.12.0'];
-const PHRASES = [
-  'connection accepted',
-  'cache miss, loading from the database',
-  'failed to acquire lease, will retry',
-  'rebalancing partitions across consumers',
-  'handshake finished',
-  'slow query detected',
-  'token refreshed for session',
-  'upstream timed out while reading response header',
-  'Failed password for invalid user',
-  'snapshot written',
-];
+if (!isMainThread && parentPort) parentPort.postMessage(generateFile(workerData as FileJob));
