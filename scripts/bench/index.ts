@@ -33,17 +33,15 @@ const wants = (part: string): boolean => values.part.includes(part);
 
 const report = new Report();
 const directory = mkdtempSync(join(tmpdir(), 'logvine-bench-'));
-try {
-  if (wants('ingest') || wants('queries') || wants('three')) await overFiles();
-  if (wants('streams')) {
-    report.begin('streams', 'The same lines in few streams and in many, four pushes at once.');
-    await benchStreams(report, directory);
-  }
-} finally {
-  rmSync(directory, { recursive: true, force: true });
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+if (wants('ingest') || wants('queries') || wants('three')) await overFiles();
+if (wants('streams')) {
+  report.begin('streams', 'The same lines in few streams and in many, 16 pushes at once.');
+  await benchStreams(report, directory);
 }
-if (report.wrong.length > 0) {
-  console.error(`${report.wrong.length} answers are WRONG; nothing is written`);
+if (report.wrong.size > 0) {
+  console.error(`${report.wrong.size} things are WRONG; nothing is written`);
   process.exit(1);
 }
 if (values.write) report.write();
@@ -58,7 +56,7 @@ async function overFiles(): Promise<void> {
   const one = { files, nodes: 1, replicas: 1, directory: join(directory, 'one') };
 
   if (wants('ingest')) {
-    const alone = await zstdMegabytesPerSecond(files[files.length - 1], directory);
+    const alone = await zstdMegabytesPerSecond(files);
     report.begin('ingest', `${what} \`zstd -1\` alone on one core: ${figure(alone)} MB/s.`);
     ingestTable(report);
     await measureIngest(report, 'one node, k=1', one, alone);

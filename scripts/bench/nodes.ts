@@ -173,9 +173,9 @@ export class BenchMesh {
     return Promise.all(this.nodes.map((node) => node.usage()));
   }
 
-  /** Of all nodes together, since they started. */
-  async cpuSeconds(): Promise<number> {
-    return (await this.usage()).reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
+  /** Of each node, since it started. */
+  async cpuSeconds(): Promise<number[]> {
+    return (await this.usage()).map(({ cpuSeconds }) => cpuSeconds);
   }
 
   async stop(): Promise<void> {

@@ -28,11 +28,12 @@ export class QueryBench {
   }
 
   async run(mesh: BenchMesh): Promise<void> {
+    const cpu = mesh.nodes.length === 1 ? 'CPU-s' : 'CPU-s (of the busiest node)';
     this.#report.table(
       'query',
       'answered',
       'ms',
-      'CPU-s',
+      cpu,
       'batches read',
       '`zstdcat \\| rg` ms',
       'faster',
@@ -44,43 +45,38 @@ export class QueryBench {
 
   async #one(mesh: BenchMesh, item: QueryCase): Promise<void> {
     const naive = await this.#naiveOf(item);
-    let answer: Answer | undefined;
     const before = await mesh.cpuSeconds();
+    let answer: Answer | undefined;
     const { ms, runs } = await medianMs(async () => {
       answer = await this.#ask(mesh, item);
     });
-    const cpuSeconds = ((await mesh.cpuSeconds()) - before) / runs;
-    this.#report.row(
-      item.name,
-      figure(answer?.items ?? 0),
-      figure(ms),
-      figure(cpuSeconds, 2),
-      batchesText(answer?.receipt),
-      figure(naive.ms),
-      times(naive.ms / ms),
-      item.aim === undefined ? '' : `≥ ${item.aim} ×`,
-    );
+    const cpu = cpuText(before, await mesh.cpuSeconds(), runs);
+    const answered = answer ? figure(answer.items) : 'FAILED';
+    const aim = item.aim === undefined ? '' : `≥ ${item.aim} ×`;
+    const { receipt } = answer ?? {};
+    this.#row(item.name, answered, ms, cpu, receipt ? batchesText(receipt) : '', naive.ms, aim);
   }
 
   async #atOnce(mesh: BenchMesh): Promise<void> {
     const cases = CASES.filter(({ isAlone }) => !isAlone);
     const asked = Array.from({ length: AT_ONCE }, (_, index) => cases[index % cases.length]);
     this.#naiveAtOnceMs ??= await timeMs(() => this.#scan.scanTogether(asked.map(({ naive }) => naive)));
-    const naiveMs = this.#naiveAtOnceMs;
     const before = await mesh.cpuSeconds();
     const ms = await timeMs(() => Promise.all(asked.map((item) => this.#ask(mesh, item))));
-    const cpuSeconds = (await mesh.cpuSeconds()) - before;
-    const name = `${AT_ONCE} of these at once`;
-    this.#report.row(
-      name,
-      '',
-      figure(ms),
-      figure(cpuSeconds, 2),
-      '',
-      figure(naiveMs),
-      times(naiveMs / ms),
-      '',
-    );
+    const cpu = cpuText(before, await mesh.cpuSeconds(), 1);
+    this.#row(`${AT_ONCE} of these at once`, '', ms, cpu, '', this.#naiveAtOnceMs, '');
+  }
+
+  #row(
+    name: string,
+    answered: string,
+    ms: number,
+    cpu: string,
+    batches: string,
+    naiveMs: number,
+    aim: string,
+  ): void {
+    this.#report.row(name, answered, figure(ms), cpu, batches, figure(naiveMs), times(naiveMs / ms), aim);
   }
 
   async #naiveOf(item: QueryCase): Promise<Naive> {
@@ -94,17 +90,32 @@ export class QueryBench {
     return naive;
   }
 
-  async #ask(mesh: BenchMesh, item: QueryCase): Promise<Answer> {
-    const answer = await item.ask(mesh.nodes[0].url);
+  /** Undefined when there is no answer, which is noted like a wrong one. */
+  async #ask(mesh: BenchMesh, item: QueryCase): Promise<Answer | undefined> {
     const { expected } = await this.#naiveOf(item);
-    this.#report.check(`${item.name}, ${item.query}`, answer.value, expected);
-    if (answer.receipt) this.#report.check(`${item.name}: complete`, String(answer.receipt.complete), 'true');
-    return answer;
+    const what = `${item.name}, ${item.query}`;
+    try {
+      const answer = await item.ask(mesh.nodes[0].url);
+      this.#report.check(what, answer.value, expected);
+      if (answer.receipt) this.#report.check(`${what}: complete`, String(answer.receipt.complete), 'true');
+      return answer;
+    } catch (error) {
+      this.#report.fail(what, String(error));
+      return undefined;
+    }
   }
 }
 
-function batchesText(receipt: Answer['receipt']): string {
-  if (!receipt) return '';
-  const { read, fromIndex, expected } = receipt;
+/** What one run took of all nodes together and, where there are several, of the busiest. */
+function cpuText(before: readonly number[], after: readonly number[], runs: number): string {
+  const each = after.map((seconds, index) => (seconds - before[index]) / runs);
+  const all = figure(
+    each.reduce((sum, seconds) => sum + seconds, 0),
+    2,
+  );
+  return each.length === 1 ? all : `${all} (${figure(Math.max(...each), 2)})`;
+}
+
+function batchesText({ read, fromIndex, expected }: NonNullable<Answer['receipt']>): string {
   return `${figure(read - fromIndex)} of ${figure(expected)}`;
 }

@@ -6,7 +6,7 @@ const PAGE = new URL('../../docs/benchmarks.md', import.meta.url);
 /** Prints what is measured as it comes, and keeps it for the page. */
 export class Report {
   /** Wrong answers: one makes the whole run fail. */
-  readonly wrong: string[] = [];
+  readonly wrong = new Set<string>();
   readonly #sections = new Map<string, string[]>();
   #section: string[] = [];
 
@@ -30,10 +30,14 @@ export class Report {
 
   /** Notes an answer that is not what it has to be. */
   check(what: string, found: string, expected: string): void {
-    if (found === expected) return;
-    const problem = `WRONG: ${what}: ${shortened(found)} instead of ${shortened(expected)}`;
-    console.error(problem);
-    this.wrong.push(problem);
+    if (found !== expected) this.fail(what, `${shortened(found)} instead of ${shortened(expected)}`);
+  }
+
+  /** Notes what is wrong, once. */
+  fail(what: string, how: string): void {
+    const problem = `WRONG: ${what}: ${how}`;
+    if (!this.wrong.has(problem)) console.error(problem);
+    this.wrong.add(problem);
   }
 
   /** Puts each section in its place on the page. */

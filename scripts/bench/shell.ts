@@ -34,6 +34,8 @@ export function shell(command: string, ...args: string[]): Promise<string> {
   });
 }
 
+const LONG_MS = 8_000;
+
 /** How long something takes, in ms. */
 export async function timeMs(run: () => Promise<unknown>): Promise<number> {
   const startMs = performance.now();
@@ -47,10 +49,11 @@ export interface Median {
   readonly runs: number;
 }
 
-/** The median after one run that warms up: of 5 runs, of 3 when one takes half a second, of 1 when it takes long. */
+/** The median after one run that warms up: of 5 runs, of 3 when one takes half a second. What takes long runs only once. */
 export async function medianMs(run: () => Promise<unknown>): Promise<Median> {
-  const warmUpMs = await timeMs(run);
-  const count = warmUpMs < 500 ? 5 : warmUpMs < 8_000 ? 3 : 1;
+  const firstMs = await timeMs(run);
+  if (firstMs > LONG_MS) return { ms: firstMs, runs: 1 };
+  const count = firstMs < 500 ? 5 : 3;
   const times: number[] = [];
   for (let i = 0; i < count; i++) times.push(await timeMs(run));
   return { ms: times.sort((a, b) => a - b)[(count - 1) / 2], runs: count + 1 };

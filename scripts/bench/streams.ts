@@ -15,8 +15,10 @@ const FEW_STREAMS = 10;
 /** Each round every stream has this many lines in one push. */
 const ROUNDS = 5;
 const LINES_PER_ROUND = 2;
-const STREAMS_PER_PUSH = 500;
-const PUSHES_AT_ONCE = 4;
+/** Some 400 KB of lines: what an agent sends that has much to send. */
+const STREAMS_PER_PUSH = 2_000;
+/** Enough to keep a node busy while some wait for their batch. */
+const PUSHES_AT_ONCE = 16;
 const SETTLE_MS = 5_000;
 const LIMIT_MS = 1_000;
 
