@@ -1,7 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { availableParallelism, cpus, loadavg, totalmem } from 'node:os';
 
 const PAGE = new URL('../../docs/benchmarks.md', import.meta.url);
+
+/** Of what else the machine did: one busy process adds one. */
+const LOAD_BEFORE = loadavg()[0];
 
 /** Prints what is measured as it comes, and keeps it for the page. */
 export class Report {
@@ -61,7 +64,7 @@ export class Report {
 
 function machine(): string {
   const model = cpus()[0]?.model ?? 'unknown';
-  return `${availableParallelism()} cores (${model}), ${Math.round(totalmem() / 1e9)} GB of memory, Node ${process.versions.node}`;
+  return `${availableParallelism()} cores (${model}), ${Math.round(totalmem() / 1e9)} GB of memory, Node ${process.versions.node}, load ${figure(LOAD_BEFORE, 1)} before the run`;
 }
 
 function shortened(text: string): string {
@@ -73,7 +76,8 @@ export function figure(value: number, digits = 0): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-/** How many times faster: three digits at most. */
+/** How many times faster. */
 export function times(ratio: number): string {
-  return `${figure(ratio, ratio < 10 ? 1 : 0)} ×`;
+  const digits = ratio < 1 ? 2 : ratio < 10 ? 1 : 0;
+  return `${figure(ratio, digits)} ×`;
 }
