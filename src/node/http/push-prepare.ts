@@ -43,28 +43,50 @@ export function preparePush({ body, headers, nowMs, discoverServiceName }: PushB
   };
 }
 
-/** Puts the columns where other threads see them, so that handing them on copies nothing. */
+/**
+ * Puts the columns where other threads see them, so that handing them on copies nothing. Each part is one piece of memory:
+ * a message is slow by the pieces in it, and a push may have thousands of streams.
+ */
 export function shared(push: PreparedPush): PreparedPush {
   return {
     digest: push.digest,
-    parts: push.parts.map(({ digest, blocks }) => ({
-      digest,
-      blocks: blocks.map(({ labels, columns }) => ({ labels, columns: sharedColumns(columns) })),
-    })),
+    parts: push.parts.map(({ digest, blocks }) => ({ digest, blocks: inOnePiece(blocks) })),
   };
 }
 
-function sharedColumns(columns: Columns): Columns {
-  const { count, metadata } = columns;
-  const ms = new Float64Array(new SharedArrayBuffer(count * 8));
-  const [sub, ends, metadataIds] = [0, 1, 2].map(() => new Uint32Array(new SharedArrayBuffer(count * 4)));
-  const lines = new Uint8Array(new SharedArrayBuffer(columns.lines.length));
-  ms.set(columns.ms);
-  sub.set(columns.sub);
-  ends.set(columns.ends);
-  metadataIds.set(columns.metadataIds);
-  lines.set(columns.lines);
-  return { count, ms, sub, ends, lines, metadataIds, metadata };
+function inOnePiece(blocks: readonly PreparedBlock[]): PreparedBlock[] {
+  let rows = 0;
+  let lineBytes = 0;
+  for (const { columns } of blocks) {
+    rows += columns.count;
+    lineBytes += columns.lines.length;
+  }
+  const memory = new SharedArrayBuffer(rows * ROW_BYTES + lineBytes);
+  // The widest first, so that each array begins where its numbers may stand.
+  const ms = new Float64Array(memory, 0, rows);
+  const [sub, ends, metadataIds] = [8, 12, 16].map((at) => new Uint32Array(memory, rows * at, rows));
+  const lines = new Uint8Array(memory, rows * ROW_BYTES, lineBytes);
+  let row = 0;
+  let at = 0;
+  return blocks.map(({ labels, columns }) => {
+    const [endRow, end] = [row + columns.count, at + columns.lines.length];
+    ms.set(columns.ms, row);
+    sub.set(columns.sub, row);
+    ends.set(columns.ends, row);
+    metadataIds.set(columns.metadataIds, row);
+    lines.set(columns.lines, at);
+    const placed: Columns = {
+      count: columns.count,
+      ms: ms.subarray(row, endRow),
+      sub: sub.subarray(row, endRow),
+      ends: ends.subarray(row, endRow),
+      lines: lines.subarray(at, end),
+      metadataIds: metadataIds.subarray(row, endRow),
+      metadata: columns.metadata,
+    };
+    [row, at] = [endRow, end];
+    return { labels, columns: placed };
+  });
 }
 
 /** Room in one part: bytes of content, and of labels, which stand in the header. */

@@ -5,7 +5,7 @@ import type { Config } from '../config/index.ts';
 import type { Batcher } from '../pipeline/batcher.ts';
 import type { Tasks } from '../tasks.ts';
 import { PushBudget, receiveBody, type Lease, type ReceivedBody } from './push-body.ts';
-import { preparePush, type PreparedPush, type PushBody } from './push-prepare.ts';
+import { preparePush, shared, type PreparedPush, type PushBody } from './push-prepare.ts';
 
 export interface PushRouteOptions {
   readonly config: Config;
@@ -107,7 +107,7 @@ class PushKeeper {
     goOn();
     let prepared: PreparedPush;
     if (isSmall(push)) {
-      prepared = preparePush(push);
+      prepared = shared(preparePush(push));
     } else {
       const weight = weightOf(push);
       await this.#turn(weight);
