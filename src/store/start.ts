@@ -7,9 +7,11 @@ import {
   emptyRecord,
   holdsForeign,
   recoverSegment,
+  releaseStreams,
   segmentName,
   type SegmentId,
   type SegmentRecord,
+  type StreamPool,
 } from './segment/index.ts';
 import type { StoreOptions } from './store.ts';
 
@@ -90,7 +92,7 @@ export function bySegment(a: SegmentRecord, b: SegmentRecord): number {
   return a.id.epoch - b.id.epoch || a.id.index - b.id.index;
 }
 
-export async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]> {
+export async function recoverAll(options: StoreOptions, pool: StreamPool): Promise<SegmentRecord[]> {
   const { directory, disk } = options;
   const records: SegmentRecord[] = [];
   const origins = new Set([options.origin, ...(await disk.list(`${directory}/segments`))]);
@@ -107,7 +109,7 @@ export async function recoverAll(options: StoreOptions): Promise<SegmentRecord[]
     // A run that was killed may have made a file without making its name durable.
     if (ids.length > 0) await disk.syncDirectory(`${directory}/segments/${origin}`);
     for (const id of ids) {
-      records.push(await recoverOne(options, id));
+      records.push(await recoverOne(options, id, pool));
     }
   }
   await disk.syncDirectory(`${directory}/segments`);
@@ -125,22 +127,24 @@ async function writeAgain(file: DiskFile, bytes: number): Promise<void> {
 }
 
 /** From the catalog when it is right, else from the file; a torn tail is cut off. */
-async function recoverOne(options: StoreOptions, id: SegmentId): Promise<SegmentRecord> {
+async function recoverOne(options: StoreOptions, id: SegmentId, pool: StreamPool): Promise<SegmentRecord> {
   const { disk, catalog, log } = options;
   const path = segmentPath(options.directory, id);
   const size = (await disk.stat(path))?.size ?? 0;
-  const remembered = await catalog.get(id);
+  const remembered = await catalog.get(id, pool);
   if (remembered && remembered.fileBytes === size && size > 0) return remembered;
+  if (remembered) releaseStreams(remembered, pool);
   const file = await disk.open(path, 'write');
   try {
     const isOwn = id.origin === options.origin;
-    const record = await recoverSegment(file, id, { payloads: true, isOwn });
+    const record = await recoverSegment(file, id, { payloads: true, isOwn, pool });
     if (record.fileBytes < size && (await holdsForeign(file, record.fileBytes, size, id))) {
       // No torn tail: files were mixed up. What is in it is kept for a person to look at, and fetched from others.
       const aside = `${path}.damaged-${Math.floor(options.clock.nowMs())}`;
       await disk.rename(path, aside);
       await disk.syncDirectory(dirname(path));
       log('error', `${path} holds batches of another segment: it is set aside as ${aside}`);
+      releaseStreams(record, pool);
       return emptyRecord(id);
     }
     if (record.fileBytes < size) {

@@ -7,7 +7,6 @@ import {
   batchName,
   type BatchHeader,
   type EpochLink,
-  type Labels,
   type PackedBatch,
   type SourcePosition,
 } from './batch/index.ts';
@@ -19,13 +18,16 @@ import { notePosition, type DroppedLog, type ExpiredRuns, type OwnPosition } fro
 import {
   emptyRecord,
   OwnLog,
+  releaseStreams,
   Segment,
   segmentName,
+  StreamPool,
   type BatchEntry,
   type DiskHealth,
   type SealedBatch,
   type SegmentId,
   type SegmentRecord,
+  type Stream,
 } from './segment/index.ts';
 import {
   bySegment,
@@ -79,6 +81,7 @@ export class Store {
   readonly #options: StoreOptions;
   readonly #segments = new Map<string, Segment>();
   readonly #own: OwnLog;
+  readonly #pool: StreamPool;
   readonly #positions = new Map<string, OwnPosition>();
   readonly #dropped: DroppedLog;
   /** Segments that went since the start, and the version at which they did; names that are just being removed. */
@@ -93,7 +96,8 @@ export class Store {
   static async open(options: StoreOptions): Promise<Store> {
     await options.disk.makeDirectory(`${options.directory}/segments`);
     const health: DiskHealth = { failure: undefined, version: 0 };
-    const records = await recoverAll(options);
+    const pool = new StreamPool();
+    const records = await recoverAll(options, pool);
     const dropped = await readDropped(options);
     const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
     const lastEpoch = Math.max(
@@ -103,15 +107,22 @@ export class Store {
     );
     const epoch = nextEpoch(lastEpoch, options);
     await stateEpoch(options, epoch);
-    const store = new Store(options, epoch, health, dropped);
+    const store = new Store(options, epoch, health, dropped, pool);
     for (const record of records) store.#add(record);
     for (const [source, at] of dropped.positions) notePosition(store.#positions, source, at);
     for (const record of own) store.#notePositions(record);
     return store;
   }
 
-  private constructor(options: StoreOptions, epoch: number, health: DiskHealth, dropped: DroppedLog) {
+  private constructor(
+    options: StoreOptions,
+    epoch: number,
+    health: DiskHealth,
+    dropped: DroppedLog,
+    pool: StreamPool,
+  ) {
     this.#options = options;
+    this.#pool = pool;
     this.#dropped = dropped;
     this.epoch = epoch;
     this.health = health;
@@ -122,6 +133,7 @@ export class Store {
       clock: options.clock,
       segmentBytesMax: options.segmentBytesMax,
       segmentAgeMsMax: options.segmentAgeMsMax,
+      pool,
       sign: (bytes) => options.sign(bytes),
       makeSegment: (record) => this.#add(record),
       chooseOwners: (id) => options.chooseOwners(id),
@@ -304,9 +316,9 @@ export class Store {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
     }
     let naming = this.#naming.get(segment);
-    checkNamed(header, segment.record.labels, naming);
+    checkNamed(header, segment.record.streams, naming);
     // What comes by repair may come before the batches that name the streams between.
-    if (!isRepair) checkNumbered(header, segment.record.labels.length, naming);
+    if (!isRepair) checkNumbered(header, segment.record.streams.length, naming);
     const refusal = this.#options.whyNoReplicas();
     if (refusal) throw refusal;
     const before = follows ? accepted : segment.entry(header.seq - 1);
@@ -462,6 +474,7 @@ export class Store {
     await this.#options.disk.remove(segment.path);
     await forget(this.#options, segment.id);
     this.#segments.delete(name);
+    releaseStreams(segment.record, this.#pool);
     this.totals.segments--;
     for (const { frameBytes, entries, rawBytes } of segment.record.batches) {
       this.totals.batches--;
@@ -480,7 +493,8 @@ export class Store {
   #add(record: SegmentRecord): Segment {
     this.#removed.delete(segmentName(record.id));
     const path = segmentPath(this.#options.directory, record.id);
-    const segment = new Segment({ record, path, disk: this.#options.disk, health: this.health });
+    const { disk } = this.#options;
+    const segment = new Segment({ record, path, disk, health: this.health, pool: this.#pool });
     this.#segments.set(segmentName(record.id), segment);
     if (record.quarantined.length > 0) this.#damaged.add(segment);
     this.totals.segments++;
@@ -522,10 +536,11 @@ function offeredBy(from: string | undefined): string {
 /** A batch whose streams are named in one that is not here could not be answered for. Throws LV_PROTOCOL. */
 function checkNamed(
   header: BatchHeader,
-  labels: readonly Labels[],
+  streams: readonly (Stream | undefined)[],
   naming: ReadonlySet<number> | undefined,
 ): void {
-  if (header.streams.every(({ labels: own, stream }) => own ?? labels[stream] ?? naming?.has(stream))) return;
+  if (header.streams.every(({ labels: own, stream }) => own ?? streams[stream] ?? naming?.has(stream)))
+    return;
   const message = `the streams of ${batchName(header)} are named in a batch that is not here`;
   throw new LogvineError('LV_PROTOCOL', message);
 }

@@ -17,6 +17,7 @@ import {
 import { LIMITS } from '../../src/store/limits.ts';
 import { decodeRun } from '../../src/store/query/index.ts';
 import { addBatch, decodeRecord, emptyRecord, encodeRecord } from '../../src/store/segment/record.ts';
+import { StreamPool } from '../../src/store/segment/streams.ts';
 import { columnsFrom } from '../store/material.ts';
 import { growsLinearly, peakRise, refuses } from './fuzz.ts';
 import { origin, signedFrame } from './lying-origin.ts';
@@ -194,17 +195,19 @@ growsLinearly('opening a batch of many streams in many blocks', {
 
 test('a catalog record of a segment with 150,000 streams and 150,000 batches is read back', () => {
   const record = emptyRecord({ origin: origin.peer, epoch: 1, index: 1 });
-  for (let stream = 0; stream < 150_000; stream++) record.labels.push({ n: `${stream}` });
+  const pool = new StreamPool();
+  for (let stream = 0; stream < 150_000; stream++) record.streams.push(pool.take({ n: `${stream}` }));
   const header = { ...plain, streams: [{ ...plain.streams[0], labels: undefined }] };
   for (let seq = 1; seq <= 150_000; seq++) {
     addBatch(
       record,
       { ...header, seq },
       { offset: seq, frameBytes: 1, headerBytes: 1, headerHash: Buffer.alloc(32) },
+      pool,
     );
   }
-  const read = decodeRecord(record.id, encodeRecord(record));
-  assert.equal(read.labels.length, 150_000);
+  const read = decodeRecord(record.id, encodeRecord(record), pool);
+  assert.equal(read.streams.length, 150_000);
   assert.equal(read.batches.length, 150_000);
   assert.equal(crc32(encodeRecord(read)), crc32(encodeRecord(record)));
 });

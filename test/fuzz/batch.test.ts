@@ -22,6 +22,7 @@ import { decodeHeader } from '../../src/store/batch/header.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { decodeRun, encodeRun, lineOf, nanosecondsOf, type EntryRun } from '../../src/store/query/index.ts';
 import { decodeRecord, encodeRecord, emptyRecord, addBatch } from '../../src/store/segment/record.ts';
+import { StreamPool } from '../../src/store/segment/streams.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { columnsFrom, randomEntries } from '../store/material.ts';
 import { fuzz } from './fuzz.ts';
@@ -243,12 +244,17 @@ fuzz('a run of entries', {
 const aRecord = (() => {
   const record = emptyRecord({ origin: origin.peer, epoch: 5, index: 1 });
   honest.forEach(({ header }, index) =>
-    addBatch(record, header, {
-      offset: index * 1000,
-      frameBytes: frames[index].length,
-      headerBytes: 400,
-      headerHash: Buffer.alloc(32, index),
-    }),
+    addBatch(
+      record,
+      header,
+      {
+        offset: index * 1000,
+        frameBytes: frames[index].length,
+        headerBytes: 400,
+        headerHash: Buffer.alloc(32, index),
+      },
+      new StreamPool(),
+    ),
   );
   return record;
 })();
@@ -256,7 +262,7 @@ const aRecord = (() => {
 fuzz('a catalog record', {
   samples: [encodeRecord(aRecord)],
   refusals: ['range'],
-  parse: (bytes) => decodeRecord(aRecord.id, bytes),
+  parse: (bytes) => decodeRecord(aRecord.id, bytes, new StreamPool()),
   check: (record) => void encodeRecord(record),
 });
 

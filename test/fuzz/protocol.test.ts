@@ -11,7 +11,8 @@ import {
   followRequest,
   patternsFound,
   scanRequest,
-  seriesFound,
+  labelFound,
+  takeSeries,
 } from '../../src/gossip/query/messages.ts';
 import {
   parseAnswer,
@@ -34,6 +35,7 @@ import { UnfinishedMessages } from '../../src/gossip/transport/unfinished.ts';
 import { parseAddress, parseHostPort } from '../../src/gossip/transport/address.ts';
 import { parsePeerId } from '../../src/gossip/transport/keys.ts';
 import { encodeRun } from '../../src/store/query/index.ts';
+import { labelsKey } from '../../src/store/segment/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { columnsFrom, randomEntries } from '../store/material.ts';
 import { fuzz, isAllowed, peakRise, refuses } from './fuzz.ts';
@@ -178,10 +180,12 @@ const SCHEMAS: readonly [string, z.ZodType, readonly unknown[]][] = [
         question: { kind: 'metric', query: 'rate({a="b"}[1m])', startNs: '0', endNs: '-17', stepNs: '100' },
       },
       { ...scan, question: { kind: 'series', selectors: ['{a="b"}'] } },
+      { ...scan, question: { kind: 'labels', selectors: ['{a="b"}'], valuesOf: ['a'] } },
+      { ...scan, question: { kind: 'labels', selectors: [] } },
       { ...scan, question: { kind: 'patterns', query: '{a="b"}', stepMs: 5 } },
     ],
   ],
-  ['series: what a scan found', seriesFound, [[{ a: 'b' }, {}]]],
+  ['labels: what a scan found', labelFound, [['a', ['b', 'c']]]],
   ['patterns: what a scan found', patternsFound, [[{ pattern: '<_>', level: 'info', samples: [[1, 2]] }]]],
   ['follow: a request', followRequest, [{ query: '{a="b"}' }]],
 ];
@@ -194,6 +198,19 @@ for (const [name, schema, samples] of SCHEMAS) {
     check: checkRuns,
   });
 }
+
+fuzz('series: what a scan found', {
+  samples: [Buffer.from('{"a":"b","c":"d"}\n{}\n{"a":"c"}')],
+  refusals,
+  parse(bytes) {
+    const known = new Map();
+    takeSeries(known, bytes);
+    return known;
+  },
+  check(known) {
+    for (const [key, labels] of known) assert.equal(labelsKey(labels), key);
+  },
+});
 
 const run = {
   ...columnsFrom(randomEntries(seededRandom(3), 12)),

@@ -113,7 +113,7 @@ test('by repair, batches may come in any order, each once its streams are named'
   assert.equal(store.totals.batches, 3);
   const [segment] = store.segments();
   assert.deepEqual(
-    segment!.record.labels.map(({ app }) => app),
+    segment!.record.streams.map((stream) => stream?.labels.app),
     ['a0', 'a1', 'a2'],
   );
 });

@@ -1,6 +1,5 @@
 import {
   compileMetric,
-  labelsText,
   LIMITS,
   mergeSources,
   PatternTree,
@@ -19,11 +18,13 @@ import { request, type PeerId, type Transport } from '../transport/index.ts';
 import { quorumOf, type MeshMember, type MeshView } from '../view.ts';
 import { askWhatExpired } from './expired.ts';
 import { coverageOf, type Holder } from './holder.ts';
+import { LabelValues } from './label-values.ts';
 import {
   COVERAGE_PROTOCOL,
   coverageAnswer,
   patternsFound,
-  seriesFound,
+  labelFound,
+  takeSeries,
   type CoverageAnswer,
   type Question,
 } from './messages.ts';
@@ -79,6 +80,11 @@ export interface MetricQuery extends Asked {
 export interface SeriesQuery extends Asked {
   readonly selectors: readonly string[];
   readonly range: TimeRange;
+}
+
+export interface LabelsQuery extends SeriesQuery {
+  /** Labels whose values are wanted; undefined: all. */
+  readonly valuesOf?: readonly string[];
 }
 
 export interface PatternQuery extends Asked {
@@ -167,11 +173,27 @@ export class Coordinator {
   async series(query: SeriesQuery): Promise<{ series: Labels[]; receipt: Receipt }> {
     const found = new Map<string, Labels>();
     const question: Question = { kind: 'series', selectors: [...query.selectors] };
-    const receipt = await this.#survey({ ...query, question }, (bytes) => {
-      for (const labels of parseMessage(seriesFound, bytes, 'series')) found.set(labelsText(labels), labels);
-    });
+    const receipt = await this.#survey({ ...query, question }, (bytes) => takeSeries(found, bytes));
     receipt.entries = found.size;
     return { series: [...found.values()], receipt };
+  }
+
+  /** Names of the labels of such streams, and the values of those that are asked for. */
+  async labels(query: LabelsQuery): Promise<{ labels: LabelValues; receipt: Receipt }> {
+    const labels = new LabelValues();
+    const { selectors, valuesOf } = query;
+    const question: Question = {
+      kind: 'labels',
+      selectors: [...selectors],
+      valuesOf: valuesOf && [...valuesOf],
+    };
+    const receipt = await this.#survey({ ...query, question }, (bytes) => {
+      const [name, values] = parseMessage(labelFound, bytes, 'labels');
+      labels.add(name, undefined);
+      for (const value of values) labels.add(name, value);
+    });
+    receipt.entries = labels.all.size;
+    return { labels, receipt };
   }
 
   /** Patterns of the lines that a log query selects, the most frequent first. */

@@ -22,6 +22,7 @@ import {
 } from './messages.ts';
 import {
   answerEntries,
+  answerLabels,
   answerMetric,
   answerPatterns,
   answerSeries,
@@ -119,6 +120,8 @@ export class Holder {
         return answerPatterns(this.#options, question, part);
       case 'series':
         return answerSeries(this.#options, question, part);
+      case 'labels':
+        return answerLabels(this.#options, question, part);
     }
   }
 

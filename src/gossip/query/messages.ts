@@ -4,7 +4,9 @@ import {
   encodeRun,
   LIMITS,
   LogvineError,
+  parseLabelsKey,
   type EntryRun,
+  type Labels,
   type ScanTally,
 } from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
@@ -68,6 +70,12 @@ const question = z.discriminatedUnion('kind', [
   }),
   /** Label sets of streams that one of the selectors matches; no selector: of all. */
   z.object({ kind: z.literal('series'), selectors: listOf(queryText, 64) }),
+  /** Names of the labels of such streams, and the values of these; of all, where it is left out. */
+  z.object({
+    kind: z.literal('labels'),
+    selectors: listOf(queryText, 64),
+    valuesOf: listOf(queryText, 64).optional(),
+  }),
   z.object({ kind: z.literal('patterns'), query: queryText, stepMs: z.number().int().positive() }),
 ]);
 export type Question = z.infer<typeof question>;
@@ -118,7 +126,8 @@ const tally = z.object({
 });
 const progress = z.object({ done: z.number(), of: z.number() });
 const refusal = z.object({ code: z.enum(REFUSAL_CODES), message: z.string().max(65_536) });
-export const seriesFound = listOf(z.record(z.string(), z.string()), 1_000_000);
+/** A label's name and some of its values. */
+export const labelFound = z.tuple([z.string(), listOf(z.string(), 1_000_000)]);
 export const patternsFound = listOf(
   z.object({
     pattern: z.string(),
@@ -127,6 +136,19 @@ export const patternsFound = listOf(
   }),
   1_000_000,
 );
+
+/** Takes in label sets as a holder tells them: a `labelsKey` a line. Throws LV_PROTOCOL. */
+export function takeSeries(known: Map<string, Labels>, bytes: Uint8Array): void {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  for (const key of text.split('\n')) {
+    if (known.has(key)) continue;
+    try {
+      known.set(key, parseLabelsKey(key));
+    } catch (cause) {
+      throw new LogvineError('LV_PROTOCOL', 'a series message is malformed', { cause });
+    }
+  }
+}
 
 /** A step of a scan as it travels: one byte of kind, then the run's bytes or JSON. */
 export type RemoteStep =

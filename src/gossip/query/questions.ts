@@ -2,11 +2,13 @@ import {
   compileMetric,
   decodeParts,
   encodeParts,
+  labelsKey,
   labelsText,
+  LIMITS,
   overlaps,
   PatternTree,
   scanInWindows,
-  seriesOf,
+  streamsIn,
   surveyBatches,
   type CompiledQuery,
   type EntryRun,
@@ -20,6 +22,7 @@ import {
   type ScanResult,
   type ScanTally,
   type SegmentWork,
+  type Stream,
   type TimeRange,
 } from '../../store/index.ts';
 import {
@@ -29,6 +32,7 @@ import {
   type RangePartial,
 } from '../../store/logql/index.ts';
 import { encodeMessage } from '../repair/index.ts';
+import { LabelValues } from './label-values.ts';
 import type { QuestionOf } from './messages.ts';
 
 /** What a holder answers its questions with. */
@@ -172,21 +176,61 @@ export async function* answerPatterns(
   yield { kind: 'done', tally };
 }
 
-const SERIES_IN_A_MESSAGE = 5_000;
-
-/** Label sets of streams that have entries in batches of the range, as far as the index tells: nothing is read. */
-export function* answerSeries(
+/** Streams that have entries in the range, as far as the index tells: nothing is read. */
+function wantedStreams(
   answerer: Answerer,
-  { selectors }: QuestionOf<'series'>,
+  selectors: readonly string[],
   { range, work, isFresh }: Part,
-): Generator<AnswerStep> {
+): { found: Pick<Stream, 'key' | 'labels'>[]; tally: ScanTally } {
   const matchers = selectors.map((selector) => compileMatchers(parseMatchers(selector, true)));
   const isWanted = (labels: Labels): boolean =>
     matchers.length === 0 || matchers.some((matches) => matches(labels));
-  const { series, tally } = seriesOf(work, range, isWanted);
-  if (isFresh) series.push(...answerer.unsealedLabels().filter(isWanted));
-  for (let at = 0; at < series.length; at += SERIES_IN_A_MESSAGE) {
-    yield { kind: 'found', bytes: encodeMessage(series.slice(at, at + SERIES_IN_A_MESSAGE)) };
+  const { streams, tally } = streamsIn(work, range, isWanted);
+  if (!isFresh) return { found: streams, tally };
+  const fresh = answerer.unsealedLabels().filter(isWanted);
+  return { found: [...streams, ...fresh.map((labels) => ({ key: labelsKey(labels), labels }))], tally };
+}
+
+/** Label sets, one a line. */
+export function* answerSeries(
+  answerer: Answerer,
+  { selectors }: QuestionOf<'series'>,
+  part: Part,
+): Generator<AnswerStep> {
+  const { found, tally } = wantedStreams(answerer, selectors, part);
+  const keys = new Set(found.map(({ key }) => key));
+  for (const lines of inChunks(keys)) yield { kind: 'found', bytes: Buffer.from(lines.join('\n')) };
+  yield { kind: 'done', tally };
+}
+
+/** Label names, and the values that are asked for. */
+export function* answerLabels(
+  answerer: Answerer,
+  { selectors, valuesOf }: QuestionOf<'labels'>,
+  part: Part,
+): Generator<AnswerStep> {
+  const { found, tally } = wantedStreams(answerer, selectors, part);
+  const values = new LabelValues();
+  for (const { labels } of found)
+    for (const name of Object.keys(labels))
+      values.add(name, valuesOf?.includes(name) === false ? undefined : labels[name]);
+  for (const [name, known] of values.all) {
+    yield { kind: 'found', bytes: encodeMessage([name, []]) };
+    for (const chunk of inChunks(known)) yield { kind: 'found', bytes: encodeMessage([name, chunk]) };
   }
   yield { kind: 'done', tally };
+}
+
+/** Texts in lists of about `queryChunkBytes`. */
+function* inChunks(texts: Iterable<string>): Generator<string[]> {
+  let chunk: string[] = [];
+  let length = 0;
+  for (const text of texts) {
+    chunk.push(text);
+    length += text.length;
+    if (length < LIMITS.queryChunkBytes) continue;
+    yield chunk;
+    [chunk, length] = [[], 0];
+  }
+  if (chunk.length > 0) yield chunk;
 }

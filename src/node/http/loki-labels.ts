@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Receipt } from '../../gossip/index.ts';
-import { LIMITS, LogvineError, type Labels, type TimeRange } from '../../store/index.ts';
+import { LIMITS, LogvineError, type TimeRange } from '../../store/index.ts';
 import {
   isLog,
   parse,
@@ -42,10 +42,14 @@ export function addLabelRoutes(route: Route, context: LokiContext): void {
     return admission.run(signal, () => coordinator.series({ selectors, range, signal }));
   }
 
+  function labelsOf({ range, signal, parameters }: Inquiry, valuesOf?: readonly string[]) {
+    const selectors = selectorsOf(parameters);
+    return admission.run(signal, () => coordinator.labels({ selectors, range, signal, valuesOf }));
+  }
+
   async function labels(request: FastifyRequest, reply: FastifyReply): Promise<object> {
-    const inquiry = inquiryOf(context, request, reply);
-    const { series, receipt } = await seriesOf(inquiry, selectorsOf(inquiry.parameters));
-    const data = [...new Set(series.flatMap((labels) => Object.keys(labels)))].sort();
+    const { labels: found, receipt } = await labelsOf(inquiryOf(context, request, reply), []);
+    const data = [...found.all.keys()].sort();
     return withReceipt({ status: 'success', data }, receipt);
   }
   route('labels', labels);
@@ -53,9 +57,8 @@ export function addLabelRoutes(route: Route, context: LokiContext): void {
 
   route('label/:name/values', async (request, reply) => {
     const { name } = request.params as { name: string };
-    const inquiry = inquiryOf(context, request, reply);
-    const { series, receipt } = await seriesOf(inquiry, selectorsOf(inquiry.parameters));
-    const data = [...new Set(valuesOf(series, name))].sort();
+    const { labels: found, receipt } = await labelsOf(inquiryOf(context, request, reply), [name]);
+    const data = [...(found.all.get(name) ?? [])].sort();
     return withReceipt({ status: 'success', data }, receipt);
   });
 
@@ -68,9 +71,8 @@ export function addLabelRoutes(route: Route, context: LokiContext): void {
   });
 
   route('detected_labels', async (request, reply) => {
-    const inquiry = inquiryOf(context, request, reply);
-    const { series, receipt } = await seriesOf(inquiry, selectorsOf(inquiry.parameters));
-    return withReceipt({ detectedLabels: detectedLabels(series) }, receipt);
+    const { labels: found, receipt } = await labelsOf(inquiryOf(context, request, reply));
+    return withReceipt({ detectedLabels: detectedLabels(found.all) }, receipt);
   });
 
   route('index/stats', async (request, reply) => {
@@ -86,10 +88,6 @@ export function addLabelRoutes(route: Route, context: LokiContext): void {
     const [bytes, entries] = await admission.run(signal, counts);
     return withReceipt({ streams: series.length, chunks: receipt.read, bytes, entries }, receipt);
   });
-}
-
-function valuesOf(series: readonly Labels[], name: string): string[] {
-  return series.flatMap((labels) => (Object.hasOwn(labels, name) ? [labels[name]] : []));
 }
 
 function selectorsOf(parameters: Parameters): string[] {
@@ -115,15 +113,9 @@ const STATIC_LABELS = ['cluster', 'namespace', 'instance', 'pod', 'service_name'
 const IS_ID = /^(?:\d+(?:\.\d+)?|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})$/i;
 
 /** Labels and how many values each has; without those that only number things, as Loki leaves them out. */
-function detectedLabels(series: readonly Labels[]): { label: string; cardinality: number }[] {
-  const values = new Map<string, Set<string>>();
-  for (const labels of series) {
-    for (const [name, value] of Object.entries(labels)) {
-      const known = values.get(name);
-      if (known) known.add(value);
-      else values.set(name, new Set([value]));
-    }
-  }
+function detectedLabels(
+  values: ReadonlyMap<string, ReadonlySet<string>>,
+): { label: string; cardinality: number }[] {
   return [...values]
     .filter(
       ([label, found]) => STATIC_LABELS.includes(label) || ![...found].every((value) => IS_ID.test(value)),
@@ -180,8 +172,8 @@ export function addVolumeRoutes(route: Route, context: LokiContext): void {
   route('index/volume_range', (request, reply) => volumes(request, reply, true));
 
   async function labelNames(selector: string, range: TimeRange, signal: AbortSignal): Promise<string[]> {
-    const { series } = await coordinator.series({ selectors: [selector], range, signal });
-    const names = new Set(series.flatMap((labels) => Object.keys(labels)));
+    const { labels } = await coordinator.labels({ selectors: [selector], range, signal, valuesOf: [] });
+    const names = labels.all.keys();
     // A pushed label may have a name that LogQL cannot say.
     return [...names].filter((name) => /^[a-zA-Z_]\w*$/.test(name)).sort();
   }

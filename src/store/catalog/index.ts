@@ -7,6 +7,7 @@ import {
   segmentName,
   type SegmentId,
   type SegmentRecord,
+  type StreamPool,
 } from '../segment/index.ts';
 
 /**
@@ -14,7 +15,8 @@ import {
  * counts only while its own checksum holds and the file has the length that it says.
  */
 export interface Catalog {
-  get(id: SegmentId): Promise<SegmentRecord | undefined>;
+  /** Its streams are taken from the pool. */
+  get(id: SegmentId, pool: StreamPool): Promise<SegmentRecord | undefined>;
   put(record: SegmentRecord): Promise<void>;
   remove(id: SegmentId): Promise<void>;
   close(): Promise<void>;
@@ -59,13 +61,13 @@ export async function openCatalog(directory: string, removeAll: () => Promise<vo
 
 export function catalogOver(database: KeyValueStore): Catalog {
   return {
-    async get(id) {
+    async get(id, pool) {
       const value = await database.get(segmentName(id)).catch(() => undefined);
       if (!value || value.length < 4) return undefined;
       const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
       if (bytes.readUInt32LE(0) !== crc32(bytes.subarray(4))) return undefined;
       try {
-        return decodeRecord(id, bytes.subarray(4));
+        return decodeRecord(id, bytes.subarray(4), pool);
       } catch {
         return undefined;
       }

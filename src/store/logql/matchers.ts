@@ -25,7 +25,7 @@ export function compileMatcher(matcher: Matcher): (value: string) => boolean {
 /** One test of a label set by all matchers, for use on many. */
 export function compileMatchers(matchers: readonly Matcher[]): (labels: Labels) => boolean {
   const tests = matchers.map((matcher) => ({ name: matcher.name, test: compileMatcher(matcher) }));
-  return (labels) => tests.every(({ name, test }) => test(labels[name] ?? ''));
+  return (labels) => tests.every(({ name, test }) => test(Object.hasOwn(labels, name) ? labels[name] : ''));
 }
 
 export function matches(matchers: readonly Matcher[], labels: Labels): boolean {

@@ -1,5 +1,5 @@
 import type { Instant, Labels } from '../batch/index.ts';
-import type { BatchEntry, Segment } from '../segment/index.ts';
+import type { BatchEntry, Segment, Stream, StreamList } from '../segment/index.ts';
 import type { SegmentScan, TimeRange } from './scan.ts';
 
 /** Batches of one segment that a peer is asked to answer for. */
@@ -35,15 +35,16 @@ export function candidatesOf(
   matchesStream: (labels: Labels) => boolean,
   isInTime: (batch: BatchEntry) => boolean,
 ): Candidates {
+  const selection = new Selection(matchesStream);
   const streams: ReadonlyMap<number, Labels>[] = [];
   const batches: Candidate[] = [];
   let total = 0;
   for (const [index, { segment, batches: asked }] of work.entries()) {
-    const matching = matchingStreams(segment, matchesStream);
+    const matching = matchingStreams(segment, selection);
     streams.push(matching);
     for (const batch of asked) {
       total++;
-      if (isInTime(batch) && batch.streams.some((stream) => matching.has(stream))) {
+      if (matching.size > 0 && isInTime(batch) && holdsAny(batch.streams, matching)) {
         batches.push({ segment, index, batch });
       }
     }
@@ -51,13 +52,51 @@ export function candidatesOf(
   return { batches, streams, total };
 }
 
-/** Streams of a segment that the selector matches. Labels are told once a segment, so this is done once, too. */
-function matchingStreams(segment: Segment, matchesStream: (labels: Labels) => boolean): Map<number, Labels> {
+/** Asks about each stream once, however many segments name it. For one turn: an id may become another stream's. */
+class Selection {
+  readonly #matches: (labels: Labels) => boolean;
+  /** By the stream's id. */
+  readonly #verdicts: boolean[] = [];
+
+  constructor(matches: (labels: Labels) => boolean) {
+    this.#matches = matches;
+  }
+
+  has({ id, labels }: Stream): boolean {
+    return (this.#verdicts[id] ??= this.#matches(labels));
+  }
+}
+
+/** Streams of a segment that the selector matches, by their numbers in it. */
+function matchingStreams({ record }: Segment, selection: Selection): Map<number, Labels> {
   const matching = new Map<number, Labels>();
-  for (const [stream, labels] of segment.record.labels.entries()) {
-    if (labels && matchesStream(labels)) matching.set(stream, labels);
+  for (const [number, stream] of record.streams.entries()) {
+    if (stream && selection.has(stream)) matching.set(number, stream.labels);
   }
   return matching;
+}
+
+/** A batch may hold thousands of streams, of which few are asked for: then those are looked up. */
+const LOOKUP_STEPS = 16;
+
+function holdsAny(list: StreamList, wanted: ReadonlyMap<number, Labels>): boolean {
+  if (wanted.size * LOOKUP_STEPS > list.length) {
+    for (const stream of list) if (wanted.has(stream)) return true;
+    return false;
+  }
+  for (const stream of wanted.keys()) if (includesSorted(list, stream)) return true;
+  return false;
+}
+
+function includesSorted(list: StreamList, stream: number): boolean {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (list[middle] < stream) low = middle + 1;
+    else high = middle;
+  }
+  return list[low] === stream;
 }
 
 function* batchesIn(
@@ -141,7 +180,12 @@ function streamsOf(
 ): ReadonlyMap<number, Labels> {
   const own = new Map<number, Labels>();
   for (const { batch } of group) {
-    for (const stream of batch.streams) {
+    const { streams } = batch;
+    if (matching.size * LOOKUP_STEPS < streams.length) {
+      for (const [stream, labels] of matching) if (includesSorted(streams, stream)) own.set(stream, labels);
+      continue;
+    }
+    for (const stream of streams) {
       const labels = matching.get(stream);
       if (labels) own.set(stream, labels);
     }

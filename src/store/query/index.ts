@@ -32,6 +32,6 @@ export type {
   ScanResult,
   TimeRange,
 } from './scan.ts';
-export { seriesOf, surveyBatches } from './survey.ts';
+export { streamsIn, surveyBatches } from './survey.ts';
 export { scanInWindows } from './windows.ts';
 export type { ScanStep, ScanTally } from './windows.ts';

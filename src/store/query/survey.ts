@@ -1,5 +1,5 @@
-import { labelsText, type Labels } from '../batch/index.ts';
-import type { BatchEntry, SegmentId } from '../segment/index.ts';
+import type { Labels } from '../batch/index.ts';
+import type { BatchEntry, SegmentId, Stream } from '../segment/index.ts';
 import {
   candidatesOf,
   intoTasks,
@@ -70,33 +70,35 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   return { ...tally, batches: total - failed.length };
 }
 
-const texts = new WeakMap<Labels, string>();
-
-/** `labelsText`, made once for each of a segment's streams. */
-function textOf(labels: Labels): string {
-  let text = texts.get(labels);
-  if (text === undefined) texts.set(labels, (text = labelsText(labels)));
-  return text;
-}
-
-/** Labels of the streams that the batches in a range hold, each once a segment. A batch's streams are in its record. */
-export function seriesOf(
+/** Streams that have entries in batches of the range and are wanted, each once. A batch's streams are in its segment's record. */
+export function streamsIn(
   work: readonly SegmentWork[],
   range: TimeRange,
   isWanted: (labels: Labels) => boolean,
-): { series: Labels[]; tally: ScanTally } {
-  const { batches, streams, total } = candidatesOf(work, isWanted, (batch) => overlaps(batch, range));
-  // Every segment names its streams again.
-  const found = new Map<string, Labels>();
-  for (const { index, batch } of batches) {
-    for (const stream of batch.streams) {
-      const labels = streams[index].get(stream);
-      if (labels) found.set(textOf(labels), labels);
-    }
+): { streams: Stream[]; tally: ScanTally } {
+  const isInTime = (batch: BatchEntry): boolean => overlaps(batch, range);
+  const { batches, streams, total } = candidatesOf(work, isWanted, isInTime);
+  /** By id: segments name the same streams again. */
+  const found: Stream[] = [];
+  const isWhole = work.map(({ segment: { record }, batches: asked }, index) => {
+    if (asked.length < record.batches.length || record.quarantined.length > 0 || !asked.every(isInTime))
+      return false;
+    // Whatever it names has entries in one of its batches.
+    for (const number of streams[index].keys()) add(found, record.streams[number]);
+    return true;
+  });
+  for (const { index, batch, segment } of batches) {
+    if (isWhole[index]) continue;
+    for (const number of batch.streams)
+      if (streams[index].has(number)) add(found, segment.record.streams[number]);
   }
   const read = batches.length;
   return {
-    series: [...found.values()],
+    streams: Object.values(found),
     tally: { ...emptyTally(), batches: total, pruned: total - read, read, fromIndex: read },
   };
+}
+
+function add(found: Stream[], stream: Stream | undefined): void {
+  if (stream) found[stream.id] = stream;
 }

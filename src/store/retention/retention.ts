@@ -103,8 +103,9 @@ export class Retention {
     const { ageMsMax = Infinity, rules } = this.#options;
     if (rules.length === 0) return ageMsMax;
     let longest = 0;
-    for (const labels of record.labels) {
-      const rule = rules.find((one) => one.matches(labels));
+    for (const stream of record.streams) {
+      if (!stream) continue;
+      const rule = rules.find((one) => one.matches(stream.labels));
       longest = Math.max(longest, rule?.ageMsMax ?? ageMsMax);
     }
     return longest;

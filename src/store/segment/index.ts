@@ -1,5 +1,7 @@
-export { addBatch, decodeRecord, emptyRecord, encodeRecord, segmentName } from './record.ts';
-export type { BatchEntry, SegmentId, SegmentRecord } from './record.ts';
+export { addBatch, decodeRecord, emptyRecord, encodeRecord, releaseStreams, segmentName } from './record.ts';
+export type { BatchEntry, SegmentId, SegmentRecord, StreamList } from './record.ts';
+export { labelsKey, parseLabelsKey, StreamPool } from './streams.ts';
+export type { Stream } from './streams.ts';
 export { holdsForeign, recoverSegment } from './recover.ts';
 export { OwnLog } from './own.ts';
 export type { SealedBatch } from './own.ts';

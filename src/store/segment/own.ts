@@ -2,7 +2,6 @@ import {
   encodeHeader,
   frameHead,
   headerHash,
-  labelsText,
   type EpochLink,
   type PackedBatch,
   type SourcePosition,
@@ -12,6 +11,7 @@ import type { LogvineError } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
 import { emptyRecord, type SegmentId } from './record.ts';
 import type { FrameToWrite, Segment } from './segment.ts';
+import { labelsKey, type StreamPool } from './streams.ts';
 
 const DISK_FULL_RETRY_MS = 1000;
 
@@ -39,6 +39,8 @@ export interface OwnLogOptions {
   readonly clock: Clock;
   readonly segmentBytesMax: number;
   readonly segmentAgeMsMax: number;
+  /** Where the open segment's streams are taken from. */
+  readonly pool: StreamPool;
   /** Where the chain ended before this epoch; asked for with the first batch. */
   previousEpoch(): EpochLink | undefined;
   sign(bytes: Uint8Array): Uint8Array;
@@ -52,7 +54,7 @@ interface OpenSegment {
   readonly segment: Segment;
   readonly openedAtMs: number;
   bytes: number;
-  /** Canonical labels → index of the stream in this segment. */
+  /** By `labelsKey`: the number of the stream in this segment. */
   readonly streams: Map<string, number>;
 }
 
@@ -121,7 +123,7 @@ export class OwnLog {
       owners: first ? open.segment.record.owners : [],
       filterBytes: packed.filterBytes,
       blocks: packed.blocks,
-      streams: packed.streams.map((stream) => nameStream(stream, open.streams)),
+      streams: packed.streams.map((stream) => this.#nameStream(stream, open.streams)),
       sources,
       pushes: packed.pushes,
     };
@@ -147,7 +149,7 @@ export class OwnLog {
   }
 
   #segmentForNext(): OpenSegment {
-    const { clock, segmentBytesMax, segmentAgeMsMax, origin, epoch } = this.#options;
+    const { clock, segmentBytesMax, segmentAgeMsMax, origin, epoch, pool } = this.#options;
     const open = this.#open;
     if (
       open &&
@@ -159,6 +161,7 @@ export class OwnLog {
     }
     this.roll();
     this.#rollWanted = false;
+    for (const key of open?.streams.keys() ?? []) pool.release({ key });
     const record = emptyRecord({ origin, epoch, index: ++this.#index });
     record.owners = this.#options.chooseOwners(record.id);
     const segment = this.#options.makeSegment(record);
@@ -203,14 +206,15 @@ export class OwnLog {
     this.#closed = true;
     await this.#writing;
   }
-}
 
-function nameStream(stream: PackedBatch['streams'][number], known: Map<string, number>): StreamPart {
-  const { labels, block, entries, linesBytes, columnsBytes, min, max, levels } = stream;
-  const rest = { block, entries, linesBytes, columnsBytes, min, max, levels };
-  const key = labelsText(labels);
-  const index = known.get(key);
-  if (index !== undefined) return { stream: index, ...rest };
-  known.set(key, known.size);
-  return { stream: known.size - 1, labels, ...rest };
+  #nameStream(packed: PackedBatch['streams'][number], known: OpenSegment['streams']): StreamPart {
+    const { labels, block, entries, linesBytes, columnsBytes, min, max, levels } = packed;
+    const rest = { block, entries, linesBytes, columnsBytes, min, max, levels };
+    const key = labelsKey(labels);
+    const number = known.get(key);
+    if (number !== undefined) return { stream: number, ...rest };
+    const stream = this.#options.pool.take(labels);
+    known.set(stream.key, known.size);
+    return { stream: known.size - 1, labels: stream.labels, ...rest };
+  }
 }

@@ -1,12 +1,6 @@
-import {
-  ByteReader,
-  ByteWriter,
-  compareInstants,
-  type BatchHeader,
-  type Instant,
-  type Labels,
-} from '../batch/index.ts';
+import { ByteReader, ByteWriter, compareInstants, type BatchHeader, type Instant } from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
+import type { Stream, StreamPool } from './streams.ts';
 
 export interface SegmentId {
   readonly origin: string;
@@ -31,9 +25,12 @@ export interface BatchEntry {
   readonly min: Instant;
   readonly max: Instant;
   readonly sealedAtMs: number;
-  /** Streams of the segment that it holds, ascending. */
-  readonly streams: readonly number[];
+  /** Which of the segment's streams it holds, ascending. */
+  readonly streams: StreamList;
 }
+
+/** Places in `SegmentRecord.streams`. Plain where it is short, since an array of another kind weighs some hundred bytes itself. */
+export type StreamList = readonly number[] | Uint32Array;
 
 /** Bytes of a segment file that no batch could be read from; healed in place, since replicas are byte-identical. */
 export interface Quarantined {
@@ -45,8 +42,8 @@ export interface Quarantined {
 export interface SegmentRecord {
   readonly id: SegmentId;
   owners: readonly string[];
-  /** Stream index → labels. */
-  readonly labels: Labels[];
+  /** By the number that the segment gives it; undefined where the batch that names it is not here. */
+  readonly streams: (Stream | undefined)[];
   /** Ascending by seq; a gap in the seqs is a hole. */
   readonly batches: BatchEntry[];
   readonly quarantined: Quarantined[];
@@ -56,14 +53,15 @@ export interface SegmentRecord {
 }
 
 export function emptyRecord(id: SegmentId): SegmentRecord {
-  return { id, owners: [], labels: [], batches: [], quarantined: [], positions: new Map(), fileBytes: 0 };
+  return { id, owners: [], streams: [], batches: [], quarantined: [], positions: new Map(), fileBytes: 0 };
 }
 
-/** Adds a batch that stands at `offset`. */
+/** Adds a batch that stands at `offset`. The streams that it names are taken from the pool. */
 export function addBatch(
   record: SegmentRecord,
   header: BatchHeader,
   place: { offset: number; frameBytes: number; headerBytes: number; headerHash: Buffer },
+  pool: StreamPool,
 ): void {
   if (header.owners.length > 0) record.owners = header.owners;
   let entries = 0;
@@ -71,7 +69,7 @@ export function addBatch(
   let min: Instant = { ms: Infinity, sub: 0 };
   let max: Instant = { ms: -Infinity, sub: 0 };
   for (const part of header.streams) {
-    if (part.labels) record.labels[part.stream] = part.labels;
+    if (part.labels) nameStream(record, part.stream, pool.take(part.labels), pool);
     entries += part.entries;
     rawBytes += part.linesBytes;
     if (compareInstants(part.min, min) < 0) min = part.min;
@@ -83,7 +81,7 @@ export function addBatch(
       record.positions.set(source, { seq: header.seq, position });
     }
   }
-  const streams = [...new Set(header.streams.map((part) => part.stream))].sort((a, b) => a - b);
+  const streams = listOf(header);
   const { seq, sealedAtMs, filterBytes } = header;
   const entry: BatchEntry = { seq, ...place, filterBytes, entries, rawBytes, min, max, sealedAtMs, streams };
   const last = record.batches.at(-1);
@@ -94,6 +92,27 @@ export function addBatch(
       0,
       entry,
     );
+}
+
+/** A batch that comes again, healed, names its streams again. */
+function nameStream({ streams }: SegmentRecord, at: number, stream: Stream, pool: StreamPool): void {
+  const before = streams[at];
+  streams[at] = stream;
+  if (before) pool.release(before);
+}
+
+/** Lets go of the streams of a record that is not used any more. */
+export function releaseStreams({ streams }: SegmentRecord, pool: StreamPool): void {
+  for (const stream of streams.splice(0)) if (stream) pool.release(stream);
+}
+
+const PLAIN_LIST_MAX = 64;
+
+function listOf({ streams }: BatchHeader): StreamList {
+  const all = Uint32Array.from(streams, ({ stream }) => stream).sort();
+  // Each is there once, unless an origin says it twice.
+  const list = all.filter((stream, at) => at === 0 || stream !== all[at - 1]);
+  return list.length > PLAIN_LIST_MAX ? list : [...list];
 }
 
 /** Takes a batch out: its bytes are a hole until they are healed. */
@@ -109,7 +128,7 @@ export function quarantineBatch({ batches, quarantined }: SegmentRecord, batch: 
 }
 
 /** Another version's records are not read: the segment file is. */
-const RECORD_VERSION = 3;
+const RECORD_VERSION = 4;
 
 /** The record as the catalog stores it. */
 export function encodeRecord(record: SegmentRecord): Buffer {
@@ -126,12 +145,10 @@ export function encodeRecord(record: SegmentRecord): Buffer {
   writer.varint(record.fileBytes);
   list(record.owners, (owner) => writer.text(owner));
   // A stream whose naming batch is lost has none: only those that are there, each with its index.
-  list(Object.keys(record.labels), (index) => {
-    writer.varint(Number(index));
-    list(Object.entries(record.labels[Number(index)]), ([name, value]) => {
-      writer.text(name);
-      writer.text(value);
-    });
+  const named = record.streams.flatMap((stream, at) => (stream ? [{ at, key: stream.key }] : []));
+  list(named, ({ at, key }) => {
+    writer.varint(at);
+    writer.text(key);
   });
   list(record.batches, (batch) => {
     writer.varint(batch.seq);
@@ -145,7 +162,12 @@ export function encodeRecord(record: SegmentRecord): Buffer {
     instant(batch.min);
     instant(batch.max);
     writer.varint(batch.sealedAtMs);
-    list(batch.streams, (stream) => writer.varint(stream));
+    writer.varint(batch.streams.length);
+    let before = 0;
+    for (const stream of batch.streams) {
+      writer.varint(stream - before);
+      before = stream;
+    }
   });
   list(record.quarantined, ({ offset, bytes }) => {
     writer.varint(offset);
@@ -159,10 +181,19 @@ export function encodeRecord(record: SegmentRecord): Buffer {
   return writer.finish();
 }
 
-/** Throws RangeError when the bytes are not `encodeRecord`'s. */
-export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
-  const reader = new ByteReader(bytes);
+/** Takes the streams from the pool. Throws RangeError when the bytes are not `encodeRecord`'s. */
+export function decodeRecord(id: SegmentId, bytes: Uint8Array, pool: StreamPool): SegmentRecord {
   const record = emptyRecord(id);
+  try {
+    decodeInto(record, new ByteReader(bytes), pool);
+    return record;
+  } catch (error) {
+    releaseStreams(record, pool);
+    throw error;
+  }
+}
+
+function decodeInto(record: SegmentRecord, reader: ByteReader, pool: StreamPool): void {
   const list = <T>(item: () => T): T[] => {
     const items: T[] = [];
     for (let left = reader.count(LIMITS.segmentBytesMax); left > 0; left--) items.push(item());
@@ -177,7 +208,7 @@ export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
   list(() => {
     const index = reader.varint();
     if (index >= LIMITS.segmentStreamsMax) throw new RangeError('unknown stream');
-    record.labels[index] = Object.fromEntries(list(() => [text(), text()])) as Labels;
+    nameStream(record, index, pool.takeKey(text()), pool);
   });
   const batches = list((): BatchEntry => ({
     seq: reader.varint(),
@@ -191,7 +222,7 @@ export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
     min: instant(),
     max: instant(),
     sealedAtMs: reader.varint(),
-    streams: list(() => reader.varint()),
+    streams: decodeStreams(reader),
   }));
   for (const batch of batches) record.batches.push(batch);
   for (const hole of list(() => ({ offset: reader.varint(), bytes: reader.varint() })))
@@ -199,5 +230,12 @@ export function decodeRecord(id: SegmentId, bytes: Uint8Array): SegmentRecord {
   const positions = list(() => ({ source: text(), seq: reader.varint(), position: text() }));
   for (const { source, ...at } of positions) record.positions.set(source, at);
   if (!reader.done) throw new RangeError('bytes after the record');
-  return record;
+}
+
+function decodeStreams(reader: ByteReader): StreamList {
+  const count = reader.count(LIMITS.batchStreamsMax);
+  const list = count > PLAIN_LIST_MAX ? new Uint32Array(count) : new Array<number>(count);
+  let before = 0;
+  for (let at = 0; at < count; at++) list[at] = before += reader.varint();
+  return list;
 }

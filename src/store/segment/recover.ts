@@ -10,7 +10,15 @@ import {
 } from '../batch/index.ts';
 import type { DiskFile } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
-import { addBatch, emptyRecord, quarantineBatch, type SegmentId, type SegmentRecord } from './record.ts';
+import {
+  addBatch,
+  emptyRecord,
+  quarantineBatch,
+  releaseStreams,
+  type SegmentId,
+  type SegmentRecord,
+} from './record.ts';
+import type { StreamPool } from './streams.ts';
 
 const HEAD_READ_BYTES = 8 * 1024;
 const SEARCH_BYTES = 1024 * 1024;
@@ -20,6 +28,8 @@ export interface RecoverOptions {
   readonly payloads: boolean;
   /** The file is its origin's own. */
   readonly isOwn: boolean;
+  /** Where the record's streams are taken from. */
+  readonly pool: StreamPool;
   /** Nothing from here on is looked at. */
   readonly sizeMax?: number;
 }
@@ -46,7 +56,7 @@ export async function recoverSegment(
   const size = Math.min((await file.stat()).size, options.sizeMax ?? Infinity);
   let offset = 0;
   while (offset < size) {
-    const frameBytes = await readFrameAt(file, offset, size, found, options.payloads);
+    const frameBytes = await readFrameAt(file, offset, size, found, options);
     if (frameBytes !== undefined) {
       // What is bad is a middle only once something sound follows it; until then it is a tail.
       if (offset > record.fileBytes) {
@@ -61,7 +71,10 @@ export async function recoverSegment(
     offset = next;
   }
   const tornAt = options.isOwn ? tornOffset(found) : undefined;
-  if (tornAt !== undefined) return recoverSegment(file, id, { ...options, sizeMax: tornAt });
+  if (tornAt !== undefined) {
+    releaseStreams(record, options.pool);
+    return recoverSegment(file, id, { ...options, sizeMax: tornAt });
+  }
   quarantineNameless(record);
   return record;
 }
@@ -98,7 +111,7 @@ function isOf({ origin, epoch, segment }: BatchHeader, id: SegmentId): boolean {
  */
 function quarantineNameless(record: SegmentRecord): void {
   for (const batch of record.batches.slice()) {
-    if (batch.streams.some((stream) => record.labels[stream] === undefined)) quarantineBatch(record, batch);
+    if (batch.streams.some((stream) => record.streams[stream] === undefined)) quarantineBatch(record, batch);
   }
 }
 
@@ -107,7 +120,7 @@ async function readFrameAt(
   offset: number,
   size: number,
   found: Found,
-  payloads: boolean,
+  { payloads, pool }: RecoverOptions,
 ): Promise<number | undefined> {
   const { record } = found;
   let head = await file.read(offset, HEAD_READ_BYTES);
@@ -126,12 +139,8 @@ async function readFrameAt(
   found.syncedSeq = Math.max(found.syncedSeq, header.syncedSeq);
   // A second copy of a batch that came while its place was thought to be lost says nothing new.
   if (record.batches.some(({ seq }) => seq === header.seq)) return preamble.frameBytes;
-  addBatch(record, header, {
-    offset,
-    frameBytes: preamble.frameBytes,
-    headerBytes: preamble.headerBytes,
-    headerHash: headerHash(checked.header),
-  });
+  const { frameBytes, headerBytes } = preamble;
+  addBatch(record, header, { offset, frameBytes, headerBytes, headerHash: headerHash(checked.header) }, pool);
   return preamble.frameBytes;
 }
 

@@ -10,6 +10,7 @@ import {
   type SegmentId,
   type SegmentRecord,
 } from './record.ts';
+import type { StreamPool } from './streams.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
 export interface FrameToWrite {
@@ -45,6 +46,7 @@ export class Segment {
   version: number;
   readonly #disk: Disk;
   readonly #health: DiskHealth;
+  readonly #pool: StreamPool;
   #file: DiskFile | undefined;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
@@ -52,11 +54,18 @@ export class Segment {
   /** Seq and header hash of the last frame accepted for writing. */
   #accepted: { seq: number; headerHash: Buffer } | undefined;
 
-  constructor(options: { record: SegmentRecord; path: string; disk: Disk; health: DiskHealth }) {
+  constructor(options: {
+    record: SegmentRecord;
+    path: string;
+    disk: Disk;
+    health: DiskHealth;
+    pool: StreamPool;
+  }) {
     this.record = options.record;
     this.path = options.path;
     this.#disk = options.disk;
     this.#health = options.health;
+    this.#pool = options.pool;
     this.version = ++options.health.version;
     this.#resetAccepted();
   }
@@ -202,7 +211,7 @@ export class Segment {
     let offset = start;
     for (const { frame, bytes } of group) {
       const { header, headerHash, headerBytes } = frame;
-      addBatch(this.record, header, { offset, frameBytes: bytes, headerBytes, headerHash });
+      addBatch(this.record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
       offset += bytes;
     }
     this.record.fileBytes = offset;
@@ -243,7 +252,7 @@ export class Segment {
       ...record.quarantined.flatMap((hole) => without(hole, offset, bytes)),
     );
     const { header, headerHash, headerBytes } = frame;
-    addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash });
+    addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
     // Where the hole was the last batch, the next one follows this.
     if (seq > (this.#accepted?.seq ?? 0)) this.#accepted = { seq, headerHash };
     this.touch();
