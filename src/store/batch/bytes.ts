@@ -106,6 +106,13 @@ export class ByteReader {
     return Buffer.from(this.#buffer.buffer, this.#buffer.byteOffset + start, length);
   }
 
+  /** Passes over what `bytes` or `text` would read. */
+  skip(lengthMax: number): void {
+    const length = this.varint();
+    if (length > lengthMax || this.#at + length > this.#end) throw new RangeError('bytes past the end');
+    this.#at += length;
+  }
+
   text(lengthMax: number): string {
     return this.bytes(lengthMax).toString('utf8');
   }

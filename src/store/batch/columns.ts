@@ -25,6 +25,12 @@ export type Metadata = Readonly<Record<string, string>>;
 /** Stream labels: name → value. */
 export type Labels = Readonly<Record<string, string>>;
 
+/** Adds a label, whatever its name: plain assignment of `__proto__` sets no property. */
+export function setLabel(labels: Record<string, string>, name: string, value: string): void {
+  if (name !== '__proto__') labels[name] = value;
+  else Object.defineProperty(labels, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
 /** Start of line `row` within `columns.lines`. */
 export function lineStart(columns: Columns, row: number): number {
   return row === 0 ? 0 : columns.ends[row - 1] + 1;

@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter } from './bytes.ts';
-import type { Labels } from './columns.ts';
+import { setLabel, type Labels } from './columns.ts';
 import { LIMITS } from '../limits.ts';
 
 /** A moment: whole milliseconds since 1970 and nanoseconds within them. */
@@ -151,8 +151,13 @@ function encodePart(writer: ByteWriter, part: StreamPart): void {
   for (const count of part.levels) writer.varint(count);
 }
 
+export interface HeaderOptions {
+  /** Passes over the labels, which cost more than all the rest to read: for who knows the streams by their numbers. */
+  readonly withoutLabels?: boolean;
+}
+
 /** Throws RangeError on anything that is not a well-formed header; the caller names the batch. */
-export function decodeHeader(bytes: Uint8Array): BatchHeader {
+export function decodeHeader(bytes: Uint8Array, { withoutLabels = false }: HeaderOptions = {}): BatchHeader {
   const reader = new ByteReader(bytes);
   if (reader.varint() !== HEADER_VERSION) throw new RangeError('unknown header version');
   const origin = reader.text(128);
@@ -178,7 +183,9 @@ export function decodeHeader(bytes: Uint8Array): BatchHeader {
     linesStored: reader.varint(),
     linesRaw: reader.varint(),
   }));
-  const streams = list(reader, LIMITS.batchStreamsMax, () => decodePart(reader, blocks.length));
+  const streams = list(reader, LIMITS.batchStreamsMax, () =>
+    decodePart(reader, blocks.length, withoutLabels),
+  );
   const sources = list(reader, LIMITS.batchStreamsMax, () => ({
     source: reader.text(16_384),
     position: reader.text(16_384),
@@ -255,19 +262,11 @@ function isTime({ ms, sub }: Instant): boolean {
   return Math.abs(ms) <= TIME_MS_MAX && sub <= SUB_MAX;
 }
 
-function decodePart(reader: ByteReader, blocks: number): StreamPart {
+function decodePart(reader: ByteReader, blocks: number, withoutLabels: boolean): StreamPart {
   const stream = reader.varint();
   // It becomes an index: one lying number must not make anybody count to it.
   if (stream >= LIMITS.segmentStreamsMax) throw new RangeError('unknown stream');
-  const named = reader.count(LIMITS.labelsPerStreamMax + 1);
-  let labels: Record<string, string> | undefined;
-  if (named > 0) {
-    labels = Object.create(null) as Record<string, string>;
-    for (let i = 1; i < named; i++) {
-      const name = reader.text(LIMITS.labelNameBytesMax);
-      labels[name] = reader.text(LIMITS.labelValueBytesMax);
-    }
-  }
+  const labels = withoutLabels ? skipLabels(reader) : decodeLabels(reader);
   const block = reader.varint();
   if (block >= blocks) throw new RangeError('unknown block');
   return {
@@ -281,6 +280,24 @@ function decodePart(reader: ByteReader, blocks: number): StreamPart {
     max: { ms: reader.zigzag(), sub: reader.varint() },
     levels: COUNTED_LEVELS.map(() => reader.varint()),
   };
+}
+
+function decodeLabels(reader: ByteReader): Labels | undefined {
+  const named = reader.count(LIMITS.labelsPerStreamMax + 1);
+  if (named === 0) return undefined;
+  const labels: Record<string, string> = {};
+  for (let i = 1; i < named; i++) {
+    const name = reader.text(LIMITS.labelNameBytesMax);
+    setLabel(labels, name, reader.text(LIMITS.labelValueBytesMax));
+  }
+  return labels;
+}
+
+function skipLabels(reader: ByteReader): undefined {
+  for (let left = reader.count(LIMITS.labelsPerStreamMax + 1); left > 1; left--) {
+    reader.skip(LIMITS.labelNameBytesMax);
+    reader.skip(LIMITS.labelValueBytesMax);
+  }
 }
 
 function hash(reader: ByteReader): Buffer {

@@ -4,7 +4,7 @@ import { LogvineError } from '../errors.ts';
 import type { Columns } from './columns.ts';
 import { decodeColumns } from './content.ts';
 import { headerHash, readFrame, type Frame } from './frame.ts';
-import { checkClaims, decodeHeader, type BatchHeader } from './header.ts';
+import { checkClaims, decodeHeader, type BatchHeader, type HeaderOptions } from './header.ts';
 import { signedBy } from './identity.ts';
 
 /** A frame that was checked in full. */
@@ -30,9 +30,9 @@ export function verifyFrame(bytes: Buffer): VerifiedBatch {
 }
 
 /** Decodes header bytes. Throws LV_FRAME_CORRUPT. */
-export function parseHeader(bytes: Uint8Array): BatchHeader {
+export function parseHeader(bytes: Uint8Array, options?: HeaderOptions): BatchHeader {
   try {
-    const header = decodeHeader(bytes);
+    const header = decodeHeader(bytes, options);
     checkClaims(header);
     return header;
   } catch (cause) {

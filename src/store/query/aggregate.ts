@@ -271,7 +271,7 @@ class OpenBatch {
   constructor(segment: SegmentScan, batch: BatchToScan, reader: DiskReader) {
     const head = readHead(reader.readAt(segment.path, batch.offset, PREAMBLE_BYTES + batch.headerBytes));
     if (!head) throw new RangeError('checksum');
-    this.header = parseHeader(head.header);
+    this.header = parseHeader(head.header, { withoutLabels: true });
     this.#segment = segment;
     this.#batch = batch;
     this.#reader = reader;

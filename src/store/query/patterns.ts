@@ -142,7 +142,7 @@ export function scanPatterns(
         if (!mayMatch(segment.path, batch, literals, reader)) continue;
         const frame = readFrame(reader.readAt(segment.path, batch.offset, batch.frameBytes));
         if (!frame) throw new RangeError('checksum');
-        const header = parseHeader(frame.header);
+        const header = parseHeader(frame.header, { withoutLabels: true });
         const wanted = [...header.streams.keys()].filter((at) =>
           segment.streams.has(header.streams[at].stream),
         );

@@ -165,7 +165,7 @@ function scanBatch(
   const bytes = reader.readAt(segment.path, batch.offset, batch.frameBytes);
   const frame = readFrame(bytes);
   if (!frame) throw new RangeError('checksum');
-  const header = parseHeader(frame.header);
+  const header = parseHeader(frame.header, { withoutLabels: true });
   const wanted: number[] = [];
   for (const [part, stream] of header.streams.entries()) {
     if (segment.streams.has(stream.stream)) wanted.push(part);

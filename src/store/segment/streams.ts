@@ -1,4 +1,4 @@
-import type { Labels } from '../batch/index.ts';
+import { setLabel, type Labels } from '../batch/index.ts';
 
 /** A stream as this peer knows it: one object, however many segments name it. */
 export interface Stream {
@@ -74,12 +74,6 @@ export class StreamPool {
     this.#values.set(value, value);
     return value;
   }
-}
-
-/** Whatever the name: plain assignment of `__proto__` sets no property. */
-function setLabel(labels: Record<string, string>, name: string, value: string): void {
-  if (name !== '__proto__') labels[name] = value;
-  else Object.defineProperty(labels, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
 /** A label set as JSON, names sorted: equal for equal sets. */
