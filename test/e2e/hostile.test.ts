@@ -11,7 +11,7 @@ import { systemClock } from '../../src/store/host/system.ts';
 import { mutated } from '../fuzz/mutate.ts';
 import { signedFrame } from '../fuzz/lying-origin.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
-import { columnsFrom } from '../store/material.ts';
+import { columnsFrom, partsOf } from '../store/material.ts';
 import { Mesh, waitFor, type MeshNode } from './mesh.ts';
 
 const MiB = 1024 * 1024;
@@ -183,7 +183,7 @@ test('a member with the right secret that lies', { timeout: 60_000 }, async (t) 
   const entry = { ms: 1_700_000_000_000, sub: 0, line: Buffer.from('x'), metadata: {} };
   const packed = packBatch([{ labels: { host: 'liar' }, columns: columnsFrom([entry]) }], 1);
   const payload = Buffer.from(packed.payload);
-  const [stream] = packed.streams.map((part) => ({ ...part, stream: 0 }));
+  const [stream] = partsOf(packed);
   const honest: BatchHeader = {
     origin: keys.peer,
     epoch: 5,

@@ -18,7 +18,7 @@ import { LIMITS } from '../../src/store/limits.ts';
 import { decodeRun } from '../../src/store/query/index.ts';
 import { addBatch, decodeRecord, emptyRecord, encodeRecord } from '../../src/store/segment/record.ts';
 import { StreamPool } from '../../src/store/segment/streams.ts';
-import { columnsFrom } from '../store/material.ts';
+import { columnsFrom, partsOf } from '../store/material.ts';
 import { growsLinearly, peakRise, refuses } from './fuzz.ts';
 import { origin, signedFrame } from './lying-origin.ts';
 
@@ -51,7 +51,7 @@ const plain: BatchHeader = {
   owners: [origin.peer],
   filterBytes: packed.filterBytes,
   blocks: packed.blocks,
-  streams: packed.streams.map((stream, id) => ({ ...stream, stream: id })),
+  streams: partsOf(packed),
   sources: [],
 };
 

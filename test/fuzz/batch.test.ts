@@ -24,7 +24,7 @@ import { decodeRun, encodeRun, lineOf, nanosecondsOf, type EntryRun } from '../.
 import { decodeRecord, encodeRecord, emptyRecord, addBatch } from '../../src/store/segment/record.ts';
 import { StreamPool } from '../../src/store/segment/streams.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
-import { columnsFrom, randomEntries } from '../store/material.ts';
+import { columnsFrom, randomEntries, partsOf } from '../store/material.ts';
 import { fuzz } from './fuzz.ts';
 import { origin, signedFrame } from './lying-origin.ts';
 import { mutated } from './mutate.ts';
@@ -54,7 +54,7 @@ const honest = [1, 3, 40].map((streams, index) => {
     owners: [origin.peer],
     filterBytes: packed.filterBytes,
     blocks: packed.blocks,
-    streams: packed.streams.map((stream, id) => ({ ...stream, stream: id })),
+    streams: partsOf(packed),
     sources: [{ source: 'file:/var/log/x', position: '{"offset":17}' }],
   };
   return { header, payload: Buffer.from(packed.payload) };

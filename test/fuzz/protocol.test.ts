@@ -35,7 +35,7 @@ import { UnfinishedMessages } from '../../src/gossip/transport/unfinished.ts';
 import { parseAddress, parseHostPort } from '../../src/gossip/transport/address.ts';
 import { parsePeerId } from '../../src/gossip/transport/keys.ts';
 import { encodeRun } from '../../src/store/query/index.ts';
-import { labelsKey } from '../../src/store/segment/index.ts';
+import { labelsKey } from '../../src/store/batch/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { columnsFrom, randomEntries } from '../store/material.ts';
 import { fuzz, isAllowed, peakRise, refuses } from './fuzz.ts';

@@ -30,6 +30,7 @@ import {
   PROPERTY,
   randomEntries,
   type Entry,
+  partsOf,
 } from './material.ts';
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((value) => Buffer.from(value));
@@ -111,7 +112,7 @@ const labels = fc
       maxKeys: 4,
     },
   )
-  .map((value) => Object.assign(Object.create(null) as Record<string, string>, value));
+  .map((value) => Object.fromEntries(Object.entries(value)));
 
 const count = fc.nat({ max: 2 ** 31 });
 const hash = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((value) => Buffer.from(value));
@@ -186,6 +187,17 @@ test('header: what is encoded is decoded', () => {
   );
 });
 
+test('header: without its labels, all else is as with them', () => {
+  fc.assert(
+    fc.property(header, (given) => {
+      const streams = given.streams.map((part) => ({ ...part, labels: undefined }));
+      const decoded = decodeHeader(encodeHeader(given), { withoutLabels: true });
+      assert.deepEqual(decoded, { ...given, streams });
+    }),
+    PROPERTY,
+  );
+});
+
 test('header: cut or garbled bytes are a RangeError', () => {
   fc.assert(
     fc.property(header, fc.nat(), fc.nat({ max: 255 }), (given, at, value) => {
@@ -220,7 +232,7 @@ function frameWith(
       owners: [keys.peer],
       filterBytes: packed.filterBytes,
       blocks: packed.blocks,
-      streams: packed.streams.map((stream, at) => ({ ...stream, stream: at })),
+      streams: partsOf(packed),
       sources: [],
     }),
   );

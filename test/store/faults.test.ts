@@ -27,6 +27,7 @@ import {
   packOf,
   quiet,
   randomEntries,
+  partsOf,
 } from './material.ts';
 
 const alice = await keysFromSeed(Buffer.alloc(32, 1));
@@ -75,7 +76,7 @@ function bobsFrame(
     owners: seq === 1 ? [bob.peer] : [],
     filterBytes: packed.filterBytes,
     blocks: packed.blocks,
-    streams: packed.streams.map(({ labels, ...stream }) => ({
+    streams: partsOf(packed).map(({ labels, ...stream }) => ({
       ...stream,
       stream: 0,
       labels: seq === 1 ? labels : undefined,

@@ -14,7 +14,7 @@ import type { Store } from '../../src/store/store.ts';
 import { signedFrame } from '../fuzz/lying-origin.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
-import { columnsFrom, DATA, openStore } from './material.ts';
+import { columnsFrom, DATA, openStore, partsOf } from './material.ts';
 
 const random = seededRandom(3);
 let keys: PeerKeys;
@@ -57,7 +57,7 @@ function batches(...contents: readonly (readonly Named[])[]): Buffer[] {
       owners: at === 0 ? [keys.peer] : [],
       filterBytes: packed.filterBytes,
       blocks: packed.blocks,
-      streams: packed.streams.map((part, index) => {
+      streams: partsOf(packed).map((part, index) => {
         const { stream, isNamed } = streams[index]!;
         return { ...part, stream, labels: isNamed ? part.labels : undefined };
       }),

@@ -1,6 +1,7 @@
 /** What the store's tests are made of: random lines, batches, and a store on a simulated disk. */
 import {
   packBatch,
+  parseLabelsKey,
   type Columns,
   type Labels,
   type Metadata,
@@ -47,6 +48,11 @@ export function shuffle<T>(random: Random, items: readonly T[]): T[] {
     [shuffled[at], shuffled[other]] = [shuffled[other], shuffled[at]];
   }
   return shuffled;
+}
+
+/** Streams of a packed batch as a header has them that names each, numbered from 0. */
+export function partsOf({ streams }: PackedBatch) {
+  return streams.map(({ key, ...part }, stream) => ({ ...part, stream, labels: parseLabelsKey(key) }));
 }
 
 /** One entry in the plainest form: what the oracles work on. */

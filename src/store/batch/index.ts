@@ -1,5 +1,5 @@
 export type { Columns, Labels, Metadata } from './columns.ts';
-export { labelsText, lineStart, setLabel } from './columns.ts';
+export { labelsKey, labelsText, lineStart, parseLabelsKey, setLabel } from './columns.ts';
 export { concatColumns, decodeColumns, encodeColumns, readSets } from './content.ts';
 export { filterMayContain, gramsOf, readFilter } from './filter.ts';
 export {

@@ -1,6 +1,6 @@
 export { addBatch, decodeRecord, emptyRecord, encodeRecord, releaseStreams, segmentName } from './record.ts';
 export type { BatchEntry, SegmentId, SegmentRecord, StreamList } from './record.ts';
-export { labelsKey, parseLabelsKey, StreamPool } from './streams.ts';
+export { StreamPool } from './streams.ts';
 export type { Stream } from './streams.ts';
 export { holdsForeign, recoverSegment } from './recover.ts';
 export { OwnLog } from './own.ts';

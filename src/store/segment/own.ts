@@ -11,7 +11,7 @@ import type { LogvineError } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
 import { emptyRecord, type SegmentId } from './record.ts';
 import type { FrameToWrite, Segment } from './segment.ts';
-import { labelsKey, type StreamPool } from './streams.ts';
+import type { StreamPool } from './streams.ts';
 
 const DISK_FULL_RETRY_MS = 1000;
 
@@ -208,12 +208,11 @@ export class OwnLog {
   }
 
   #nameStream(packed: PackedBatch['streams'][number], known: OpenSegment['streams']): StreamPart {
-    const { labels, block, entries, linesBytes, columnsBytes, min, max, levels } = packed;
+    const { key, block, entries, linesBytes, columnsBytes, min, max, levels } = packed;
     const rest = { block, entries, linesBytes, columnsBytes, min, max, levels };
-    const key = labelsKey(labels);
     const number = known.get(key);
     if (number !== undefined) return { stream: number, ...rest };
-    const stream = this.#options.pool.take(labels);
+    const stream = this.#options.pool.takeKey(key);
     known.set(stream.key, known.size);
     return { stream: known.size - 1, labels: stream.labels, ...rest };
   }

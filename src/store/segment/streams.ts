@@ -1,4 +1,4 @@
-import { setLabel, type Labels } from '../batch/index.ts';
+import { labelsKey, parseLabelsKey, setLabel, type Labels } from '../batch/index.ts';
 
 /** A stream as this peer knows it: one object, however many segments name it. */
 export interface Stream {
@@ -74,27 +74,4 @@ export class StreamPool {
     this.#values.set(value, value);
     return value;
   }
-}
-
-/** A label set as JSON, names sorted: equal for equal sets. */
-export function labelsKey(labels: Labels): string {
-  let key = '';
-  for (const name of Object.keys(labels).sort()) {
-    key += `${key === '' ? '{' : ','}${JSON.stringify(name)}:${JSON.stringify(labels[name])}`;
-  }
-  return key === '' ? '{}' : `${key}}`;
-}
-
-/** The label set of a `labelsKey`. Throws RangeError on anything else. */
-export function parseLabelsKey(key: string): Labels {
-  let labels: unknown;
-  try {
-    labels = JSON.parse(key);
-  } catch (cause) {
-    throw new RangeError('not the key of a label set', { cause });
-  }
-  const isSet = typeof labels === 'object' && labels !== null && !Array.isArray(labels);
-  const isSound = isSet && Object.values(labels as object).every((value) => typeof value === 'string');
-  if (!isSound || labelsKey(labels as Labels) !== key) throw new RangeError('not the key of a label set');
-  return labels as Labels;
 }
