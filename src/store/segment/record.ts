@@ -234,8 +234,8 @@ function decodeInto(record: SegmentRecord, reader: ByteReader, pool: StreamPool)
 
 function decodeStreams(reader: ByteReader): StreamList {
   const count = reader.count(LIMITS.batchStreamsMax);
-  const list = count > PLAIN_LIST_MAX ? new Uint32Array(count) : new Array<number>(count);
+  const list = new Uint32Array(count);
   let before = 0;
   for (let at = 0; at < count; at++) list[at] = before += reader.varint();
-  return list;
+  return count > PLAIN_LIST_MAX ? list : [...list];
 }
