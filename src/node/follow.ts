@@ -130,11 +130,15 @@ export class Follow {
     }
   }
 
-  /** Lines of the whole mesh, each origin's in its order; peers that join are followed too. Ends with the signal. */
+  /**
+   * Lines of the whole mesh, each origin's in its order; peers that join are followed too. Ends with the signal. `onFollowed`:
+   * from here on no line of a peer that was alive at the beginning is missed (of one that does not answer, after 3 s all).
+   */
   async *everywhere(
     query: string,
     signal: AbortSignal,
     onDropped: OnDropped = ignore,
+    onFollowed: () => void = ignore,
   ): AsyncGenerator<EntryRun> {
     compileQuery(query, () => 0);
     const dropped = new DroppedCounter();
@@ -142,6 +146,12 @@ export class Follow {
     const ready: EntryRun[] = [];
     let wake: () => void = () => undefined;
     const followed = new Set<PeerId>();
+    const awaited = new Set(this.#options.others());
+    const arrived = (peer?: PeerId): void => {
+      if (peer === undefined) awaited.clear();
+      else awaited.delete(peer);
+      if (awaited.size === 0) onFollowed();
+    };
     const pump = async (peer: PeerId, runs: AsyncGenerator<EntryRun>): Promise<void> => {
       try {
         for await (const run of runs) {
@@ -155,18 +165,24 @@ export class Follow {
         // The peer is gone; it is followed again once it is back.
       } finally {
         followed.delete(peer);
+        arrived(peer);
       }
     };
     const join = (): void => {
       for (const peer of this.#options.others()) {
         if (followed.has(peer)) continue;
         followed.add(peer);
-        void pump(peer, this.#remote(peer, query, signal, onMissed));
+        void pump(
+          peer,
+          this.#remote(peer, query, signal, onMissed, () => arrived(peer)),
+        );
       }
     };
     const { self } = this.#options.transport;
     followed.add(self);
     void pump(self, this.local(query, signal, onMissed));
+    if (awaited.size === 0) onFollowed();
+    else this.#options.clock.after(OPEN_TIMEOUT_MS, arrived);
     const ended = (): void => wake();
     signal.addEventListener('abort', ended, { once: true });
     while (!signal.aborted) {
@@ -195,6 +211,7 @@ export class Follow {
     query: string,
     signal: AbortSignal,
     onMissed: OnDropped,
+    onFollowed: () => void,
   ): AsyncGenerator<EntryRun> {
     const channel = await this.#options.transport.open(peer, FOLLOW_PROTOCOL, { timeoutMs: OPEN_TIMEOUT_MS });
     const stop = (): void => channel.abort(new LogvineError('LV_CLOSED', 'nobody follows any more'));
@@ -204,6 +221,7 @@ export class Follow {
       for (;;) {
         const bytes = await channel.receive();
         if (!bytes) return;
+        onFollowed();
         if (bytes[0] === RUN) yield decodeRun(bytes.subarray(1));
         else if (bytes[0] === DROPPED) onMissed(parseMessage(droppedMessage, bytes.subarray(1), 'follow'));
         else throw new LogvineError('LV_PROTOCOL', `${peer} sent a follow message of an unknown kind`);
@@ -224,10 +242,24 @@ export class Follow {
     channel.receive().then(gone, gone);
     const dropped = new DroppedCounter();
     const onMissed = (missed: Dropped): void => dropped.merge(missed);
-    for await (const run of this.local(query, controller.signal, onMissed)) {
-      const missed = dropped.take();
-      if (missed) await channel.send(Buffer.concat([Buffer.of(DROPPED), encodeMessage(missed)]));
-      await channel.send(Buffer.concat([Buffer.of(RUN), encodeRun(run)]));
+    const tell = (missed: Dropped): Promise<void> =>
+      channel.send(Buffer.concat([Buffer.of(DROPPED), encodeMessage(missed)]));
+    const runs = this.local(query, controller.signal, onMissed);
+    try {
+      let next = runs.next();
+      // Seen to after this.
+      next.catch(() => undefined);
+      // From here on nothing is missed.
+      await tell({ count: 0, entries: [] });
+      for (let step = await next; !step.done; step = await next) {
+        const missed = dropped.take();
+        if (missed) await tell(missed);
+        await channel.send(Buffer.concat([Buffer.of(RUN), encodeRun(step.value)]));
+        next = runs.next();
+      }
+    } finally {
+      controller.abort(new LogvineError('LV_CLOSED', 'nobody follows any more'));
+      await runs.return(undefined);
     }
   }
 }

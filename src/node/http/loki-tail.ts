@@ -8,6 +8,7 @@ import type { Dropped } from '../follow.ts';
 import { authorize } from './auth.ts';
 import { LokiStreams } from './loki.ts';
 import { wantsCategories } from './loki-query.ts';
+import { whenFollowed } from './native-routes.ts';
 import type { ServerOptions } from './server.ts';
 import { parseInstant } from './time-range.ts';
 
@@ -115,15 +116,17 @@ async function serveTail(client: WebSocket, wanted: TailRequest, options: Server
   client.on('error', () => client.terminate());
   keepAlive(client, options);
   let dropped: Dropped | undefined;
-  const live = follow.everywhere(wanted.query, gone.signal, (missed) => {
+  const onDropped = (missed: Dropped): void => {
     const entries = [...(dropped?.entries ?? []), ...missed.entries];
     dropped = { count: (dropped?.count ?? 0) + missed.count, entries: entries.slice(0, LIMIT_DEFAULT) };
-  });
+  };
+  const followed = Promise.withResolvers<void>();
+  const live = follow.everywhere(wanted.query, gone.signal, onDropped, followed.resolve);
   try {
     // Followed from now on: what is written while the past is searched comes after it.
     const first = live.next();
-    first.catch(() => undefined);
     if (wanted.start) {
+      await whenFollowed(followed.promise, first);
       const nowMs = clock.nowMs();
       const range = { from: wanted.start, to: { ms: nowMs, sub: 0 } };
       const { query, limit } = wanted;

@@ -11,6 +11,8 @@ import { parseRange } from './time-range.ts';
 
 const LEAVE_CHECK_MS = 500;
 const HEADERS_AFTER_MS = 100;
+/** A tail that begins so shortly ago has no past. */
+const FROM_NOW_MS = 500;
 
 /** Logvine's own paths: what the command and the page use. */
 export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): void {
@@ -48,27 +50,31 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
     const signal = signalOf(reply);
     tails++;
     signal.addEventListener('abort', () => tails--, { once: true });
-    const live = follow.everywhere(parameters.query(), signal);
+    const followed = Promise.withResolvers<void>();
+    const live = follow.everywhere(parameters.query(), signal, undefined, followed.resolve);
     return reply
       .type(ENTRIES_CONTENT_TYPE)
-      .send(entriesStream(await started(withHistory(live, parameters, signal), clock), clock));
+      .send(
+        entriesStream(await started(withHistory(live, followed.promise, parameters, signal), clock), clock),
+      );
   });
 
-  /** What was written since `start`, then what is being written. */
+  /** What was written since `start`, then what is being written. What was read where they meet may come twice. */
   async function* withHistory(
     live: AsyncGenerator<EntryRun, undefined>,
+    followed: Promise<void>,
     parameters: Parameters,
     signal: AbortSignal,
   ): AsyncGenerator<EntryRun, Receipt | undefined> {
-    const nowMs = clock.nowMs();
+    const askedMs = clock.nowMs();
     const { start } = parameters.range();
     // Followed from now on: what is written while the past is searched comes after it.
     const first = live.next();
-    // Seen to once its turn comes; until then nobody waits for it.
-    first.catch(() => undefined);
     if (start !== undefined) {
+      await whenFollowed(followed, first);
+      const nowMs = clock.nowMs();
       const range = { ...parseRange({ start }, nowMs), to: { ms: nowMs, sub: 0 } };
-      if (range.from.ms < nowMs - LEAVE_CHECK_MS) {
+      if (range.from.ms < askedMs - FROM_NOW_MS) {
         const query = parameters.query();
         yield* coordinator.entries({
           query,
@@ -95,6 +101,14 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
     }
     return reply.type('application/x-ndjson').send(Readable.from(progress()));
   });
+}
+
+/** Resolves when nothing is missed between the past, asked for from here on, and what is followed. Rejects as `first` does. */
+export async function whenFollowed(
+  followed: Promise<void>,
+  first: Promise<IteratorResult<EntryRun>>,
+): Promise<void> {
+  await Promise.race([followed, first.then(({ done }) => (done ? undefined : followed))]);
 }
 
 /** Fires when the client has gone. */
