@@ -30,6 +30,7 @@ export class Checks {
   /** Host and batch: a write of it went wrong there. */
   readonly #astray = new Set<string>();
   readonly #astrayBytes = new Map<SimHost, number>();
+  readonly #lastGone = new Map<SimHost, { atMs: number; bytes: number }>();
   /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
   readonly pathsOfLost = new Set<string>();
 
@@ -115,13 +116,15 @@ export class Checks {
   /** A running node removes bytes on its own account. */
   #beforeLoss(host: SimHost, path: string, newSize: number): void {
     if (!path.endsWith('.seg')) return;
-    const { story, settings, present, hosts } = this.#cluster;
+    const { story, settings, present, hosts, clock } = this.#cluster;
     const content = host.disk.durableOf(path);
     if (!content) return;
     const batches = [...batchesIn(content).values()].filter(
       ({ offset, bytes }) => offset + bytes.length > newSize,
     );
-    if (newSize === 0 && this.#mayExpire(host, batches)) {
+    const mayExpire = newSize === 0 && this.#mayExpire(host, batches);
+    if (newSize === 0) this.#lastGone.set(host, { atMs: clock.monotonicMs(), bytes: content.length });
+    if (mayExpire) {
       for (const batch of batches) this.#expire(batch);
       return;
     }
@@ -150,6 +153,9 @@ export class Checks {
     if (batches.length > 0 && batches.every(({ sealedAtMs }) => sealedAtMs <= earliestMs)) return true;
     // What a write that went wrong brought to no file, its node still believes to store.
     let stored = this.#astrayBytes.get(host) ?? 0;
+    // What went as surplus after retention had made up its mind.
+    const gone = this.#lastGone.get(host);
+    if (gone && clock.monotonicMs() - gone.atMs < 10_000) stored += gone.bytes;
     for (const path of host.disk.files()) {
       if (path.endsWith('.seg')) stored += host.disk.contentOf(path).length;
     }

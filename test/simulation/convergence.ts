@@ -1,5 +1,5 @@
 import type { Receipt } from '../../src/gossip/index.ts';
-import { ask, checkAnswer, EVERYTHING } from './asking.ts';
+import { ask, checkAnswer, EVERYTHING, type Answer } from './asking.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn } from './disk-image.ts';
 import type { SimHost } from './host.ts';
@@ -100,18 +100,32 @@ export async function converge(cluster: Cluster): Promise<void> {
 const batchIdsOf = ({ origin, epoch, fromSeq, toSeq }: Receipt['missing'][number]): string[] =>
   Array.from({ length: toSeq - fromSeq + 1 }, (_, at) => `${origin}/${epoch}/${fromSeq + at}`);
 
+/** The answer of a node, and when it was asked; again if it went down meanwhile, for a restart that the mesh told it to make. */
+async function askSurely(cluster: Cluster, host: SimHost): Promise<[askedMs: number, answer: Answer]> {
+  const { clock } = cluster;
+  for (;;) {
+    while (!host.isUp) await cluster.advance(1_000);
+    const askedMs = clock.monotonicMs();
+    const { process } = host;
+    const ended = new Promise<undefined>((resolve) => {
+      const look = (): void => (process?.alive ? void clock.after(1_000, look) : resolve(undefined));
+      look();
+    });
+    const answer = await clock.run(Promise.race([ask(host, EVERYTHING), ended]));
+    if (answer) return [askedMs, answer];
+  }
+}
+
 async function askEveryone(cluster: Cluster): Promise<void> {
   const isOfLostFile = (id: string): boolean =>
     cluster.checks.pathsOfLost.has(cluster.checks.acknowledgedBatches.get(id) ?? '');
-  const { clock, story, checks } = cluster;
+  const { story, checks } = cluster;
   for (const host of cluster.present) {
-    let askedMs = clock.monotonicMs();
-    let answer = await clock.run(ask(host, EVERYTHING));
+    let [askedMs, answer] = await askSurely(cluster, host);
     if (answer.receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
       // Retention was faster than the query.
       await cluster.advance(LOOK_EVERY_MS);
-      askedMs = clock.monotonicMs();
-      answer = await clock.run(ask(host, EVERYTHING));
+      [askedMs, answer] = await askSurely(cluster, host);
     }
     checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
     const { receipt } = answer;
