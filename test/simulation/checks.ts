@@ -108,6 +108,13 @@ export class Checks {
     return content !== undefined && batchesIn(content).has(id);
   }
 
+  /** What a fault took from a disk just now, its node may still believe to have, or have confirmed before. */
+  #othersWith(host: SimHost, id: string, path: string): SimHost[] {
+    const has = (other: SimHost): boolean =>
+      (!other.retired && this.#has(other, id, path)) || this.wasHarmed(other);
+    return this.#cluster.hosts.filter((other) => other !== host && has(other));
+  }
+
   /** Whether a disk lost something to a fault so lately that its node may not have noticed. */
   wasHarmed(host: SimHost): boolean {
     return host.harmedMs >= this.#cluster.clock.monotonicMs() - NOTICE_MS;
@@ -116,7 +123,7 @@ export class Checks {
   /** A running node removes bytes on its own account. */
   #beforeLoss(host: SimHost, path: string, newSize: number): void {
     if (!path.endsWith('.seg')) return;
-    const { story, settings, present, hosts, clock } = this.#cluster;
+    const { story, settings, present, clock } = this.#cluster;
     const content = host.disk.durableOf(path);
     if (!content) return;
     const batches = [...batchesIn(content).values()].filter(
@@ -130,11 +137,7 @@ export class Checks {
     }
     for (const { id } of batches) {
       if (this.expired.has(id)) continue;
-      // What a fault took from a disk just now, its node may still believe to have, or have confirmed before.
-      const others = hosts.filter(
-        (other) =>
-          other !== host && ((!other.retired && this.#has(other, id, path)) || this.wasHarmed(other)),
-      );
+      const others = this.#othersWith(host, id, path);
       const wanted = Math.min(settings.replicas, present.length - 1);
       if (others.length < wanted && this.acknowledgedBatches.has(id)) {
         story.violated('I8', `${host.name} drops ${id}, which ${others.length} other disks have`, [id]);
@@ -187,9 +190,7 @@ export class Checks {
       );
     const staying = Math.min(present.filter((other) => other !== host).length, inReach.length);
     for (const [path, { id }] of durableBatches(host.disk)) {
-      const others = present.filter(
-        (other) => other !== host && (this.#has(other, id, path) || this.wasHarmed(other)),
-      );
+      const others = this.#othersWith(host, id, path);
       if (others.length >= Math.min(settings.replicas, staying) || !this.acknowledgedBatches.has(id))
         continue;
       if (this.expired.has(id)) continue;
