@@ -147,14 +147,14 @@ export class PushMesh {
     );
   }
 
-  /** Batches with a part of a body that some disk has. */
-  copies(body: string, part = 0): number {
+  /** Batches with a part of a body that some of these disks have. */
+  copies(body: string, part = 0, peers = [...this.mesh.peers.values()]): number {
     return this.kept.filter(
       (kept) =>
         kept.body === body &&
         kept.part === part &&
         kept.sealed !== undefined &&
-        [...this.mesh.peers.values()].some((peer) => this.mesh.holds(peer, kept.sealed!, true)),
+        peers.some((peer) => this.mesh.holds(peer, kept.sealed!, true)),
     ).length;
   }
 }

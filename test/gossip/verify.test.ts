@@ -331,7 +331,11 @@ test('one id with two signed contents is a conflict that names who holds which',
     disk: systemDisk,
     clock: { ...clock, nowMs: () => the.peer('alice').store.epoch },
     keys: the.peer('alice').keys,
-    more: { directory: join(the.peer('alice').directory, 'twin'), chooseOwners: () => [the.id('bob')] },
+    more: {
+      directory: join(the.peer('alice').directory, 'twin'),
+      chooseOwners: () => [the.id('bob')],
+      random: { ...seededRandom(1), unit: () => 0 },
+    },
   });
   const forged = ['one', 'two', 'three'].map((line) => twin.seal(linePack(line), []));
   await Promise.all(forged.map(({ written }) => written));
