@@ -249,6 +249,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       everyMs: timing.retentionEveryMs,
       dropSurplus: (bytes) => dropper.dropSurplus(bytes),
       isAcknowledged,
+      isLeaving,
       isClockTrusted: () => isClockTrusted(membership),
       log,
     });

@@ -42,6 +42,7 @@ async function world(options: {
   store.rollSegment();
   const retention = new Retention({
     isAcknowledged: options.isAcknowledged ?? (() => true),
+    isLeaving: () => false,
     store,
     clock,
     disk: {

@@ -32,6 +32,8 @@ export interface RetentionOptions {
   dropSurplus(bytes: number): Promise<number>;
   /** Whether every batch of an own segment is acknowledged: what is not yet promised cannot expire. */
   isAcknowledged(segment: Segment): boolean;
+  /** This peer hands everything over: nothing expires here any more, since nobody would remember that it did. */
+  isLeaving(): boolean;
   /** False while this peer's clock is in doubt. */
   isClockTrusted(): boolean;
   log(level: 'info' | 'warn', message: string): void;
@@ -69,7 +71,8 @@ export class Retention {
 
   /** Drops what is due now. */
   async sweep(): Promise<void> {
-    const { isClockTrusted, bytesMax, store } = this.#options;
+    const { isLeaving, isClockTrusted, bytesMax, store } = this.#options;
+    if (isLeaving()) return;
     if (isClockTrusted()) await this.#dropAged();
     if (bytesMax === undefined || store.totals.storedBytes <= bytesMax) return;
     await this.#options.dropSurplus(store.totals.storedBytes - bytesMax);
