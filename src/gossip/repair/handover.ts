@@ -7,7 +7,7 @@ import {
   type Store,
 } from '../../store/index.ts';
 import type { PeerId, Transport } from '../transport/index.ts';
-import { placeable, type MeshView } from '../view.ts';
+import { placeable, quorumOf, type MeshView } from '../view.ts';
 import { confirmations } from './confirm.ts';
 import { ownHoldings, type HoldingsKnown } from './knowledge.ts';
 import type { WantedOwners } from './wanted.ts';
@@ -23,6 +23,7 @@ export interface HandoverOptions {
   readonly wanted: WantedOwners;
   readonly known: HoldingsKnown;
   readonly replicas: number;
+  readonly ackQuorum: number;
   /** How long a peer may take to read a segment again. */
   readonly confirmTimeoutMs: number;
   /** Own batches are on their way to their owners, or to this disk. */
@@ -46,13 +47,15 @@ export class Handover {
 
   /** Segments held here that fewer than k of the peers that stay have. Members that are down for a moment are waited for. */
   async segmentsLeft(): Promise<number> {
-    const { view, wanted, replicas, store, known, clock, poll, hasUnacknowledged } = this.#options;
+    const { view, wanted, replicas, ackQuorum, store, known, clock, poll, hasUnacknowledged } = this.#options;
     const others = placeable(view.members()).filter(
       ({ peer, state }) => state === 'alive' && peer !== view.self,
     );
     const asked = await Promise.allSettled(others.map(({ peer }) => poll(peer)));
     const staying = others.filter((_, at) => asked[at].status === 'fulfilled').map(({ peer }) => peer);
-    const needed = Math.min(replicas, wanted.candidatesBeside(view.self));
+    // Receipts rely on W copies beside this peer's, whoever is out of its reach.
+    const quorum = quorumOf(view.members(), ackQuorum);
+    const needed = Math.max(quorum, Math.min(replicas, wanted.candidatesBeside(view.self)));
     const untilMs = clock.monotonicMs() + LOOK_MS;
     let left = 0;
     for (const [segment, { runs, origin, epoch }] of ownHoldings(store)) {
@@ -75,7 +78,7 @@ export class Handover {
     const holders = staying.filter(
       (peer) => subtractRuns(owed, known.holding(peer, segment.id)?.runs ?? []).length === 0,
     );
-    if (needed === 0 || holders.length < needed) return false;
+    if (holders.length < needed) return false;
     if ((await confirmations(transport, segment, owed, holders, confirmTimeoutMs)) < needed) return false;
     this.#confirmed.set(segmentName(segment.id), version);
     return true;
