@@ -436,3 +436,25 @@ test('many small files with few handles', async (t) => {
   for (let round = 0; round < 12; round++) await bench.pass();
   assert.equal(bench.sink.lines().length, 2_001);
 });
+
+test('a block says whether the file held more, and a gap record that it is no part of the file', async (t) => {
+  const bench = new Bench(t, ['app.log'], { limits: { readBytes: 8 } });
+  bench.write('app.log', 'one\ntwo\nthree\n');
+  await bench.pass();
+  bench.write('app.log', 'new\n');
+  await bench.pass();
+  assert.deepEqual(
+    bench.sink.blocks.map(({ hasMore, isNote }) => [hasMore, isNote]),
+    [
+      [true, undefined],
+      [false, undefined],
+      [undefined, true],
+      [false, undefined],
+    ],
+  );
+  const { blocks } = bench.sink;
+  assert.ok(
+    blocks.every(({ labels }) => labels === blocks[0].labels),
+    'by which lines go on with one another',
+  );
+});

@@ -134,3 +134,24 @@ test('the digests of pushes are in the header of their batch', async () => {
   const held = [...frames.values()].flatMap((frame) => verifyFrame(frame).header.pushes ?? []);
   assert.deepEqual(held, digests);
 });
+
+test('a stack trace keeps its time where a block and its batch end', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
+  const batcher = await batcherAt(mesh, 'alice');
+  const release = holdSyncs(mesh, ['alice']);
+  const source = { kind: 'raw', labels: { app: 'java' }, readAtMs: Date.UTC(2024, 2, 10) } as const;
+  const followed: (number | undefined)[] = [];
+  batcher.follow((streams) => followed.push(streams[0].blocks[0].before?.ms));
+  const filler = 'x'.repeat(MiB);
+  await batcher.write({ ...source, bytes: Buffer.from(`${filler}\n2024-03-09 10:00:00 ERROR no\n\tat a\n`) });
+  await batcher.write({ ...source, bytes: Buffer.from('\tat b\n') });
+  await batcher.write({ ...source, bytes: Buffer.from('\tat c\n') });
+  await batcher.withUnsealed(async (streams) => {
+    const times = streams.flatMap(({ blocks }) => blocks.map(({ before }) => before?.ms));
+    const errorMs = Date.UTC(2024, 2, 9, 10);
+    assert.deepEqual(times, [undefined, errorMs, errorMs]);
+    assert.deepEqual(followed, times);
+  });
+  release();
+  await mesh.clock.run(batcher.close());
+});

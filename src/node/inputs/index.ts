@@ -14,11 +14,18 @@ export interface RawBlock {
   readonly kind: 'raw';
   readonly labels: Labels;
   readonly bytes: Buffer;
-  /** Wall clock when the bytes were read: the time of lines that carry none, and the hint for a missing year. */
+  /**
+   * Wall clock when the bytes were read: the hint for a missing year, and the time of lines that carry none and do not
+   * go on with a line before them. Blocks go on with one another whose `labels` are the same object.
+   */
   readonly readAtMs: number;
   /** Structured metadata for every line of the block (a piece of an overlong line, a gap record). */
   readonly metadata?: Metadata;
   readonly position?: SourcePosition;
+  /** The source held more when this was read, so that the next block comes without a pause. */
+  readonly hasMore?: boolean;
+  /** A line of the input's own (a gap record): it goes on with none before it, and none goes on with it. */
+  readonly isNote?: boolean;
   /** Zone of times that name none, where it is not the node's. */
   readonly timeZone?: string;
 }

@@ -1,4 +1,4 @@
-import { LogvineError, type Clock, type Metadata } from '../../store/index.ts';
+import { LogvineError, type Clock } from '../../store/index.ts';
 import type { TailHandle, TailStat } from './files.ts';
 import {
   HEAD_BYTES_MAX,
@@ -9,7 +9,7 @@ import {
   matchesSeam,
   stateAfter,
 } from './identity.ts';
-import type { BlockSink } from './index.ts';
+import type { BlockSink, RawBlock } from './index.ts';
 import type { TailLimits } from './limits.ts';
 import { bytesOfCut, cutLines, cutUnfinished, type Cut } from './lines.ts';
 import type { Progress, TailedFile } from './tailed-file.ts';
@@ -79,7 +79,7 @@ async function readOn(
     const cut = isHole ? cutHole(chunk.bytes) : (chunk.cut ?? flushable(file, chunk.bytes, stat, context));
     if (cut === undefined) return false;
     if (known.length < HEAD_BYTES_MAX) known = Buffer.concat([known.subarray(0, file.offset), chunk.bytes]);
-    await give(file, chunk.whole, cut, known, context);
+    await give(file, chunk.whole, cut, known, stat.size, context);
     file.mayBeHole = isHole;
   }
   return file.offset < stat.size;
@@ -137,6 +137,7 @@ async function give(
   whole: Buffer,
   cut: Cut,
   head: Buffer,
+  size: number,
   context: TurnContext,
 ): Promise<void> {
   const { state, generation, previous } = file.progress;
@@ -148,15 +149,15 @@ async function give(
     previous,
   };
   const bytes = bytesOfCut(whole.subarray(state.seamBytes), cut);
-  if (bytes.length > 0) await write(file, bytes, next, cut.metadata, context);
+  const hasMore = next.state.offset < size;
+  if (bytes.length > 0) await write(file, { bytes, metadata: cut.metadata, hasMore }, next, context);
   file.progress = next;
 }
 
 async function write(
   file: TailedFile,
-  bytes: Buffer,
+  lines: Pick<RawBlock, 'bytes' | 'metadata' | 'hasMore' | 'isNote'>,
   next: Progress | undefined,
-  metadata: Metadata | undefined,
   context: TurnContext,
 ): Promise<void> {
   if (context.isClosing()) throw new LogvineError('LV_CLOSED', 'The node is shutting down');
@@ -167,10 +168,9 @@ async function write(
     await context.sink.write({
       kind: 'raw',
       labels: file.labels,
-      bytes,
       readAtMs,
+      ...lines,
       ...(position !== undefined && { position }),
-      ...(metadata !== undefined && { metadata }),
     });
   } finally {
     file.isWriting = false;
@@ -243,7 +243,8 @@ async function writeGap(
   // eslint-disable-next-line no-control-regex
   const name = file.labelPath.replaceAll(/[\u0000-\u001f\u007f]/g, '?');
   const text = `logvine: gap in ${name}: ${amount} bytes lost (${GAP_REASONS[kind]})\n`;
-  await write(file, Buffer.from(text), next, { detected_level: 'warn', logvine_gap: kind }, context);
+  const metadata = { detected_level: 'warn', logvine_gap: kind };
+  await write(file, { bytes: Buffer.from(text), metadata, isNote: true }, next, context);
   file.gaps++;
   file.gapBytes += lostBytes;
   context.onGap(file, lostBytes);

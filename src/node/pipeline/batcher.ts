@@ -13,9 +13,10 @@ import {
   type TaskRunner,
   type Timer,
 } from '../../store/index.ts';
-import type { Block, BlockSink } from '../inputs/index.ts';
+import type { Block, BlockSink, EntryBlock, RawBlock } from '../inputs/index.ts';
 import type { Tasks, UnsealedStream } from '../tasks.ts';
 import { Arena, ArenaWriter } from './arena.ts';
+import { Continuation, type TimeBefore } from './continuation.ts';
 
 export interface BatcherOptions {
   readonly store: Store;
@@ -40,9 +41,12 @@ export interface PushPart {
   readonly digest: Uint8Array | undefined;
 }
 
+/** A block in a batch; a raw one knows the time that its first lines go on with. */
+type TakenBlock = (RawBlock & { readonly before: TimeBefore | undefined }) | EntryBlock;
+
 /** Lines on their way into one batch. */
 interface Group {
-  readonly blocks: Block[];
+  readonly blocks: TakenBlock[];
   /** Where the raw blocks' bytes are. */
   readonly memory: ArenaWriter;
   bytes: number;
@@ -83,9 +87,11 @@ export class Batcher implements BlockSink {
   #failure: Error | undefined;
   #bytesTaken = 0;
   readonly #labelBytesOf = new WeakMap<Labels, number>();
+  readonly #continuation: Continuation;
 
   constructor(options: BatcherOptions) {
     this.#options = options;
+    this.#continuation = new Continuation(options.clock);
   }
 
   /** Why nothing can be stored any more; undefined while all is well. */
@@ -201,18 +207,26 @@ export class Batcher implements BlockSink {
   }
 
   #add(group: Group, block: Block): void {
-    const bytes = sizeOf(block);
-    group.blocks.push(block.kind === 'raw' ? { ...block, bytes: group.memory.copy(block.bytes) } : block);
+    const taken =
+      block.kind === 'raw'
+        ? {
+            ...block,
+            bytes: group.memory.copy(block.bytes),
+            before: this.#continuation.next(block, block.timeZone ?? this.#options.timeZone),
+          }
+        : block;
+    const bytes = sizeOf(taken);
+    group.blocks.push(taken);
     group.bytes += bytes;
-    group.labelBytes += this.#labelBytes(block.labels);
+    group.labelBytes += this.#labelBytes(taken.labels);
     this.#unsealedBytes += bytes;
     this.#bytesTaken += bytes;
-    if (block.kind === 'raw' && block.position)
-      group.positions.set(block.position.source, block.position.position);
+    if (taken.kind === 'raw' && taken.position)
+      group.positions.set(taken.position.source, taken.position.position);
     if (this.#followers.size > 0) {
       // A copy of their own: followers read when the memory of the batch may be in use again.
       const own =
-        block.kind === 'raw' ? { ...block, bytes: Buffer.from(new Uint8Array(block.bytes).buffer) } : block;
+        taken.kind === 'raw' ? { ...taken, bytes: Buffer.from(new Uint8Array(taken.bytes).buffer) } : taken;
       const streams = this.#streamsOf([own]);
       for (const follow of this.#followers) follow(streams);
     }
@@ -343,7 +357,7 @@ export class Batcher implements BlockSink {
     return () => this.#followers.delete(follow);
   }
 
-  #streamsOf(blocks: readonly Block[]): UnsealedStream[] {
+  #streamsOf(blocks: readonly TakenBlock[]): UnsealedStream[] {
     const byLabels = new Map<Labels, string>();
     const streams = new Map<string, UnsealedStream & { blocks: UnsealedStream['blocks'][number][] }>();
     const pushed: UnsealedStream[] = [];
@@ -359,7 +373,8 @@ export class Batcher implements BlockSink {
       const key = `${timeZone} ${text}`;
       let stream = streams.get(key);
       if (!stream) streams.set(key, (stream = { labels, timeZone, blocks: [], columns: undefined }));
-      stream.blocks.push({ bytes: block.bytes, readAtMs: block.readAtMs, metadata: block.metadata });
+      const { bytes, readAtMs, before, metadata } = block;
+      stream.blocks.push({ bytes, readAtMs, before, metadata });
     }
     return [...streams.values(), ...pushed];
   }

@@ -1,4 +1,5 @@
 import type { Columns, Labels, Metadata } from '../../store/index.ts';
+import type { TimeBefore } from './continuation.ts';
 import { levelOfEntry, levelOfForm, levelOfLine, LEVELS, metadataWithLevel } from './level.ts';
 import { TimeReader } from './time.ts';
 
@@ -7,6 +8,8 @@ export interface LineBlock {
   readonly bytes: Buffer;
   /** When they were read, milliseconds since 1970: the time of lines that have none. */
   readonly readAtMs: number;
+  /** Of the line before the block, where its first lines may go on with that line. */
+  readonly before?: TimeBefore;
   /** Structured metadata of every line. */
   readonly metadata?: Metadata;
 }
@@ -29,8 +32,8 @@ const NO_METADATA: Metadata = {};
 
 /**
  * Splits blocks into entries with their times and levels. A line without a time of its own has that of the line
- * before it in its block, so that a stack trace stays together; the first lines of a block, and lines whose stamp
- * lies before 1971, have the time they were read. The order of lines is kept.
+ * before it, so that a stack trace stays together: in its block, or as `before` tells. With no line before it, and if
+ * a stamp lies before 1971, it has the time it was read. The order of lines is kept.
  *
  * `lines` of a single block is that block's memory. A last line without its `\n` gets one. Throws LV_CONFIG_INVALID
  * for an unknown time zone.
@@ -43,15 +46,7 @@ export function columnsOf(blocks: readonly LineBlock[], options: LineOptions): C
   let start = 0;
   blocks.forEach((block, index) => {
     const end = start + parts[index].length;
-    appendBlock(
-      rows,
-      sets.ofBlock(block.metadata ?? NO_METADATA),
-      lines,
-      start,
-      end,
-      block.readAtMs,
-      options,
-    );
+    appendBlock(rows, sets.ofBlock(block.metadata ?? NO_METADATA), lines, start, end, block, options);
     start = end;
   });
   return rows.columns(lines, sets.sets);
@@ -68,12 +63,12 @@ function appendBlock(
   lines: Buffer,
   blockStart: number,
   blockEnd: number,
-  readAtMs: number,
+  { readAtMs, before }: LineBlock,
   options: LineOptions,
 ): void {
   const time = options.time === 'line' ? new TimeReader(options.timeZone, readAtMs) : undefined;
-  let ms = readAtMs;
-  let sub = 0;
+  let ms = time && before ? before.ms : readAtMs;
+  let sub = time && before ? before.sub : 0;
   for (let start = blockStart; start < blockEnd;) {
     const end = lines.indexOf(NEWLINE, start);
     const found = time === undefined ? 'none' : time.read(lines, start, end);
