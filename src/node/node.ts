@@ -76,6 +76,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       entry: new URL('./worker.ts', import.meta.url),
       count: config.workers ?? availableParallelism(),
       data: undefined,
+      clock,
     });
     closers.push(() => pool.close());
     isHandedOver = true;

@@ -8,7 +8,7 @@ export interface Handled<Value> {
   readonly transfer?: readonly ArrayBuffer[];
 }
 
-/** Runs in a worker: answers each task with its handler. */
+/** Runs in a worker: says that it is ready, and answers each task with its handler. */
 export function serveTasks(handlers: Record<string, (request: never) => Handled<unknown>>): void {
   parentPort!.on('message', ({ kind, request }: { kind: string; request: never }) => {
     let answer: WorkerAnswer;
@@ -27,4 +27,5 @@ export function serveTasks(handlers: Record<string, (request: never) => Handled<
       parentPort!.postMessage({ error: { code: undefined, message } } satisfies WorkerAnswer);
     }
   });
+  parentPort!.postMessage({ ready: true } satisfies WorkerAnswer);
 }
