@@ -105,6 +105,7 @@ test('a worker that keeps much is replaced once it has little to do', async (t) 
   do {
     assert.ok(performance.now() < deadlineMs, 'the same worker still answers');
     await bench.clock.advance(LOOK_MS);
+    assert.equal(bench.pool.threadCount, 1, 'or one that is starting');
     numbers.push(await bench.count());
   } while (numbers.at(-1) !== 0);
   assert.equal(bench.pool.threadCount, 1);
@@ -123,15 +124,36 @@ test('what is in flight when workers are ended is answered', async (t) => {
   third.release();
   await Promise.all([second.done, third.done]);
 
-  // Whatever the moment, each task has its answer.
-  const answers: Promise<number>[] = [];
-  for (let round = 0; round < 20; round++) {
-    const ended = bench.clock.advance(LOOK_MS);
-    for (let at = 0; at < 5; at++) answers.push(bench.pool.run('hoard', { items: 100_000 }, read));
-    await ended;
-    if (round % 5 === 0) await Promise.all(answers);
+  // A worker that is due to be ended gets a task in that very moment.
+  const single = new Bench(t, 1);
+  const items = 1_000_000;
+  const answers = [single.pool.run('hoard', { items }, read)];
+  for (let round = 0; round < 10; round++) {
+    await Promise.all(answers);
+    single.clock.after(LOOK_MS, () => answers.push(single.pool.run('hoard', { items }, read)));
+    await single.clock.advance(LOOK_MS);
   }
-  assert.deepEqual(new Set(await Promise.all(answers)), new Set([100_000]));
+  const all = Promise.all(answers);
+  let isAnswered = false;
+  all.then(
+    () => (isAnswered = true),
+    () => (isAnswered = true),
+  );
+  await eventually(() => isAnswered, 'every task has its answer');
+  assert.deepEqual(await all, Array(11).fill(items));
+});
+
+test('a worker that is still starting is not taken for one without work', async (t) => {
+  const bench = new Bench(t, 2);
+  await bench.count();
+  const held = await bench.hold();
+  const counted = bench.count();
+  assert.equal(bench.pool.threadCount, 2);
+  await bench.clock.advance(LOOK_MS);
+  assert.equal(bench.pool.threadCount, 2);
+  assert.equal(await counted, 0);
+  held.release();
+  await held.done;
 });
 
 test('the crash of a worker that does nothing harms nobody', async (t) => {
