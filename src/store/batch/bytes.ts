@@ -98,6 +98,61 @@ export class ByteReader {
     return value % 2 === 1 ? -(value + 1) / 2 : value / 2;
   }
 
+  /** Fills `into`. Throws RangeError also for a value above `max`, which has to fit its elements. */
+  varints(into: Uint32Array, max: number): void {
+    const buffer = this.#buffer;
+    let at = this.#at;
+    // A varint of one or two bytes is read here, any other one, or one near the end, by `varint`.
+    const lastPair = this.#end - 2;
+    for (let i = 0; i < into.length; i++) {
+      let value: number;
+      if (at <= lastPair && (buffer[at] < 0x80 || buffer[at + 1] < 0x80)) {
+        value = buffer[at++];
+        if (value >= 0x80) value += buffer[at++] * 0x80 - 0x80;
+      } else {
+        this.#at = at;
+        value = this.varint();
+        at = this.#at;
+      }
+      if (value > max) throw new RangeError('a number is too large');
+      into[i] = value;
+    }
+    this.#at = at;
+  }
+
+  /** Fills `into` with running sums of zigzag deltas. */
+  sums(into: Float64Array): void {
+    const buffer = this.#buffer;
+    let at = this.#at;
+    const lastPair = this.#end - 2;
+    let sum = 0;
+    for (let i = 0; i < into.length; i++) {
+      if (at <= lastPair && (buffer[at] < 0x80 || buffer[at + 1] < 0x80)) {
+        let value = buffer[at++];
+        if (value >= 0x80) value += buffer[at++] * 0x80 - 0x80;
+        sum += (value >>> 1) ^ -(value & 1);
+      } else {
+        this.#at = at;
+        sum += this.zigzag();
+        at = this.#at;
+      }
+      into[i] = sum;
+    }
+    this.#at = at;
+  }
+
+  /** Passes over so many varints without a look at their values. */
+  skipVarints(count: number): void {
+    const buffer = this.#buffer;
+    const end = this.#end;
+    let at = this.#at;
+    for (let left = count; left > 0; at++) {
+      if (at >= end) throw new RangeError('varint past the end');
+      if (buffer[at] < 0x80) left--;
+    }
+    this.#at = at;
+  }
+
   bytes(lengthMax: number): Buffer {
     const length = this.varint();
     if (length > lengthMax || this.#at + length > this.#end) throw new RangeError('bytes past the end');

@@ -19,6 +19,9 @@ export interface Columns {
   readonly metadata: readonly Metadata[];
 }
 
+/** The columns that a search looks at. */
+export type Lines = Pick<Columns, 'count' | 'ends' | 'lines'>;
+
 /** Structured metadata: name → value, names sorted. */
 export type Metadata = Readonly<Record<string, string>>;
 
@@ -32,7 +35,7 @@ export function setLabel(labels: Record<string, string>, name: string, value: st
 }
 
 /** Start of line `row` within `columns.lines`. */
-export function lineStart(columns: Columns, row: number): number {
+export function lineStart(columns: Pick<Columns, 'ends'>, row: number): number {
   return row === 0 ? 0 : columns.ends[row - 1] + 1;
 }
 

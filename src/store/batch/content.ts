@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter } from './bytes.ts';
-import type { Columns, Metadata } from './columns.ts';
+import type { Columns, Lines, Metadata } from './columns.ts';
 import { LIMITS } from '../limits.ts';
 
 /** As far from 1970 as a Date goes. */
@@ -55,40 +55,53 @@ export function decodeColumns(bytes: Uint8Array, lines: Uint8Array): Columns {
   const reader = new ByteReader(bytes);
   const count = reader.count(LIMITS.batchEntriesMax);
   const ms = new Float64Array(count);
-  const unit = reader.varint();
-  if (unit !== 1 && unit !== 1000) throw new RangeError('unknown unit of time');
-  let value = 0;
+  const unit = readUnit(reader);
+  reader.sums(ms);
   for (let row = 0; row < count; row++) {
-    value += reader.zigzag();
-    ms[row] = value * unit;
+    ms[row] *= unit;
     if (Math.abs(ms[row]) > TIME_MS_MAX) throw new RangeError('a time out of range');
   }
   const sub = new Uint32Array(count);
   const divisor = reader.varint();
-  for (let row = 0; divisor !== 0 && row < count; row++) {
-    const within = reader.varint() * divisor;
-    if (within > SUB_MAX) throw new RangeError('more nanoseconds than a millisecond has');
-    sub[row] = within;
+  if (divisor !== 0) {
+    reader.varints(sub, Math.floor(SUB_MAX / divisor));
+    for (let row = 0; row < count; row++) sub[row] *= divisor;
   }
-  const ends = new Uint32Array(count);
-  let at = 0;
-  for (let row = 0; row < count; row++) {
-    at += reader.varint();
-    ends[row] = at;
-    at++;
-  }
-  if (at !== lines.length) throw new RangeError('line lengths do not add up');
+  const ends = readEnds(reader, count, lines.length);
   const metadata = readSets(reader, bytes);
   const metadataIds = new Uint32Array(count);
-  if (metadata.length > 1) {
-    for (let row = 0; row < count; row++) {
-      const id = reader.varint();
-      if (id >= metadata.length) throw new RangeError('unknown metadata');
-      metadataIds[row] = id;
-    }
-  } else if (metadata.length === 0 && count > 0) throw new RangeError('no metadata set');
+  if (metadata.length > 1) reader.varints(metadataIds, metadata.length - 1);
+  else if (metadata.length === 0 && count > 0) throw new RangeError('no metadata set');
   if (!reader.done) throw new RangeError('bytes after the columns');
   return { count, ms, sub, ends, lines, metadataIds, metadata };
+}
+
+/** Where lines end, of `encodeColumns`'s bytes: all that a search needs. Throws RangeError when that lies. */
+export function decodeLines(bytes: Uint8Array, lines: Uint8Array): Lines {
+  const reader = new ByteReader(bytes);
+  const count = reader.count(LIMITS.batchEntriesMax);
+  readUnit(reader);
+  reader.skipVarints(count);
+  if (reader.varint() !== 0) reader.skipVarints(count);
+  return { count, ends: readEnds(reader, count, lines.length), lines };
+}
+
+function readUnit(reader: ByteReader): number {
+  const unit = reader.varint();
+  if (unit !== 1 && unit !== 1000) throw new RangeError('unknown unit of time');
+  return unit;
+}
+
+function readEnds(reader: ByteReader, count: number, linesBytes: number): Uint32Array {
+  const ends = new Uint32Array(count);
+  reader.varints(ends, linesBytes);
+  let at = 0;
+  for (let row = 0; row < count; row++) {
+    at += ends[row];
+    ends[row] = at++;
+  }
+  if (at !== linesBytes) throw new RangeError('line lengths do not add up');
+  return ends;
 }
 
 /**

@@ -53,42 +53,66 @@ export function openStreams(
   payload: Frame['payload'],
   wanted: readonly number[],
 ): { part: number; columns: Columns }[] {
-  const opened: { part: number; columns: Columns }[] = [];
-  const isWanted = new Set(wanted);
-  const partsOfBlocks = partsByBlock(header);
-  let payloadAt = header.filterBytes;
   try {
-    for (const [block, extent] of header.blocks.entries()) {
-      const linesAt = payloadAt + extent.columnsStored;
-      const end = linesAt + extent.linesStored;
-      const parts = partsOfBlocks[block];
-      if (parts.some((part) => isWanted.has(part))) {
-        const columns = decompress(payload.subarray(payloadAt, linesAt), extent.columnsRaw);
-        const lines = decompress(payload.subarray(linesAt, end), extent.linesRaw);
-        let columnsStart = 0;
-        let linesStart = 0;
-        for (const part of parts) {
-          const columnsEnd = columnsStart + header.streams[part].columnsBytes;
-          const linesEnd = linesStart + header.streams[part].linesBytes;
-          if (isWanted.has(part)) {
-            const decoded = decodeColumns(
-              columns.subarray(columnsStart, columnsEnd),
-              lines.subarray(linesStart, linesEnd),
-            );
-            if (decoded.count !== header.streams[part].entries) throw new RangeError('entries do not add up');
-            opened.push({ part, columns: decoded });
-          }
-          columnsStart = columnsEnd;
-          linesStart = linesEnd;
-        }
-      }
-      payloadAt = end;
-    }
+    return openParts(header, payload, wanted).map(({ part, columns, lines }) => {
+      const decoded = decodeColumns(columns, lines);
+      checkEntries(header, part, decoded);
+      return { part, columns: decoded };
+    });
   } catch (cause) {
     const name = batchName(header);
     throw new LogvineError('LV_FRAME_CORRUPT', `batch ${name}: ${(cause as Error).message}`, { cause });
   }
+}
+
+/** A stream part as it was encoded: the bytes of its columns, and its lines. */
+export interface EncodedPart {
+  readonly part: number;
+  readonly columns: Buffer;
+  readonly lines: Buffer;
+}
+
+/** As `openStreams`, for those who decode what they need. Throws RangeError. */
+export function openParts(
+  header: BatchHeader,
+  payload: Frame['payload'],
+  wanted: readonly number[],
+): EncodedPart[] {
+  const opened: EncodedPart[] = [];
+  const isWanted = new Set(wanted);
+  const partsOfBlocks = partsByBlock(header);
+  let payloadAt = header.filterBytes;
+  for (const [block, extent] of header.blocks.entries()) {
+    const linesAt = payloadAt + extent.columnsStored;
+    const end = linesAt + extent.linesStored;
+    const parts = partsOfBlocks[block];
+    if (parts.some((part) => isWanted.has(part))) {
+      const columns = decompress(payload.subarray(payloadAt, linesAt), extent.columnsRaw);
+      const lines = decompress(payload.subarray(linesAt, end), extent.linesRaw);
+      let columnsStart = 0;
+      let linesStart = 0;
+      for (const part of parts) {
+        const columnsEnd = columnsStart + header.streams[part].columnsBytes;
+        const linesEnd = linesStart + header.streams[part].linesBytes;
+        if (isWanted.has(part)) {
+          opened.push({
+            part,
+            columns: columns.subarray(columnsStart, columnsEnd),
+            lines: lines.subarray(linesStart, linesEnd),
+          });
+        }
+        columnsStart = columnsEnd;
+        linesStart = linesEnd;
+      }
+    }
+    payloadAt = end;
+  }
   return opened;
+}
+
+/** Throws RangeError when a part has not as many entries as its header says. */
+export function checkEntries(header: BatchHeader, part: number, { count }: Pick<Columns, 'count'>): void {
+  if (count !== header.streams[part].entries) throw new RangeError('entries do not add up');
 }
 
 /** Block → its stream parts, in order: one pass, however many of both a header names. */
@@ -101,13 +125,19 @@ function partsByBlock({ blocks, streams }: BatchHeader): number[][] {
 /** 32 MiB: more than the content of any batch, and the memory that a frame can make zstd set aside. */
 const WINDOW_LOG_MAX = 25;
 
-/** Bounded by what the header promised, so that a bomb stops there. */
+/** Bounded by what the header promised, so that a bomb stops there. Throws RangeError when it is not so many bytes. */
 export function decompress(stored: Uint8Array, rawBytes: number): Buffer {
-  const raw = zstdDecompressSync(stored, {
-    chunkSize: Math.max(1024, rawBytes),
-    maxOutputLength: rawBytes || 1,
-    params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
-  });
+  let raw: Buffer;
+  try {
+    raw = zstdDecompressSync(stored, {
+      // A byte more than there is: zlib takes a full chunk for an unfinished one, and makes another.
+      chunkSize: Math.max(1024, rawBytes + 1),
+      maxOutputLength: rawBytes || 1,
+      params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
+    });
+  } catch (cause) {
+    throw new RangeError(`a block cannot be decompressed: ${(cause as Error).message}`, { cause });
+  }
   if (raw.length !== rawBytes) throw new RangeError('a block does not have the length that its header says');
   return raw;
 }

@@ -1,7 +1,9 @@
 import {
+  checkEntries,
   decodeColumns,
+  decodeLines,
   decompress,
-  openStreams,
+  openParts,
   parseHeader,
   PREAMBLE_BYTES,
   readFrame,
@@ -11,7 +13,9 @@ import {
   COUNTED_LEVELS,
   type BatchHeader,
   type Columns,
+  type EncodedPart,
   type Labels,
+  type Lines,
   type Metadata,
   type StreamPart,
 } from '../batch/index.ts';
@@ -36,6 +40,7 @@ import {
  *
  *   header    all its entries lie in one bucket of the grid, and their labels are told by the stream's and by level counts
  *   columns   times, lengths and metadata, when no stage looks at lines
+ *   search    the lines, when the selected ones are alike to the leaf in all but their number or length
  *   lines     else: the rows that the leading line filters select, through the sampler
  *
  * Never throws for rot: it names the batch in `failed`, and nothing of it is in the partials.
@@ -92,6 +97,11 @@ function additionsOf(leaf: CompiledLeaf, partial: RangePartial, batch: OpenBatch
     const labels = batch.labelsOf(part);
     if (!labels || !leaf.matchesStream(labels) || !overlaps(part, leaf.range)) continue;
     const { kind } = leaf.leaf.needs;
+    if (kind === 'rows' && isOneGroup(leaf, partial, labels, part, batch.isPlain(part))) {
+      const adds = addsOf(leaf, batch.searchable(at));
+      if (adds > 0) additions.push(() => addGroup(leaf, partial, labels, NO_METADATA, part.min, adds));
+      continue;
+    }
     if (kind !== 'columns') {
       const columns = batch.lines(at);
       const add = kind === 'rows' ? addSelected : addLines;
@@ -120,24 +130,57 @@ interface Group {
   readonly adds: number;
 }
 
+/** Of a part's metadata the leaf sees nothing, at most the level, or more. */
+function seenMetadata(
+  { leaf: { needs } }: CompiledLeaf,
+  labels: Labels,
+  isPlain: boolean,
+): 'nothing' | 'level' | 'more' {
+  if (needs.kind === 'lines') return 'more';
+  // What the stream itself says is not overruled by metadata; and of metadata the header knows the level alone.
+  const unknown = needs.labels && [...needs.labels].filter((name) => !Object.hasOwn(labels, name));
+  if (!isPlain && (unknown === undefined || unknown.some((name) => name !== 'detected_level'))) return 'more';
+  return unknown === undefined || unknown.includes('detected_level') ? 'level' : 'nothing';
+}
+
+function liesInOneBucket({ grid }: RangePartial, { min, max }: StreamPart): boolean {
+  const bucket = grid.bucket(min.ms, min.sub);
+  return bucket !== -1 && bucket === grid.bucket(max.ms, max.sub);
+}
+
+/** Are all entries of the part alike to the leaf, so that neither times nor metadata have to be decoded? */
+function isOneGroup(
+  leaf: CompiledLeaf,
+  partial: RangePartial,
+  labels: Labels,
+  part: StreamPart,
+  isPlain: boolean,
+): boolean {
+  return liesInOneBucket(partial, part) && seenMetadata(leaf, labels, isPlain) === 'nothing';
+}
+
+/** What the selected lines add. */
+function addsOf({ leaf: { needs }, lineFilters }: CompiledLeaf, lines: Lines): number {
+  const rows = selectRows(lines, lineFilters);
+  if (needs.kind === 'lines' || needs.adds === 'count') return rows.length;
+  let bytes = 0;
+  for (const row of rows) bytes += lines.ends[row] - lineStart(lines, row);
+  return bytes;
+}
+
 /** The entries of a part by what their metadata is as far as the leaf can see, when the header tells; else undefined. */
 function groupsInHeader(
-  { leaf }: CompiledLeaf,
-  { grid }: RangePartial,
+  leaf: CompiledLeaf,
+  partial: RangePartial,
   labels: Labels,
   part: StreamPart,
   isPlain: boolean,
 ): Group[] | undefined {
-  const { needs } = leaf;
-  if (needs.kind !== 'columns') return undefined;
-  const bucket = grid.bucket(part.min.ms, part.min.sub);
-  if (bucket === -1 || bucket !== grid.bucket(part.max.ms, part.max.sub)) return undefined;
-  // What the stream itself says is not overruled by metadata; and of metadata the header knows the level alone.
-  const unknown = needs.labels && [...needs.labels].filter((name) => !Object.hasOwn(labels, name));
-  const seesLevel = unknown === undefined || unknown.includes('detected_level');
-  if (!isPlain && (unknown === undefined || unknown.some((name) => name !== 'detected_level')))
-    return undefined;
-  if (!seesLevel) {
+  const { needs } = leaf.leaf;
+  if (needs.kind !== 'columns' || !liesInOneBucket(partial, part)) return undefined;
+  const seen = seenMetadata(leaf, labels, isPlain);
+  if (seen === 'more') return undefined;
+  if (seen === 'nothing') {
     const adds = needs.adds === 'count' ? part.entries : part.linesBytes - part.entries;
     return [{ metadata: NO_METADATA, adds }];
   }
@@ -265,6 +308,8 @@ class OpenBatch {
   #payload: Buffer | undefined;
   readonly #columns = new Map<number, Columns>();
   readonly #lines = new Map<number, Columns>();
+  readonly #searchable = new Map<number, Lines>();
+  readonly #parts = new Map<number, EncodedPart>();
   /** By block: its columns, and where each part's begin. */
   readonly #blocks = new Map<number, { bytes: Buffer; starts: Map<number, number> }>();
 
@@ -303,19 +348,42 @@ class OpenBatch {
   lines(at: number): Columns {
     let columns = this.#lines.get(at);
     if (!columns) {
+      const encoded = this.#encoded(at);
+      columns = decodeColumns(encoded.columns, encoded.lines);
+      checkEntries(this.header, at, columns);
+      this.#lines.set(at, columns);
+    }
+    return columns;
+  }
+
+  /** A part's lines alone. */
+  searchable(at: number): Lines {
+    let lines: Lines | undefined = this.#lines.get(at) ?? this.#searchable.get(at);
+    if (!lines) {
+      const encoded = this.#encoded(at);
+      lines = decodeLines(encoded.columns, encoded.lines);
+      checkEntries(this.header, at, lines);
+      this.#searchable.set(at, lines);
+    }
+    return lines;
+  }
+
+  #encoded(at: number): EncodedPart {
+    let encoded = this.#parts.get(at);
+    if (!encoded) {
       // Every part of the block at once, since they are decompressed together.
       const { streams } = this.header;
       const { block } = streams[at];
       const wanted = [...streams.keys()].filter(
         (other) => streams[other].block === block && this.labelsOf(streams[other]) !== undefined,
       );
-      for (const { part, columns: one } of openStreams(this.header, this.#readPayload(), wanted)) {
-        this.#lines.set(part, one);
+      for (const one of openParts(this.header, this.#readPayload(), wanted)) {
+        this.#parts.set(one.part, one);
         this.bytesScanned += one.lines.length;
       }
-      columns = this.#lines.get(at)!;
+      encoded = this.#parts.get(at)!;
     }
-    return columns;
+    return encoded;
   }
 
   /** A part without its lines: `lines` has their length and nothing in it. */

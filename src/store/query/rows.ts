@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { lineStart, type Columns } from '../batch/index.ts';
+import { lineStart, type Lines } from '../batch/index.ts';
 
 /** One thing that a line may contain or match. */
 export type LineTest =
@@ -24,7 +24,7 @@ export interface LineFilter {
  * Rows whose lines pass every filter, ascending. Whole-block searches find hits and then the line around each; only
  * negated or already narrowed filters go line by line.
  */
-export function selectRows(columns: Columns, filters: readonly LineFilter[]): Uint32Array {
+export function selectRows(columns: Lines, filters: readonly LineFilter[]): Uint32Array {
   const lines = Buffer.from(columns.lines.buffer, columns.lines.byteOffset, columns.lines.byteLength);
   // The cheapest positive filter first: a literal that hits nowhere ends the work.
   const ordered = filters.slice().sort((a, b) => cost(a) - cost(b));
@@ -56,7 +56,7 @@ function lineMatches(line: Buffer, test: LineTest): boolean {
 }
 
 /** A mark for each row that the filter lets through. */
-function searchBlock(columns: Columns, lines: Buffer, filter: LineFilter): Uint8Array {
+function searchBlock(columns: Lines, lines: Buffer, filter: LineFilter): Uint8Array {
   const marks = new Uint8Array(columns.count);
   for (const test of filter.anyOf) {
     if (test.kind === 'literal') markLiteral(columns, lines, test.bytes, marks);
@@ -92,7 +92,7 @@ function rowAt(ends: Uint32Array, at: number, from: number): number {
   return low;
 }
 
-function markLiteral(columns: Columns, lines: Buffer, literal: Buffer, marks: Uint8Array): void {
+function markLiteral(columns: Lines, lines: Buffer, literal: Buffer, marks: Uint8Array): void {
   const { ends } = columns;
   if (literal.length === 0) {
     marks.fill(1);
@@ -112,7 +112,7 @@ function markLiteral(columns: Columns, lines: Buffer, literal: Buffer, marks: Ui
 
 type RegexTest = Extract<LineTest, { kind: 'regex' }>;
 
-function markRegex(columns: Columns, lines: Buffer, test: RegexTest, marks: Uint8Array): void {
+function markRegex(columns: Lines, lines: Buffer, test: RegexTest, marks: Uint8Array): void {
   const { ends } = columns;
   const line = (row: number): Buffer => lines.subarray(lineStart(columns, row), ends[row]);
   if (test.required) {
@@ -147,7 +147,7 @@ const REGEX_PIECE_BYTES = 64 * 1024;
 
 /** Rows `first` to `after`, as one text. */
 function markPiece(
-  columns: Columns,
+  columns: Lines,
   lines: Buffer,
   test: RegexTest,
   block: RegExp,
@@ -175,7 +175,7 @@ function markPiece(
 }
 
 /** Only pushed lines may hold newlines; then there are more of them than rows. */
-function hasInnerNewline(columns: Columns, lines: Buffer): boolean {
+function hasInnerNewline(columns: Lines, lines: Buffer): boolean {
   let row = 0;
   for (let at = lines.indexOf(10); at !== -1; at = lines.indexOf(10, at + 1)) {
     if (at !== columns.ends[row++]) return true;
@@ -183,7 +183,7 @@ function hasInnerNewline(columns: Columns, lines: Buffer): boolean {
   return false;
 }
 
-function markEach(columns: Columns, lines: Buffer, test: LineTest, marks: Uint8Array): void {
+function markEach(columns: Lines, lines: Buffer, test: LineTest, marks: Uint8Array): void {
   for (let row = 0; row < columns.count; row++) {
     if (lineMatches(lines.subarray(lineStart(columns, row), columns.ends[row]), test)) marks[row] = 1;
   }

@@ -13,7 +13,11 @@ export type LeafNeeds =
       readonly labels: ReadonlySet<string> | undefined;
     }
   /** Those, of the entries that line filters select: no stage after them looks at a line. */
-  | { readonly kind: 'rows'; readonly adds: 'count' | 'bytes' }
+  | {
+      readonly kind: 'rows';
+      readonly adds: 'count' | 'bytes';
+      readonly labels: ReadonlySet<string> | undefined;
+    }
   | { readonly kind: 'lines' };
 
 const COUNTS: readonly string[] = ['count_over_time', 'rate', 'absent_over_time'];
@@ -25,12 +29,12 @@ export function needsOf(aggregation: RangeAggregation, grouping: Grouping | unde
   if (adds === undefined || !stages.every((stage) => isAboutLabels(stage) || stage.kind === 'lineFilter')) {
     return { kind: 'lines' };
   }
-  if (!stages.every(isAboutLabels)) return { kind: 'rows', adds };
-  if (grouping === undefined || grouping.without) return { kind: 'columns', adds, labels: undefined };
+  const kind = stages.every(isAboutLabels) ? 'columns' : 'rows';
+  if (grouping === undefined || grouping.without) return { kind, adds, labels: undefined };
   const labels = new Set([...grouping.labels, ...stages.flatMap(labelsOf)]);
-  // Errors are made by stages, and none of these reads a line.
+  // Errors are made by stages, and none of these makes one of a line.
   for (const name of labels) if (name.startsWith('__error')) labels.delete(name);
-  return { kind: 'columns', adds, labels };
+  return { kind, adds, labels };
 }
 
 function addsOf({ op, range }: RangeAggregation): 'count' | 'bytes' | undefined {
