@@ -212,6 +212,11 @@ test('a block search misses no line that matches', () => {
         const last = hit.index + hit[0].length - 1;
         const from = ends.findIndex((end) => end >= hit.index);
         const to = ends.findIndex((end) => end >= last);
+        if (ours.blockProves && hit.index + hit[0].length <= ends[from])
+          assert.ok(
+            ours.testLine(line(lines[from])),
+            `${source} is proven for ${JSON.stringify(lines[from])}`,
+          );
         for (let row = from; row <= to; row++) if (ours.testLine(line(lines[row]))) found.add(row);
         block.lastIndex = ends[to];
         if (to === ends.length - 1) break;

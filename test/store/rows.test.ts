@@ -41,7 +41,15 @@ function randomTest(random: Random): LineTest {
     const exact = regex.literals.filter((group) => group.length === 1 && !group[0].caseInsensitive);
     const required = exact.length > 0 && random.unit() < 0.7 ? Buffer.from(exact[0][0].text) : undefined;
     const block = random.unit() < 0.8 ? regex.block : undefined;
-    return { kind: 'regex', testLine: (line) => regex.testLine(line), block, required };
+    const blockProves = regex.blockProves && random.unit() < 0.7;
+    return {
+      kind: 'regex',
+      testLine: (line) => regex.testLine(line),
+      block,
+      blockProves,
+      takesLineFeeds: blockProves && regex.isWithoutLineFeed,
+      required,
+    };
   }
   const remainder = below(random, 3);
   return { kind: 'line', test: (line) => line.length % 3 === remainder };
@@ -96,9 +104,16 @@ test('any short expression, in any lines', () => {
     .tuple(atom, fc.constantFrom('', '*', '?', '+', '{2}'))
     .map(([one, repeat]) => (/^[\^$]|\\b/.test(one) ? one : `${one}${repeat}`));
   const pattern = fc.array(part, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
-  const piece = fc.constantFrom('a', 'b', ' ', 'é', 'c');
+  // Now and then a line feed within a line, or a byte that is no text.
+  const piece = fc.oneof(
+    {
+      weight: 30,
+      arbitrary: fc.constantFrom(...['a', 'b', ' ', 'é', 'c', '\r'].map((it) => Buffer.from(it))),
+    },
+    { weight: 1, arbitrary: fc.constantFrom(Buffer.from('\n'), Buffer.of(0xc3)) },
+  );
   const lines = fc.array(
-    fc.array(piece, { maxLength: 5 }).map((pieces) => Buffer.from(pieces.join(''))),
+    fc.array(piece, { maxLength: 5 }).map((pieces) => Buffer.concat(pieces)),
     { maxLength: 12 },
   );
   fc.assert(
@@ -111,6 +126,17 @@ test('any short expression, in any lines', () => {
     }),
     { ...PROPERTY, numRuns: 1500 },
   );
+});
+
+test('a literal that nearly every line holds, and an expression around it that few lines match', () => {
+  const given = Array.from({ length: 1_000 }, (_, i) => Buffer.from(`id=${i} id=${i % 7}\r`));
+  const columns = columnsFrom(given.map((line) => ({ ms: 0, sub: 0, line, metadata: {} })));
+  for (const text of ['id=[0-9]*99 ', 'id=[0-9]+[^0-9]+3', 'id=9[0-9]$', 'id=6\\s$', '(?i)ID=6.id']) {
+    const { lineFilters } = compileQuery(`{app="a"} |~ ${JSON.stringify(text)}`, () => 0);
+    const regex = compileRegex(text);
+    const expected = given.flatMap((line, row) => (regex.testLine(line) ? [row] : []));
+    assert.deepEqual([...selectRows(columns, lineFilters)], expected, text);
+  }
 });
 
 test('a line that a filter passes holds a literal of every needed group', async () => {

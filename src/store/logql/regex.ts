@@ -5,6 +5,7 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import { RE2JS } from 're2js';
 import { emitRegex } from './regex-emit.ts';
+import { includes } from './regex-class.ts';
 import { requiredLiterals, type LiteralGroup } from './regex-literals.ts';
 import { parseRegex, type Assertion, type RegexNode } from './regex-parse.ts';
 import { REPEATED_MAX, repeatedSize } from './regex-size.ts';
@@ -36,6 +37,10 @@ export interface CompiledRegex {
    * its linear engine, which is a hundred times slower. Where `literals` has a rare one, look for that first.
    */
   readonly block: RegExp | undefined;
+  /** What `block` finds proves its line a match, if the match lies within it: the pattern has no ends of text or line. */
+  readonly blockProves: boolean;
+  /** No match holds a line feed, so that `block` takes lines with one inside, too, where it proves. */
+  readonly isWithoutLineFeed: boolean;
 }
 
 /** Throws SyntaxError with Go's text when RE2 does not allow the pattern. `dotAll`: `.` matches line feeds too. */
@@ -68,6 +73,8 @@ class Regex implements CompiledRegex {
   readonly pattern: string;
   readonly groupNames: readonly string[];
   readonly literals: readonly LiteralGroup[];
+  readonly blockProves: boolean;
+  readonly isWithoutLineFeed: boolean;
   readonly #re2: RE2JS;
   readonly #tree: RegexNode | undefined;
   /** Ends of line inside the text mean something else to RE2 than to a RegExp without lookaround. */
@@ -84,6 +91,8 @@ class Regex implements CompiledRegex {
     this.#tree = runsInV8 ? tree : undefined;
     this.#lineAnchors = tree !== undefined && holds(tree, isLineAnchor);
     this.#capturesFaithful = tree !== undefined && !holds(tree, repeatsUnfaithfully);
+    this.blockProves = tree !== undefined && !holds(tree, isTextEnd);
+    this.isWithoutLineFeed = tree !== undefined && !holds(tree, matchesLineFeed);
     this.groupNames = tree === undefined ? namesFromRe2(re2) : groupNames(tree);
     this.literals = tree === undefined ? [] : requiredLiterals(tree);
   }
@@ -187,6 +196,9 @@ class Regex implements CompiledRegex {
 const isNoWordBoundary = (node: RegexNode) => node.kind === 'assertion' && node.what === 'noWordBoundary';
 const isLineAnchor = (node: RegexNode) =>
   node.kind === 'assertion' && (node.what === 'lineStart' || node.what === 'lineEnd');
+const isTextEnd = (node: RegexNode) =>
+  node.kind === 'assertion' && node.what !== 'wordBoundary' && node.what !== 'noWordBoundary';
+const matchesLineFeed = (node: RegexNode) => node.kind === 'class' && includes(node.ranges, 10);
 
 /**
  * An end of line becomes a line feed that is matched. That is right only where nothing else looks at the same place:

@@ -95,5 +95,13 @@ function regexTest(regex: CompiledRegex): LineTest {
     .filter((group) => group.length === 1 && !group[0].caseInsensitive)
     .map(([literal]) => Buffer.from(literal.text, 'utf8'));
   const required = exact.length > 0 ? exact.reduce((a, b) => (b.length > a.length ? b : a)) : undefined;
-  return { kind: 'regex', testLine: (line) => regex.testLine(line), block: regex.block, required };
+  const { block, blockProves, isWithoutLineFeed } = regex;
+  return {
+    kind: 'regex',
+    testLine: (line) => regex.testLine(line),
+    block,
+    blockProves,
+    takesLineFeeds: blockProves && isWithoutLineFeed,
+    required,
+  };
 }

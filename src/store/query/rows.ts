@@ -7,8 +7,11 @@ export type LineTest =
   | {
       readonly kind: 'regex';
       testLine(line: Buffer): boolean;
-      /** Runs over a whole latin1 block and misses no line; each hit is then tested alone. */
+      /** Runs over a whole latin1 block and misses no line; unless `blockProves`, each hit is then tested alone. */
       readonly block: RegExp | undefined;
+      readonly blockProves: boolean;
+      /** `block` may also run over lines with line feeds inside. */
+      readonly takesLineFeeds: boolean;
       /** A literal (exact case) that every match contains; a prefilter. */
       readonly required: Buffer | undefined;
     }
@@ -115,20 +118,16 @@ type RegexTest = Extract<LineTest, { kind: 'regex' }>;
 function markRegex(columns: Lines, lines: Buffer, test: RegexTest, marks: Uint8Array): void {
   const { ends } = columns;
   const line = (row: number): Buffer => lines.subarray(lineStart(columns, row), ends[row]);
-  if (test.required) {
-    // A literal that every match needs is faster to look for than the expression.
+  // A literal that every match needs is faster to look for than the expression, unless it is everywhere.
+  if (test.required && !(test.block && isFrequent(columns, lines, test.required))) {
     const candidates = new Uint8Array(columns.count);
     markLiteral(columns, lines, test.required, candidates);
-    let hits = 0;
-    for (let row = 0; row < candidates.length; row++) hits += candidates[row];
-    if (hits < columns.count / 4 || !test.block) {
-      for (let row = 0; row < candidates.length; row++) {
-        if (candidates[row] === 1 && marks[row] === 0 && test.testLine(line(row))) marks[row] = 1;
-      }
-      return;
+    for (let row = 0; row < candidates.length; row++) {
+      if (candidates[row] === 1 && marks[row] === 0 && test.testLine(line(row))) marks[row] = 1;
     }
+    return;
   }
-  if (!test.block || !isUtf8(lines) || hasInnerNewline(columns, lines)) {
+  if (!test.block || !isUtf8(lines) || (!test.takesLineFeeds && hasInnerNewline(columns, lines))) {
     for (let row = 0; row < columns.count; row++) {
       if (marks[row] === 0 && test.testLine(line(row))) marks[row] = 1;
     }
@@ -140,6 +139,19 @@ function markRegex(columns: Lines, lines: Buffer, test: RegexTest, marks: Uint8A
     markPiece(columns, lines, test, test.block, marks, first, after);
     first = after;
   }
+}
+
+const SAMPLE_ROWS = 256;
+
+/** Is the literal in a quarter of the lines, to judge by some? */
+function isFrequent({ ends, lines: bytes }: Lines, lines: Buffer, literal: Buffer): boolean {
+  const count = Math.min(ends.length, SAMPLE_ROWS);
+  const sample = { count, ends: ends.subarray(0, count), lines: bytes };
+  const marks = new Uint8Array(count);
+  markLiteral(sample, lines.subarray(0, ends[count - 1]), literal, marks);
+  let hits = 0;
+  for (let row = 0; row < count; row++) hits += marks[row];
+  return hits >= count / 4;
 }
 
 /** V8 counts backtracks by search and leaves its fast engine after too many: pieces keep a long block in it. */
@@ -159,14 +171,16 @@ function markPiece(
   const start = lineStart(columns, first);
   const text = lines.toString('latin1', start, ends[after - 1] + 1);
   block.lastIndex = 0;
+  const line = (row: number): Buffer => lines.subarray(lineStart(columns, row), ends[row]);
   let row = first;
   for (let hit = block.exec(text); hit; hit = block.exec(text)) {
     const hitStart = start + hit.index;
     const hitEnd = hitStart + hit[0].length;
+    const isProof = (at: number): boolean =>
+      test.blockProves && hitStart >= lineStart(columns, at) && hitEnd <= ends[at];
     // A match may run over line ends: every line it touches is a candidate.
     for (row = rowAt(ends, hitStart, row); ; row++) {
-      const line = lines.subarray(lineStart(columns, row), ends[row]);
-      if (marks[row] === 0 && test.testLine(line)) marks[row] = 1;
+      if (marks[row] === 0 && (isProof(row) || test.testLine(line(row)))) marks[row] = 1;
       if (row + 1 >= after || ends[row] >= hitEnd) break;
     }
     if (row + 1 >= after) break;
