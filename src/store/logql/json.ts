@@ -48,6 +48,7 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 const COMMA = 0x2c;
+const COLON = 0x3a;
 
 function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
@@ -92,13 +93,13 @@ function scalarEnd(text: string, at: number): number {
 
 /** The value at `at`; of an object, only that it begins here (`to` and `next` are its start). */
 function readValue(text: string, at: number): RawValue {
-  const first = text[at];
-  if (first === '"') {
+  const first = text.charCodeAt(at);
+  if (first === QUOTE) {
     const end = stringEnd(text, at + 1);
     return { kind: 'string', from: at + 1, to: end, next: end + 1 };
   }
-  if (first === '{') return { kind: 'object', from: at, to: at, next: at };
-  if (first === '[') {
+  if (first === OPEN_OBJECT) return { kind: 'object', from: at, to: at, next: at };
+  if (first === OPEN_LIST) {
     const end = blockEnd(text, at, UNCLOSED_ARRAY);
     return { kind: 'array', from: at, to: end, next: end };
   }
@@ -117,36 +118,52 @@ function scalarKind(text: string, from: number, to: number): ValueKind {
 
 /**
  * Calls `visit` for each member of the object that starts at `start`, and answers where the object ends. `visit`
- * answers where to go on for an object value (or undefined to have it skipped), and `true` to stop.
+ * answers where to go on for an object value (or undefined to have it skipped), and `true` to stop. `guess` says which
+ * key may come next, without quotes and backslashes: one that does is not cut out of the text.
  */
 function eachMember(
   text: string,
   start: number,
   visit: (key: string, value: RawValue) => number | boolean | undefined,
+  guess?: () => string | undefined,
 ): number {
   let at = skipSpace(text, start);
-  if (text[at] !== '{') fail(UNCLOSED_OBJECT);
+  if (text.charCodeAt(at) !== OPEN_OBJECT) fail(UNCLOSED_OBJECT);
   at = skipSpace(text, at + 1);
-  if (text[at] === '}') return at + 1;
+  if (text.charCodeAt(at) === CLOSE_OBJECT) return at + 1;
   while (at < text.length) {
-    if (text[at] === '}') return at + 1;
-    if (text[at] !== '"') fail(UNCLOSED_OBJECT);
-    const keyEnd = stringEnd(text, at + 1);
-    const key = unescapeJson(text.slice(at + 1, keyEnd));
-    if (key === undefined) fail('Encountered an invalid escape sequence in a string');
+    const first = text.charCodeAt(at);
+    if (first === CLOSE_OBJECT) return at + 1;
+    if (first !== QUOTE) fail(UNCLOSED_OBJECT);
+    const guessed = guess?.();
+    let key: string | undefined;
+    let keyEnd: number;
+    if (guessed !== undefined && isKeyAt(text, at + 1, guessed)) {
+      key = guessed;
+      keyEnd = at + 1 + guessed.length;
+    } else {
+      keyEnd = stringEnd(text, at + 1);
+      key = unescapeJson(text.slice(at + 1, keyEnd));
+      if (key === undefined) fail('Encountered an invalid escape sequence in a string');
+    }
     at = skipSpace(text, keyEnd + 1);
-    if (text[at] !== ':') fail(MALFORMED);
+    if (text.charCodeAt(at) !== COLON) fail(MALFORMED);
     const value = readValue(text, skipSpace(text, at + 1));
     const next = visit(key, value);
     if (next === true) return value.next;
     if (value.kind !== 'object') at = value.next;
     else at = typeof next === 'number' ? next : blockEnd(text, value.from, UNCLOSED_OBJECT);
     at = skipSpace(text, at);
-    if (text[at] === '}') return at + 1;
-    if (text[at] !== ',') fail(UNCLOSED_OBJECT);
+    const after = text.charCodeAt(at);
+    if (after === CLOSE_OBJECT) return at + 1;
+    if (after !== COMMA) fail(UNCLOSED_OBJECT);
     at = skipSpace(text, at + 1);
   }
   fail(UNCLOSED_OBJECT);
+}
+
+function isKeyAt(text: string, at: number, key: string): boolean {
+  return text.charCodeAt(at + key.length) === QUOTE && text.startsWith(key, at);
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -183,12 +200,23 @@ export type Wanted = ReadonlySet<string> | undefined;
 
 /** The label of a path of keys, and what is below it: made once, not for each line. */
 interface PathNode {
+  readonly key: string;
+  /** The key, if that is how it stands between its quotes. */
+  readonly guess: string | undefined;
   readonly label: string;
   readonly below: Map<string, PathNode>;
+  /** Lines are often alike: the member that came first in this one, and after it in the same object, the last time. */
+  first: PathNode | undefined;
+  next: PathNode | undefined;
+}
+
+function pathNode(key: string, label: string): PathNode {
+  const guess = /["\\]/.test(key) ? undefined : key;
+  return { key, guess, label, below: new Map(), first: undefined, next: undefined };
 }
 
 const PATHS_MAX = 4096;
-const paths: PathNode = { label: '', below: new Map() };
+let paths = pathNode('', '');
 let pathCount = 0;
 
 function pathBelow(parent: PathNode, key: string): PathNode {
@@ -198,7 +226,8 @@ function pathBelow(parent: PathNode, key: string): PathNode {
     const prefix = parent.label;
     const label = clean === '' ? prefix : prefix === '' ? clean : `${prefix}_${partName(key)}`;
     // Keys are pieces of lines, which the table must not keep alive.
-    parent.below.set(Buffer.from(key, 'utf16le').toString('utf16le'), (node = { label, below: new Map() }));
+    const own = Buffer.from(key, 'utf16le').toString('utf16le');
+    parent.below.set(own, (node = pathNode(own, label)));
     pathCount++;
   }
   return node;
@@ -209,14 +238,20 @@ export function extractJson(text: string, labels: LabelState, wanted: Wanted): s
   let missing = wanted?.size ?? Infinity;
   let complete = false;
   if (pathCount > PATHS_MAX) {
-    paths.below.clear();
+    paths = pathNode('', '');
     pathCount = 0;
   }
   const walk = (start: number, parent: PathNode, depth: number): number => {
     if (depth > NESTING_MAX) fail(`nested deeper than ${NESTING_MAX} objects`);
-    return eachMember(text, start, (key, value) => {
+    let previous: PathNode | undefined;
+    let likely = parent.first;
+    const visit = (key: string, value: RawValue): number | boolean | undefined => {
       if (key.length > NAME_LENGTH_MAX) return undefined;
-      const node = pathBelow(parent, key);
+      const node = key === likely?.key ? likely : pathBelow(parent, key);
+      if (previous === undefined) parent.first = node;
+      else previous.next = node;
+      previous = node;
+      likely = node.next;
       if (node.label.length > NAME_LENGTH_MAX) return undefined;
       if (value.kind === 'object') {
         // Of an object that is never closed, nothing is kept.
@@ -230,7 +265,8 @@ export function extractJson(text: string, labels: LabelState, wanted: Wanted): s
       labels.fill(slot, valueText(text, value));
       complete = --missing === 0;
       return complete ? true : undefined;
-    });
+    };
+    return eachMember(text, start, visit, () => likely?.guess);
   };
   return messageOfJsonError(() => walk(0, paths, 0));
 }

@@ -43,6 +43,8 @@ export class LabelState {
   #metadata: Metadata = NONE;
   /** The metadata with names that the stream has too renamed; the given object itself when none is. */
   #named: Metadata = NONE;
+  /** Of this stream's metadata sets, since few of them alternate. */
+  #namedSets = new WeakMap<Metadata, Metadata>();
   readonly #slots = new Map<string, LabelSlot>();
   /** The names that stages have set or deleted in this line, each once: the first `#touchedCount`. */
   readonly #touched: LabelSlot[] = [];
@@ -53,9 +55,12 @@ export class LabelState {
 
   reset(stream: Labels, metadata: Metadata): void {
     if (stream !== this.#stream || metadata !== this.#metadata) {
+      if (stream !== this.#stream) this.#namedSets = new WeakMap();
       this.#stream = stream;
       this.#metadata = metadata;
-      this.#named = renamed(stream, metadata);
+      let named = this.#namedSets.get(metadata);
+      if (named === undefined) this.#namedSets.set(metadata, (named = renamed(stream, metadata)));
+      this.#named = named;
     }
     this.#touchedCount = 0;
     this.#lineNumber++;

@@ -39,6 +39,7 @@ export class RangePartial {
   readonly aggregation: RangeAggregation;
   readonly grid: Grid;
   readonly #limits: PartialLimits;
+  readonly #operation: (typeof OPERATIONS)[RangeAggregation['op']];
   readonly #series = new Map<string, Series>();
   #numbers = 0;
 
@@ -46,13 +47,14 @@ export class RangePartial {
     this.aggregation = aggregation;
     this.grid = grid;
     this.#limits = limits;
+    this.#operation = OPERATIONS[aggregation.op];
   }
 
   /** Adds a sample; `key` names the series (`labelsText`). Throws LogvineError LV_QUERY_TOO_LARGE at the limits. */
   add(key: string, labels: Labels, ms: number, sub: number, value: number): void {
     const bucket = this.grid.bucket(ms, sub);
     if (bucket === -1) return;
-    const state = OPERATIONS[this.aggregation.op].first(value, this.grid.relativeMs(ms, sub));
+    const state = this.#operation.first(value, this.grid.relativeMs(ms, sub));
     this.#merge(this.#seriesOf(key, labels), bucket, state);
   }
 
@@ -80,7 +82,7 @@ export class RangePartial {
       this.#numbers += state.length;
     } else {
       const before = present.length;
-      OPERATIONS[this.aggregation.op].merge(present, state);
+      this.#operation.merge(present, state);
       this.#numbers += present.length - before;
     }
     if (this.#numbers > this.#limits.numbersMax) {
@@ -113,7 +115,7 @@ export class RangePartial {
 
   #windows(series: Series): (number | undefined)[] {
     const { grid, aggregation } = this;
-    const operation = OPERATIONS[aggregation.op];
+    const operation = this.#operation;
     const buckets = [...series.states].sort(([a], [b]) => a - b);
     const values: (number | undefined)[] = [];
     let from = 0;

@@ -107,17 +107,19 @@ const NAMES_REMEMBERED_MAX = 10_000;
 function namedByValues(names: readonly string[]): (labels: LabelState) => SeriesName {
   const known = new Map<string, SeriesName>();
   return (labels) => {
+    // Lengths keep values apart; the last one has what is left, so that a single value is its own key.
     let key = '';
-    for (const name of names) {
-      const value = labels.get(name) ?? '';
-      key += `${value.length} ${value}`;
+    for (let i = 0; i < names.length; i++) {
+      const value = labels.get(names[i]) ?? '';
+      key += i + 1 < names.length ? `${value.length} ${value}` : value;
     }
     let series = known.get(key);
     if (series === undefined) {
       if (known.size >= NAMES_REMEMBERED_MAX) known.clear();
       const pairs = names.map((name) => [name, labels.get(name) ?? ''] as const);
       series = named(Object.fromEntries(pairs.filter(([, value]) => value !== '')));
-      known.set(key, series);
+      // A value may be a piece of a line, which the table must not keep alive.
+      known.set(Buffer.from(key, 'utf16le').toString('utf16le'), series);
     }
     return series;
   };
