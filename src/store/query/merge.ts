@@ -10,6 +10,7 @@ class RowCopier {
   readonly #run: EntryRun;
   readonly #streams: number[] = [];
   readonly #metadata: number[] = [];
+  readonly #ranks: number[] = [];
   constructor(builder: RunBuilder, run: EntryRun) {
     this.#builder = builder;
     this.#run = run;
@@ -22,7 +23,7 @@ class RowCopier {
     const metadata = (this.#metadata[run.metadataIds[row]] ??= builder.metadata(
       run.metadata[run.metadataIds[row]],
     ));
-    const rank = builder.rank(run.ranks[run.rankIds[row]]);
+    const rank = (this.#ranks[run.rankIds[row]] ??= builder.rank(run.ranks[run.rankIds[row]]));
     builder.add(
       run.ms[row],
       run.sub[row],
@@ -46,6 +47,8 @@ interface Head {
   readonly source: RunSource;
   run: EntryRun;
   row: number;
+  /** Into the run that is being built. */
+  copier: RowCopier | undefined;
 }
 
 /**
@@ -60,32 +63,39 @@ export async function* mergeSources(
   const heads: Head[] = [];
   const admit = async (source: RunSource): Promise<void> => {
     const run = await source.next();
-    if (run) heads.push({ source, run, row: 0 });
+    if (run) heads.push({ source, run, row: 0, copier: undefined });
   };
-  await Promise.all(sources.map(admit));
+  const admitAll = async (admitted: readonly RunSource[]): Promise<void> => {
+    await Promise.all(admitted.map(admit));
+    heads.sort(order);
+  };
   let left = options.limit;
   let builder = new RunBuilder();
-  const order = (a: Head, b: Head): number => {
-    const forward = compareRows(a.run, a.row, b.run, b.row);
+  const begin = (): void => {
+    builder = new RunBuilder();
+    for (const head of heads) head.copier = undefined;
+  };
+  const inOrder = (a: EntryRun, rowA: number, b: EntryRun, rowB: number): number => {
+    const forward = compareRows(a, rowA, b, rowB);
     return descending ? -forward : forward;
   };
+  const order = (a: Head, b: Head): number => inOrder(a.run, a.row, b.run, b.row);
+  await admitAll(sources);
   while (left > 0) {
-    for (let more = joining?.() ?? []; more.length > 0; more = joining?.() ?? [])
-      await Promise.all(more.map(admit));
+    for (let more = joining?.() ?? []; more.length > 0; more = joining?.() ?? []) await admitAll(more);
     if (heads.length === 0) break;
-    heads.sort(order);
     const [head, second] = heads;
     const rows = Math.min(head.run.count - head.row, left);
-    const last = { ...head, row: head.row + rows - 1 };
-    if (!second || order(last, second) <= 0) {
+    const isAllBefore = !second || inOrder(head.run, head.row + rows - 1, second.run, second.row) <= 0;
+    if (isAllBefore) {
       // All of it comes before whatever the others have: it goes on uncopied.
       if (builder.count > 0) yield builder.finish();
-      builder = new RunBuilder();
+      begin();
       left -= rows;
       yield* inChunks(head.run, head.row, head.row + rows);
       head.row += rows;
     } else {
-      const copier = new RowCopier(builder, head.run);
+      const copier = (head.copier ??= new RowCopier(builder, head.run));
       do {
         copier.copy(head.row++);
         left--;
@@ -97,15 +107,23 @@ export async function* mergeSources(
       );
       if (builder.bytes >= LIMITS.queryChunkBytes) {
         yield builder.finish();
-        builder = new RunBuilder();
+        begin();
       }
     }
     if (head.row >= head.run.count) {
       heads.shift();
-      await admit(head.source);
-    }
+      await admitAll([head.source]);
+    } else settleFirst(heads, order);
   }
   if (builder.count > 0) yield builder.finish();
+}
+
+/** Moves the first head, which has gone on, to where it now belongs among the others, which are in order. */
+function settleFirst(heads: Head[], order: (a: Head, b: Head) => number): void {
+  const [head] = heads;
+  let at = 0;
+  for (; at + 1 < heads.length && order(heads[at + 1], head) < 0; at++) heads[at] = heads[at + 1];
+  heads[at] = head;
 }
 
 /** Sorted runs as one sorted sequence, when all are at hand. */

@@ -34,6 +34,8 @@ export function batchRank(origin: string, epoch: number, seq: number): string {
 
 export function encodeRun(run: EntryRun): Buffer {
   const writer = new ByteWriter(256 + run.lines.length + run.count * 8);
+  // The columns have it, too, but the ids need it before.
+  writer.varint(run.count);
   writer.varint(run.streams.length);
   for (const labels of run.streams) {
     const names = Object.keys(labels);
@@ -54,10 +56,7 @@ export function encodeRun(run: EntryRun): Buffer {
   for (let row = 0; row < run.count; row++) writer.varint(run.rankIds[row]);
   writer.bytes(encodeColumns(run));
   writer.bytes(run.lines);
-  // The count comes last in the columns, but the ids need it first.
-  const head = new ByteWriter(16);
-  head.varint(run.count);
-  return Buffer.concat([head.finish(), writer.finish()]);
+  return writer.finish();
 }
 
 /** Throws LV_PROTOCOL when the bytes are not a run. */
