@@ -45,6 +45,11 @@ const METADATA: Metadata[] = [
 function randomLine(random: Random): string {
   const status = pick(random, [200, 404, 500]);
   const ms = below(random, 1000);
+  const form = random.unit();
+  if (form < 0.05) return '';
+  // Twice the same, at the line's very ends, with a carriage return, or on both sides of a line feed within it.
+  if (form < 0.25)
+    return `status=${status}${pick(random, [' ', '', '\r', '\n', '\n\n'])}status=404${pick(random, ['', '\r'])}`;
   return random.unit() < 0.5
     ? `status=${status} took=${ms}ms path=/p${below(random, 4)}`
     : JSON.stringify({ status, ms, path: `/p${below(random, 4)}`, note: pick(random, ['cached', 'fresh']) });
@@ -113,6 +118,16 @@ const QUERIES = [
   'absent_over_time({app="c"}[RANGE])',
   'sum by (app) (count_over_time({app=~".+"} |= "status=404" [RANGE]))',
   'sum(count_over_time({app=~".+"} |= "cached" or "status=500" != "zzzz" [RANGE]))',
+  'sum(count_over_time({app=~".+"} |= "status=404" [RANGE]))',
+  'sum(bytes_over_time({app=~".+"} |= "status=" != "p1" [RANGE]))',
+  'sum by (app, host) (rate({app="a"} |~ "[3-5]0[0-9]*" [RANGE]))',
+  'sum by (app) (count_over_time({app=~".+"} |~ "status=\\\\d+\\r?$" [RANGE]))',
+  'sum(count_over_time({app=~".+"} |= "\\nstatus" [RANGE]))',
+  'sum(count_over_time({app=~".+"} |= "" != "status" [RANGE]))',
+  'sum by (detected_level) (count_over_time({app=~".+"} |= "status=404" [RANGE]))',
+  'sum by (detected_level) (bytes_over_time({app="a", host="h2"} |= "status=404" | drop __error__ [RANGE]))',
+  'sum by (app) (count_over_time({app=~".+"} |= "status" | detected_level="error" [RANGE]))',
+  'count_over_time({app=~".+"} |= "status=404" [RANGE])',
   'topk(2, sum by (path) (count_over_time({app=~".+"} | json | __error__="" [RANGE])))',
   'sum by (status) (count_over_time({app=~".+"} | logfmt | status!="" [RANGE]))',
   'quantile_over_time(0.9, {app=~".+"} |= "took=" | logfmt | unwrap duration(took) [RANGE]) by (app)',
