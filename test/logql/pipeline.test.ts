@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { leadingLineFilters, neededLiterals } from '../../src/store/logql/line-filter.ts';
 import { matches } from '../../src/store/logql/matchers.ts';
 import { parseLogQuery, parseMatchers } from '../../src/store/logql/parser.ts';
@@ -82,6 +83,51 @@ test('json: flattening, names, duplicates, raw numbers', () => {
     { all: '["a", {"x": 1}]', first: 'a', gone: '', ua: '{"c-d": true}', x: '1' },
   );
 });
+
+test('json: a key is the same key however it is written, and whatever the lines before had in its place', () => {
+  const key = fc.constantFrom('a', 'ab', 'b', '1st', 'a b', 'a"b', 'a\\b', 'é', '__proto__', '');
+  const value = fc.oneof(fc.constantFrom('', 'x', '"a":1', '}', 'a\\', '1'), fc.integer(), fc.constant(null));
+  const member = (inner: fc.Arbitrary<unknown>) => fc.tuple(key, inner);
+  const nested = fc.array(member(value), { maxLength: 3 }).map((members) => new Members(members));
+  const lines = fc.array(fc.array(member(fc.oneof(value, nested)), { maxLength: 5 }), { maxLength: 6 });
+  fc.assert(
+    fc.property(lines, fc.constantFrom('', ' ', '\t '), (objects, space) => {
+      for (const members of objects) {
+        // A key of escapes is always cut out and read.
+        const escaped = (text: string) => `"${[...text].map(escapeUnit).join('')}"`;
+        const plain = labels('| json', textOf(members, space, JSON.stringify));
+        assert.deepEqual(plain, labels('| json', textOf(members, space, escaped)));
+        assert.deepEqual(plain, labels('| json', textOf(members, space, JSON.stringify)));
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+class Members {
+  readonly list: readonly [string, unknown][];
+
+  constructor(list: readonly [string, unknown][]) {
+    this.list = list;
+  }
+}
+
+/** An object's text, its keys written by `write`, twice the same key included. */
+function textOf(
+  members: readonly [string, unknown][],
+  space: string,
+  write: (key: string) => string,
+): string {
+  const texts = members.map(([key, value]) => {
+    const text = value instanceof Members ? textOf(value.list, space, write) : JSON.stringify(value);
+    return `${write(key)}${space}:${text}`;
+  });
+  return `{${texts.join(`,${space}`)}}`;
+}
+
+function escapeUnit(char: string): string {
+  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
 
 test('json: what is malformed keeps what came before and says so', () => {
   assert.deepEqual(labels('| json', 'not json'), {

@@ -8,6 +8,7 @@ import { decodeHeader } from '../../src/store/batch/header.ts';
 import {
   concatColumns,
   decodeColumns,
+  decodeLines,
   decompress,
   encodeColumns,
   encodeHeader,
@@ -72,6 +73,8 @@ test('columns: what is encoded is decoded, whatever the bytes, times and metadat
       const columns = columnsFrom(given);
       const decoded = decodeColumns(encodeColumns(columns), columns.lines);
       assert.deepEqual(entriesOf(decoded), given);
+      const { count, ends, lines } = decoded;
+      assert.deepEqual(decodeLines(encodeColumns(columns), columns.lines), { count, ends, lines });
     }),
     { ...PROPERTY, numRuns: 300 },
   );
@@ -92,6 +95,22 @@ test('columns: garbage is a RangeError', () => {
   fc.assert(
     fc.property(bytes(60), bytes(60), (columns, lines) => onlyThrows(() => decodeColumns(columns, lines))),
     { ...PROPERTY, numRuns: 2000 },
+  );
+  fc.assert(
+    fc.property(bytes(60), bytes(60), (columns, lines) => onlyThrows(() => decodeLines(columns, lines))),
+    { ...PROPERTY, numRuns: 2000 },
+  );
+});
+
+test('columns: cut anywhere, or with a number beyond its bounds, they are a RangeError', () => {
+  fc.assert(
+    fc.property(fc.array(entry, { minLength: 1, maxLength: 40 }), fc.nat(), (given, at) => {
+      const columns = columnsFrom(given);
+      const encoded = encodeColumns(columns);
+      assert.throws(() => decodeColumns(encoded.subarray(0, at % encoded.length), columns.lines), RangeError);
+      assert.throws(() => decodeLines(encoded, columns.lines.subarray(1)), RangeError);
+    }),
+    { ...PROPERTY, numRuns: 300 },
   );
 });
 
