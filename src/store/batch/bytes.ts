@@ -98,8 +98,8 @@ export class ByteReader {
     return value % 2 === 1 ? -(value + 1) / 2 : value / 2;
   }
 
-  /** Fills `into`. Throws RangeError also for a value above `max`, which has to fit its elements. */
-  varints(into: Uint32Array, max: number): void {
+  /** Fills `into`. Throws RangeError with `problem` for a value above `max`, which has to fit its elements. */
+  varints(into: Uint32Array, max: number, problem: string): void {
     const buffer = this.#buffer;
     let at = this.#at;
     // A varint of one or two bytes is read here, any other one, or one near the end, by `varint`.
@@ -114,7 +114,7 @@ export class ByteReader {
         value = this.varint();
         at = this.#at;
       }
-      if (value > max) throw new RangeError('a number is too large');
+      if (value > max) throw new RangeError(problem);
       into[i] = value;
     }
     this.#at = at;

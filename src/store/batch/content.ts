@@ -64,13 +64,13 @@ export function decodeColumns(bytes: Uint8Array, lines: Uint8Array): Columns {
   const sub = new Uint32Array(count);
   const divisor = reader.varint();
   if (divisor !== 0) {
-    reader.varints(sub, Math.floor(SUB_MAX / divisor));
+    reader.varints(sub, Math.floor(SUB_MAX / divisor), 'more nanoseconds than a millisecond has');
     for (let row = 0; row < count; row++) sub[row] *= divisor;
   }
   const ends = readEnds(reader, count, lines.length);
   const metadata = readSets(reader, bytes);
   const metadataIds = new Uint32Array(count);
-  if (metadata.length > 1) reader.varints(metadataIds, metadata.length - 1);
+  if (metadata.length > 1) reader.varints(metadataIds, metadata.length - 1, 'unknown metadata');
   else if (metadata.length === 0 && count > 0) throw new RangeError('no metadata set');
   if (!reader.done) throw new RangeError('bytes after the columns');
   return { count, ms, sub, ends, lines, metadataIds, metadata };
@@ -94,7 +94,7 @@ function readUnit(reader: ByteReader): number {
 
 function readEnds(reader: ByteReader, count: number, linesBytes: number): Uint32Array {
   const ends = new Uint32Array(count);
-  reader.varints(ends, linesBytes);
+  reader.varints(ends, linesBytes, 'line lengths do not add up');
   let at = 0;
   for (let row = 0; row < count; row++) {
     at += ends[row];
