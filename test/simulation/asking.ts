@@ -142,9 +142,11 @@ export function checkAnswer(
   const wasTwins = (ms: number): boolean =>
     cluster.twinsMs.some(({ fromMs, toMs }) => ms >= fromMs && ms <= toMs && askedMs <= toMs + TWINS_OVER_MS);
   const isCut = rows.length >= limit;
+  const { doubtfulSinceMs } = cluster.checks;
   for (const line of ledger.all()) {
     if (line.acknowledgedMs === undefined || line.acknowledgedMs >= askedMs) continue;
     if (line.excused || line.expired || wasTwins(line.acknowledgedMs)) continue;
+    if (line.acknowledgedMs >= doubtfulSinceMs) continue;
     if (line.ms < fromMs || line.ms >= toMs || !matches(line) || times.has(line)) continue;
     // At the limit, only what comes before the last line is owed.
     if (isCut && (descending ? line.ms <= lastMs : line.ms >= lastMs)) continue;

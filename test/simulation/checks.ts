@@ -8,6 +8,8 @@ import { sourceOf } from './tail.ts';
 const pathOf = ({ origin, epoch, index }: { origin: string; epoch: number; index: number }): string =>
   `/data/segments/${origin}/${epoch}-${index}.seg`;
 
+/** After a write that went wrong, until it is known what is lost by it. */
+export const ACCOUNT_MS = 5_000;
 /** Until the scrub has been over everything. */
 const NOTICE_MS = 180_000;
 const CLOCK_ROUNDING_MS = 2_000;
@@ -29,6 +31,7 @@ export class Checks {
   readonly lost = new Set<string>();
   /** Host and batch: a write of it went wrong there. */
   readonly #astray = new Set<string>();
+  readonly #astrayMs: number[] = [];
   readonly #astrayBytes = new Map<SimHost, number>();
   readonly #lastGone = new Map<SimHost, { atMs: number; bytes: number }>();
   /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
@@ -205,6 +208,13 @@ export class Checks {
     account();
   }
 
+  /** Lines acknowledged after this may be in writes that went wrong on W disks at once, of which no account is taken yet. */
+  get doubtfulSinceMs(): number {
+    const fromMs = this.#cluster.clock.monotonicMs() - ACCOUNT_MS;
+    const recent = this.#astrayMs.filter((atMs) => atMs >= fromMs);
+    return recent.length >= this.#cluster.settings.ack ? recent[0]! : Infinity;
+  }
+
   /** As `harm`, for what comes about later: to be called when it has. */
   beforeHarm(host: SimHost, what: string, underWay?: { path: string; bytes: Buffer }): () => void {
     const { story, clock } = this.#cluster;
@@ -215,6 +225,7 @@ export class Checks {
     // A write that comes to nothing is a batch that its node believes to have.
     for (const batch of underWay ? batchesIn(underWay.bytes).values() : []) {
       this.#astray.add(`${host.name} ${batch.id}`);
+      this.#astrayMs.push(clock.monotonicMs());
       this.#astrayBytes.set(host, (this.#astrayBytes.get(host) ?? 0) + batch.bytes.length);
       before.set(batch.id, { path: underWay!.path, batch });
     }

@@ -1,5 +1,6 @@
 import type { DiskImage } from '../helpers/sim-disk.ts';
 import { RESERVE_BYTES } from './boot.ts';
+import { ACCOUNT_MS } from './checks.ts';
 import type { Cluster } from './cluster.ts';
 import { forgetParsed } from './disk-image.ts';
 import type { SimHost } from './host.ts';
@@ -154,7 +155,7 @@ export const DISK_FAULTS: FaultKind[] = [
         host.disk.distort = sound;
         const what = `a write of ${bytes.length} bytes goes ${isTorn ? 'half' : 'astray'}`;
         const account = cluster.checks.beforeHarm(host, what, { path, bytes });
-        cluster.clock.after(5_000, account);
+        cluster.clock.after(ACCOUNT_MS, account);
         if (isTorn) return { at, bytes: bytes.subarray(0, chance.below(bytes.length)) };
         return { at: Math.max(0, at - 512 * (1 + chance.below(4))), bytes };
       };
