@@ -16,6 +16,7 @@ const MACHINE_LOGS = ['/var/log/*.log', '/var/log/syslog', '/var/log/messages', 
 const launcher = new URL('./logvine.js', import.meta.url).pathname;
 const children: ChildProcess[] = [];
 let stopping = false;
+let areUp = false;
 
 function readable(path: string): boolean {
   try {
@@ -56,10 +57,12 @@ function start(index: number, patterns: readonly string[]): Promise<string> {
     });
     child.on('exit', (code) => {
       failed(new Error(`node ${index + 1} ended with ${code}: ${complaint.trim()}`));
-      if (!stopping) {
-        console.error(`node ${index + 1} ended unexpectedly; its log is ${directory}/logvine.log`);
-        void stop(1);
-      }
+      if (stopping) return;
+      const others = children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null);
+      console.error(`node ${index + 1} has ended; its log is ${directory}/logvine.log`);
+      // Once they are up, one may be killed to see what the others make of it.
+      if (areUp && others.length > 0) console.error(`the other ${others.length} go on`);
+      else void stop(1);
     });
   });
 }
@@ -94,6 +97,7 @@ if (nothing) patterns = [`${DATA}/node-1/logvine.log`];
 
 try {
   await Promise.all(Array.from({ length: NODES }, (_, index) => start(index, index === 0 ? patterns : [])));
+  areUp = true;
 } catch (error) {
   console.error(`logvine: ${(error as Error).message}`);
   await stop(1);
