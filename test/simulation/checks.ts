@@ -129,8 +129,10 @@ export class Checks {
     const { story, settings, present, clock } = this.#cluster;
     const content = host.disk.durableOf(path);
     if (!content) return;
+    // What a write that went astray has hidden from the node, it cannot keep.
+    const seen = batchesIn(host.disk.contentOf(path));
     const batches = [...batchesIn(content).values()].filter(
-      ({ offset, bytes }) => offset + bytes.length > newSize,
+      ({ id, offset, bytes }) => offset + bytes.length > newSize && seen.has(id),
     );
     const mayExpire = newSize === 0 && this.#mayExpire(host, batches);
     if (newSize === 0) this.#lastGone.set(host, { atMs: clock.monotonicMs(), bytes: content.length });
