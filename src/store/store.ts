@@ -285,8 +285,9 @@ export class Store {
       if (before) this.#checkChain(header, before.headerHash, from);
       // A heal leaves the file as long as it was: should it fail, the next start must not believe the catalog.
       await forget(this.#options, id);
-      if (await segment.heal(write)) {
-        this.#countHeader(header, frame.length);
+      const healed = await segment.heal(write);
+      if (healed) {
+        for (const one of healed) this.#countHeader(one.header, one.frameBytes);
         return done;
       }
     }

@@ -29,6 +29,8 @@ export class Checks {
   readonly expired = new Set<string>();
   /** Batches that faults took from every disk. */
   readonly lost = new Set<string>();
+  /** Batch → hosts from whose disks a fault took it. */
+  readonly #taken = new Map<string, Set<SimHost>>();
   /** Host and batch: a write of it went wrong there. */
   readonly #astray = new Set<string>();
   readonly #astrayMs: number[] = [];
@@ -140,10 +142,14 @@ export class Checks {
       for (const batch of batches) this.#expire(batch);
       return;
     }
+    // What follows a hole at the end of an origin's own file looks as if it had never been sent: see `tornOffset`.
+    const isOwn = path.startsWith(`/data/segments/${host.peer}/`) && !host.process?.ready;
+    const isTornOwn = isOwn && batches.every(({ offset }) => offset !== newSize);
     for (const { id } of batches) {
       if (this.expired.has(id)) continue;
       const others = this.#othersWith(host, id, path);
-      const wanted = Math.min(settings.replicas, present.length - 1);
+      const kept = isTornOwn ? settings.ack - 1 : settings.replicas;
+      const wanted = Math.min(kept, present.length - 1);
       if (others.length < wanted && this.acknowledgedBatches.has(id)) {
         story.violated('I8', `${host.name} drops ${id}, which ${others.length} other disks have`, [id]);
       }
@@ -210,6 +216,27 @@ export class Checks {
     account();
   }
 
+  /**
+   * Faults took copies of a line's batch from disks, and those that are left are on hosts that an asker does not reach: W
+   * copies are out of its reach at once, of which it can know only the latter.
+   */
+  isTakenAndOutOfReach(text: string, isInReach: (host: SimHost) => boolean): boolean {
+    const { present, settings } = this.#cluster;
+    let out = 0;
+    const counted = new Set<string>();
+    for (const host of present) {
+      for (const [, { id, bytes }] of durableBatches(host.disk)) {
+        if (!this.#taken.has(id) && !counted.has(id)) continue;
+        if (!textsIn(bytes).includes(text)) continue;
+        if (isInReach(host)) return false;
+        out++;
+        if (!counted.has(id)) out += this.#taken.get(id)!.size;
+        counted.add(id);
+      }
+    }
+    return out >= settings.ack;
+  }
+
   /** Lines acknowledged after this may be in writes that went wrong on W disks at once, of which no account is taken yet. */
   get doubtfulSinceMs(): number {
     const fromMs = this.#cluster.clock.monotonicMs() - ACCOUNT_MS;
@@ -241,6 +268,7 @@ export class Checks {
     const { story, ledger } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
+      if (!this.#has(host, id, path)) this.#taken.set(id, (this.#taken.get(id) ?? new Set()).add(host));
       // Where it lies in a wrong place, its node will not find it.
       const sound = this.holdersOf(id, path).filter(({ name }) => !this.#astray.has(`${name} ${id}`));
       if (sound.length > 0) continue;

@@ -281,6 +281,24 @@ test('where the last batch proves rotten, it is healed and the next one follows 
   assert.deepEqual([...(await framesOf(store)).values()], frames);
 });
 
+test('what was of no use without a batch before it is there again once that is healed', async () => {
+  const world = newWorld();
+  const frames = await bobsFrames(4);
+  let store = await start(world);
+  for (const frame of frames) await store.appendReplica(frame);
+  await store.close();
+  world.disk.flipBit(bobsPath(frames[0]), 100 * 8);
+  world.disk.kill();
+  world.catalog.values.clear();
+  store = await start(world);
+  // Not three: one of the sound ones names no stream of its own.
+  assert.equal((await framesOf(store)).size, 2);
+  await store.appendReplica(frames[0]);
+  assert.deepEqual([...(await framesOf(store)).values()], frames);
+  const [segment] = store.segments();
+  assert.deepEqual(segment.record.quarantined, []);
+});
+
 test('one batch healed from two peers at once is there once', async () => {
   const world = newWorld();
   const frames = await bobsFrames(3);

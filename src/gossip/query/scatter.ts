@@ -67,7 +67,12 @@ export class Scatter {
         located.holders.set(peer, segment.runs);
       }
     }
+    if (query.signal.aborted) this.#cancel();
+    else query.signal.addEventListener('abort', this.#cancel, { once: true });
   }
+
+  // One signal for all sources: a composite of two would be kept alive until it fires.
+  readonly #cancel = (): void => this.#controller.abort(this.#query.signal.reason);
 
   start(): HolderSource[] {
     const work = new Map<PeerId, Work>();
@@ -100,6 +105,7 @@ export class Scatter {
   }
 
   async stop(): Promise<void> {
+    this.#query.signal.removeEventListener('abort', this.#cancel);
     this.#controller.abort(new LogvineError('LV_CLOSED', 'the query is over'));
     await Promise.all([...this.#sources].map((source) => source.stop()));
   }
@@ -146,7 +152,7 @@ export class Scatter {
     const { transport, holder, coverageTimeoutMs } = this.#options;
     const { question, range } = this.#query;
     const message: ScanMessage = { question, ...range, work, fresh };
-    const signal = AbortSignal.any([this.#query.signal, this.#controller.signal]);
+    const { signal } = this.#controller;
     const steps = stepsOf(peer, message, { transport, holder, timeoutMs: coverageTimeoutMs, signal });
     const source = new HolderSource(peer, message, steps, this.#events, predecessor);
     this.#sources.add(source);

@@ -127,6 +127,19 @@ export function quarantineBatch({ batches, quarantined }: SegmentRecord, batch: 
   }
 }
 
+/** These bytes of a hole hold a batch again. */
+export function closeHole({ quarantined }: SegmentRecord, offset: number, bytes: number): void {
+  quarantined.splice(0, Infinity, ...quarantined.flatMap((hole) => without(hole, offset, bytes)));
+}
+
+/** What is left of a hole once these bytes of it are there again. */
+function without(hole: Quarantined, offset: number, bytes: number): Quarantined[] {
+  if (offset < hole.offset || offset >= hole.offset + hole.bytes) return [hole];
+  const left = { offset: hole.offset, bytes: offset - hole.offset };
+  const right = { offset: offset + bytes, bytes: hole.offset + hole.bytes - offset - bytes };
+  return [left, right].filter((part) => part.bytes > 0);
+}
+
 /** Another version's records are not read: the segment file is. */
 const RECORD_VERSION = 4;
 

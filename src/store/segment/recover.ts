@@ -12,6 +12,7 @@ import type { DiskFile } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
 import {
   addBatch,
+  closeHole,
   emptyRecord,
   quarantineBatch,
   releaseStreams,
@@ -56,13 +57,18 @@ export async function recoverSegment(
   const size = Math.min((await file.stat()).size, options.sizeMax ?? Infinity);
   let offset = 0;
   while (offset < size) {
-    const frameBytes = await readFrameAt(file, offset, size, found, options);
-    if (frameBytes !== undefined) {
+    const frame = await readFrameAt(file, offset, size, id, options.payloads);
+    if (frame) {
+      const { header, place } = frame;
+      found.syncedSeq = Math.max(found.syncedSeq, header.syncedSeq);
+      // A second copy of a batch that came while its place was thought to be lost says nothing new.
+      if (!record.batches.some(({ seq }) => seq === header.seq))
+        addBatch(record, header, place, options.pool);
       // What is bad is a middle only once something sound follows it; until then it is a tail.
       if (offset > record.fileBytes) {
         record.quarantined.push({ offset: record.fileBytes, bytes: offset - record.fileBytes });
       }
-      offset += frameBytes;
+      offset += place.frameBytes;
       record.fileBytes = offset;
       continue;
     }
@@ -82,7 +88,8 @@ export async function recoverSegment(
 /**
  * The first hole of an origin's own file that was not on disk yet when the batch behind it was sealed. A power cut may keep
  * later sectors and lose earlier ones. What follows such a hole was never acknowledged nor sent, and would say of its sources
- * that they were read further than they were.
+ * that they were read further than they were. A batch of the last ones that rotted later looks the same: then what follows it
+ * goes from this disk, too, and comes back from its other owners.
  */
 function tornOffset({ record: { batches, quarantined }, syncedSeq }: Found): number | undefined {
   return quarantined.find(({ offset }) => {
@@ -115,33 +122,60 @@ function quarantineNameless(record: SegmentRecord): void {
   }
 }
 
+/** A sound frame of this segment, and where it stands. */
+interface FrameFound {
+  readonly header: BatchHeader;
+  readonly place: Parameters<typeof addBatch>[2];
+}
+
 async function readFrameAt(
   file: DiskFile,
   offset: number,
   size: number,
-  found: Found,
-  { payloads, pool }: RecoverOptions,
-): Promise<number | undefined> {
-  const { record } = found;
+  id: SegmentId,
+  withPayload: boolean,
+): Promise<FrameFound | undefined> {
   let head = await file.read(offset, HEAD_READ_BYTES);
   const preamble = readPreamble(head);
   if (!preamble || offset + preamble.frameBytes > size) return undefined;
-  const headBytes = PREAMBLE_BYTES + preamble.headerBytes;
+  const { frameBytes, headerBytes, payloadBytes, payloadCrc } = preamble;
+  const headBytes = PREAMBLE_BYTES + headerBytes;
   if (headBytes > head.length) head = await file.read(offset, headBytes);
   const checked = readHead(head);
   if (!checked) return undefined;
-  if (payloads) {
-    const payload = await file.read(offset + headBytes, preamble.payloadBytes);
-    if (crc32(payload) !== preamble.payloadCrc) return undefined;
-  }
+  if (withPayload && crc32(await file.read(offset + headBytes, payloadBytes)) !== payloadCrc)
+    return undefined;
   const header = parseHeader(checked.header);
-  if (!isOf(header, record.id)) return undefined;
-  found.syncedSeq = Math.max(found.syncedSeq, header.syncedSeq);
-  // A second copy of a batch that came while its place was thought to be lost says nothing new.
-  if (record.batches.some(({ seq }) => seq === header.seq)) return preamble.frameBytes;
-  const { frameBytes, headerBytes } = preamble;
-  addBatch(record, header, { offset, frameBytes, headerBytes, headerHash: headerHash(checked.header) }, pool);
-  return preamble.frameBytes;
+  if (!isOf(header, id)) return undefined;
+  return { header, place: { offset, frameBytes, headerBytes, headerHash: headerHash(checked.header) } };
+}
+
+/**
+ * After a batch was healed: what follows it in its hole may be sound, and was of no use only because that batch names its
+ * streams. It may be the only copy there is. Returns the headers of what was taken in.
+ */
+export async function readmit(
+  file: DiskFile,
+  record: SegmentRecord,
+  pool: StreamPool,
+): Promise<{ header: BatchHeader; frameBytes: number }[]> {
+  const taken: { header: BatchHeader; frameBytes: number }[] = [];
+  for (const { offset, bytes } of record.quarantined.slice()) {
+    for (let at = offset; at < offset + bytes;) {
+      const found = await readFrameAt(file, at, offset + bytes, record.id, true);
+      if (!found) break;
+      const { header, place } = found;
+      const isNamed = header.streams.every(({ labels, stream }) => labels ?? record.streams[stream]);
+      if (!isNamed) break;
+      if (!record.batches.some(({ seq }) => seq === header.seq)) {
+        addBatch(record, header, place, pool);
+        taken.push({ header, frameBytes: place.frameBytes });
+      }
+      closeHole(record, at, place.frameBytes);
+      at += place.frameBytes;
+    }
+  }
+  return taken;
 }
 
 /** The next offset at or after `from` where a frame with a sound header begins that is looked for. */

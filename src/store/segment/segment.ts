@@ -4,12 +4,13 @@ import { compareInstants, type BatchHeader, type Instant } from '../batch/index.
 import type { Disk, DiskFile } from '../host/index.ts';
 import {
   addBatch,
+  closeHole,
   quarantineBatch,
   type BatchEntry,
-  type Quarantined,
   type SegmentId,
   type SegmentRecord,
 } from './record.ts';
+import { readmit } from './recover.ts';
 import type { StreamPool } from './streams.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
@@ -18,6 +19,12 @@ export interface FrameToWrite {
   readonly headerHash: Buffer;
   readonly headerBytes: number;
   readonly parts: readonly Uint8Array[];
+}
+
+/** A batch that is held again. */
+interface Healed {
+  readonly header: BatchHeader;
+  readonly frameBytes: number;
 }
 
 interface Waiting {
@@ -220,24 +227,24 @@ export class Segment {
 
   /**
    * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
-   * exactly what stood there. False when the frame is neither the first nor the last one missing from a quarantined range:
-   * only the batches around it tell the place.
+   * exactly what stood there. Undefined when the frame is neither the first nor the last one missing from a quarantined
+   * range: only the batches around it tell the place. Else all that is held again: `readmit` may find more.
    */
-  heal(frame: FrameToWrite): Promise<boolean> {
+  heal(frame: FrameToWrite): Promise<Healed[] | undefined> {
     // One after the other: the same batch may come from two peers at once.
     const healed = this.#healing.then(() => this.#healOne(frame));
     this.#healing = healed.catch(() => undefined);
     return healed;
   }
 
-  async #healOne(frame: FrameToWrite): Promise<boolean> {
+  async #healOne(frame: FrameToWrite): Promise<Healed[] | undefined> {
     if (this.#health.failure) throw this.#health.failure;
     const { record } = this;
     const { seq } = frame.header;
     let bytes = 0;
     for (const part of frame.parts) bytes += part.length;
     const offset = this.entry(seq) ? undefined : this.#placeOf(frame.header, bytes);
-    if (offset === undefined) return false;
+    if (offset === undefined) return undefined;
     await this.#letGoOfLostFile();
     const file = await this.#openForWriting();
     try {
@@ -246,17 +253,15 @@ export class Segment {
       throw this.#fail(cause);
     }
     await this.#sync(file);
-    record.quarantined.splice(
-      0,
-      Infinity,
-      ...record.quarantined.flatMap((hole) => without(hole, offset, bytes)),
-    );
+    closeHole(record, offset, bytes);
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
-    // Where the hole was the last batch, the next one follows this.
-    if (seq > (this.#accepted?.seq ?? 0)) this.#accepted = { seq, headerHash };
     this.touch();
-    return true;
+    const more = await readmit(file, record, this.#pool);
+    if (more.length > 0) this.touch();
+    // Where the hole was the last batch, the next one follows this.
+    if (this.last!.seq > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
+    return [{ header, frameBytes: bytes }, ...more];
   }
 
   /** Where a batch stood, by the one before it or the one behind it; undefined unless it is a hole of enough bytes. */
@@ -353,12 +358,4 @@ export class Segment {
     await this.#file?.close();
     this.#file = undefined;
   }
-}
-
-/** What is left of a hole once these bytes of it are there again. */
-function without(hole: Quarantined, offset: number, bytes: number): Quarantined[] {
-  if (offset < hole.offset || offset >= hole.offset + hole.bytes) return [hole];
-  const left = { offset: hole.offset, bytes: offset - hole.offset };
-  const right = { offset: offset + bytes, bytes: hole.offset + hole.bytes - offset - bytes };
-  return [left, right].filter((part) => part.bytes > 0);
 }
