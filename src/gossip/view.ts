@@ -29,6 +29,11 @@ export function placeable<M extends MeshMember>(members: readonly M[]): M[] {
   );
 }
 
+/** Of these, the ones that are not known to be down. */
+export function upAndPlaceable<M extends MeshMember>(members: readonly M[]): M[] {
+  return placeable(members).filter(({ state }) => state !== 'dead');
+}
+
 /**
  * Fsyncs that an acknowledgement needs: W, or as many as there are members to give them when they are fewer. Dead members
  * count until they have left: a minority cut off from the mesh must not acknowledge alone (see docs/decisions/0003). One that

@@ -49,6 +49,7 @@ import {
 } from '../store/index.ts';
 import { isClockTrusted, supersededText } from './alarms.ts';
 import type { Config } from './config/index.ts';
+import { Departure } from './departure.ts';
 import { Follow } from './follow.ts';
 import { Batcher } from './pipeline/batcher.ts';
 import type { Tasks } from './tasks.ts';
@@ -66,6 +67,7 @@ export const TIMING = {
   dropEveryMs: 1_000,
   surplusDelayMs: 600_000,
   confirmTimeoutMs: 60_000,
+  handoverEveryMs: 500,
   retentionEveryMs: 10_000,
   ownRecoveryFindMs: 3_000,
   ownRecoveryMs: 60_000,
@@ -101,7 +103,7 @@ export interface Core {
   readonly membership: Membership;
   readonly repairer: Repairer;
   readonly dropper: Dropper;
-  readonly handover: Handover;
+  readonly departure: Departure;
   readonly retention: Retention;
   readonly scrubber: Scrubber;
   readonly space: DiskSpace;
@@ -320,6 +322,15 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       timeZone: config.timeZone,
     });
     closers.push(() => batcher.close());
+    const departure = new Departure({
+      batcher,
+      membership,
+      handover,
+      clock,
+      everyMs: timing.handoverEveryMs,
+      log,
+    });
+    closers.push(() => departure.close());
     const windowMs = config.pushDedupWindowMs;
     const pushes =
       windowMs > 0
@@ -417,7 +428,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       membership,
       repairer,
       dropper,
-      handover,
+      departure,
       retention,
       scrubber,
       space,

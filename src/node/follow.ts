@@ -181,9 +181,11 @@ export class Follow {
     const { self } = this.#options.transport;
     followed.add(self);
     void pump(self, this.local(query, signal, onMissed));
-    if (awaited.size === 0) onFollowed();
-    else this.#options.clock.after(OPEN_TIMEOUT_MS, arrived);
-    const ended = (): void => wake();
+    const opening = this.#options.clock.after(awaited.size === 0 ? 0 : OPEN_TIMEOUT_MS, arrived);
+    const ended = (): void => {
+      opening.cancel();
+      wake();
+    };
     signal.addEventListener('abort', ended, { once: true });
     while (!signal.aborted) {
       join();

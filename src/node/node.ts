@@ -27,6 +27,7 @@ export interface RunningNode {
 }
 
 const JOIN_WARNING_MS = 5_000;
+const LEFT_MS = 500;
 
 /**
  * The one place where a node meets its machine: clock, disk, network, threads, inputs, HTTP. Between them stands what
@@ -127,7 +128,13 @@ export async function startNode(config: Config): Promise<RunningNode> {
       seeds: config.join,
       inputs: () => inputs.all(),
     });
-    let leaving = false;
+    let left: Promise<void> | undefined;
+    const leave = async (): Promise<void> => {
+      await inputs.close();
+      await core.departure.leave();
+      // Whoever watches hears of it first.
+      clock.after(LEFT_MS, () => process.kill(process.pid, 'SIGTERM'));
+    };
     const server = await startServer({
       config,
       tokens,
@@ -139,17 +146,14 @@ export async function startNode(config: Config): Promise<RunningNode> {
       verifier,
       follow,
       reporter,
-      leave: async () => {
-        if (!leaving) {
-          leaving = true;
-          await inputs.close();
-          await batcher.close();
-          membership.startLeaving();
-        }
-        const segmentsToHandOver = await core.handover.segmentsLeft();
-        return { segmentsToHandOver, left: segmentsToHandOver === 0 && (await membership.leave()) };
+      leave() {
+        left ??= leave().catch((error: unknown) => {
+          left = undefined;
+          throw error;
+        });
+        return left;
       },
-      left: () => process.kill(process.pid, 'SIGTERM'),
+      segmentsToHandOver: () => core.departure.segmentsToHandOver,
       log,
     });
     closers.push(() => server.close());

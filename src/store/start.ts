@@ -31,7 +31,7 @@ export async function remember({ catalog, log }: StoreOptions, record: SegmentRe
   });
 }
 
-/** Of what is no more: what the catalog does not let go of is found out at the next start (I5). */
+/** Of what is no more. What the catalog does not let go of is found out at the next start by the file's size (I5). */
 export async function forget({ catalog, log }: StoreOptions, id: SegmentId): Promise<void> {
   await catalog.remove(id).catch((error: unknown) => {
     log('warn', `the catalog did not forget ${segmentName(id)}: ${messageOf(error)}`);

@@ -143,6 +143,7 @@ export async function boot(options: BootOptions): Promise<void> {
   const timing: CoreTiming = {
     ...TIMING,
     inventoryPollMs: settings.inventoryPollMs,
+    handoverEveryMs: 5_000,
     repairDelayMs: settings.repairDelayMs,
     surplusDelayMs: settings.surplusDelayMs,
     confirmTimeoutMs: 10_000,

@@ -12,8 +12,6 @@ import { sourceOf, tailFile } from './tail.ts';
 
 const RESTART_MS = 3_000;
 const SEEDS = 3;
-/** A node that wants to leave asks so often whether it may. */
-const LEAVE_POLL_MS = 5_000;
 const CLOSE_MS = 20_000;
 const DISK_BYTES = 1024 * 1024 * 1024;
 
@@ -241,17 +239,8 @@ export class Cluster {
     if (!process || !core || process.leaving) return;
     process.leaving = true;
     this.story.headline(host.name, 'leaves');
-    await core.batcher.close();
-    core.membership.startLeaving();
-    for (;;) {
-      const left = await core.handover.segmentsLeft();
-      if (!process.alive) return;
-      this.story.tell(host.name, `${left} segments to hand over`);
-      if (left === 0 && (await core.membership.leave())) break;
-      if (!process.alive) return;
-      await new Promise<void>((resolve) => void process.clock.after(LEAVE_POLL_MS, resolve));
-      if (!process.alive) return;
-    }
+    await core.departure.leave();
+    if (!process.alive) return;
     this.checks.handedOver(host);
     host.retired = true;
     host.leftMs = this.clock.monotonicMs();

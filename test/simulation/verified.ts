@@ -3,15 +3,18 @@ import { syncBuiltinESMExports } from 'node:module';
 
 const REMEMBERED_MAX = 20_000;
 
+let known = new WeakMap<KeyObject, Map<string, Buffer>>();
+
 /**
  * Many nodes in one process verify the same signature, each for itself. From here on, one over the same bytes by the same
  * key is verified once. The bytes are compared, so that a signature of other bytes is as wrong as ever.
  */
 export function rememberVerified(): void {
+  // What another run has verified is of no use to this one, and would add up over thousands of them.
+  known = new WeakMap();
   if (isInstalled) return;
   isInstalled = true;
   const { verify } = crypto;
-  const known = new WeakMap<KeyObject, Map<string, Buffer>>();
   const once = (algorithm: null, bytes: Uint8Array, key: KeyObject, signature: Uint8Array): boolean => {
     let ofKey = known.get(key);
     if (!ofKey) known.set(key, (ofKey = new Map<string, Buffer>()));

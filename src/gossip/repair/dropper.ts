@@ -149,7 +149,7 @@ export class Dropper {
     return (await confirmations(transport, segment, runs, owners, confirmTimeoutMs)) === owners.length;
   }
 
-  /** Answers another peer that wants to drop its copy. */
+  /** Answers another peer that wants to drop its copy, or to leave. */
   async serveConfirm(channel: Channel): Promise<void> {
     const message = await channel.receive();
     if (!message) return;

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Receipt } from '../../gossip/index.ts';
-import { LIMITS, LogvineError, type Clock, type EntryRun } from '../../store/index.ts';
+import { LIMITS, LogvineError, messageOf, type Clock, type EntryRun } from '../../store/index.ts';
 import { Admission } from './admission.ts';
 import { ENTRIES_CONTENT_TYPE, entriesStream } from './native.ts';
 import { metricsText } from './metrics.ts';
@@ -89,15 +89,17 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
   }
 
   app.post('/api/v1/leave', async (_request, reply) => {
+    let hasLeft = false;
+    const left = options.leave().then(() => (hasLeft = true));
+    // It fails also when nobody watches any more.
+    left.catch((error: unknown) => options.log('error', `leaving: ${messageOf(error)}`));
     async function* progress(): AsyncGenerator<string> {
-      for (;;) {
-        const { segmentsToHandOver, left } = await options.leave();
-        if (left) break;
-        yield `${JSON.stringify({ segmentsToHandOver })}\n`;
-        await new Promise<void>((resolve) => clock.after(LEAVE_CHECK_MS, resolve));
+      while (!hasLeft) {
+        const segmentsToHandOver = options.segmentsToHandOver();
+        if (segmentsToHandOver !== undefined) yield `${JSON.stringify({ segmentsToHandOver })}\n`;
+        await Promise.race([left, new Promise<void>((resolve) => clock.after(LEAVE_CHECK_MS, resolve))]);
       }
       yield `${JSON.stringify({ left: true })}\n`;
-      clock.after(LEAVE_CHECK_MS, () => options.left());
     }
     return reply.type('application/x-ndjson').send(Readable.from(progress()));
   });

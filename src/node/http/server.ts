@@ -35,10 +35,10 @@ export interface ServerOptions {
   readonly verifier: Verifier;
   readonly follow: Follow;
   readonly reporter: Reporter;
-  /** Begins to leave, or goes on; says how many segments are still to be handed over, and whether the mesh has been told. */
-  leave(): Promise<{ segmentsToHandOver: number; left: boolean }>;
-  /** Everything is handed over and the asker knows. */
-  left(): void;
+  /** Begins to leave, or goes on; resolves when everything is handed over and the mesh knows. */
+  leave(): Promise<void>;
+  /** Undefined before the first look. */
+  segmentsToHandOver(): number | undefined;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
