@@ -6,9 +6,11 @@ export {
   type Member,
   type Membership,
 } from './membership/index.ts';
+export { placeOn } from './placement/index.ts';
 export { Pushes, PUSH_PROTOCOL } from './pushes/index.ts';
 export * from './query/index.ts';
 export * from './repair/index.ts';
 export { ReplicaReceiver, REPLICATE_PROTOCOL, Replicator } from './replication/index.ts';
 export { createLibp2pTransport, type Channel, type PeerId, type Transport } from './transport/index.ts';
 export * from './verify/index.ts';
+export { placeableUp, type MemberState } from './view.ts';

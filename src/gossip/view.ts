@@ -30,7 +30,7 @@ export function placeable<M extends MeshMember>(members: readonly M[]): M[] {
 }
 
 /** Of these, the ones that are not known to be down. */
-export function upAndPlaceable<M extends MeshMember>(members: readonly M[]): M[] {
+export function placeableUp<M extends MeshMember>(members: readonly M[]): M[] {
   return placeable(members).filter(({ state }) => state !== 'dead');
 }
 

@@ -1,7 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { Member } from '../gossip/index.ts';
-import { placeOn } from '../gossip/placement/index.ts';
-import { placeable } from '../gossip/view.ts';
+import { placeableUp, placeOn, type Member } from '../gossip/index.ts';
 import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
 import { batchConflictProblems, clockProblems, identityProblems, shortPeer } from './alarms.ts';
 import type { Core } from './core.ts';
@@ -129,7 +127,7 @@ export class Reporter {
   /** Measured over sampled segments, so that zones and weights are in it as they really work. */
   #sharesOf(members: readonly Member[]): Map<string, number> {
     if (this.#shares?.members === members) return this.#shares.of;
-    const alive = placeable(members).filter(({ state }) => state !== 'dead');
+    const alive = placeableUp(members);
     const counts = new Map<string, number>();
     let total = 0;
     for (let sample = 0; sample < SHARE_SAMPLES; sample++) {
@@ -183,7 +181,7 @@ export class Reporter {
     problems.push(...batchConflictProblems(store.conflicts));
     const members = membership.members();
     problems.push(...clockProblems(members, membership.self, (peer) => membership.clockSkewMs(peer)));
-    const alive = placeable(members).filter(({ state }) => state !== 'dead').length;
+    const alive = placeableUp(members).length;
     const lonely = this.seedsUnanswered();
     if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
     const dead = members.filter(({ state }) => state === 'dead');

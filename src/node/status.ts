@@ -1,4 +1,4 @@
-import type { MemberState } from '../gossip/view.ts';
+import type { MemberState } from '../gossip/index.ts';
 import type { Room } from '../store/index.ts';
 import type { InputStatus } from './inputs/index.ts';
 

@@ -7,7 +7,7 @@ import {
   type Store,
 } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import { placeable, type MeshView } from '../view.ts';
+import { placeable, placeableUp, type MeshView } from '../view.ts';
 import { ownHoldings, type HoldingsKnown } from './knowledge.ts';
 
 export interface Debt {
@@ -28,11 +28,7 @@ interface DebtOptions {
  */
 export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
   const members = view.members();
-  const alive = new Set(
-    placeable(members)
-      .filter(({ state }) => state !== 'dead')
-      .map(({ peer }) => peer),
-  );
+  const alive = new Set(placeableUp(members).map(({ peer }) => peer));
   const wanted = Math.min(replicas, placeable(members).length);
   let batchesBelowK = 0;
   let bytesBelowK = 0;

@@ -12,7 +12,7 @@ import {
   type Timer,
 } from '../../store/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
-import { placeable, type MeshView } from '../view.ts';
+import { placeableUp, type MeshView } from '../view.ts';
 import { debtOf, type Debt } from './debt.ts';
 import { fetchBatches } from './fetch.ts';
 import { encodeInventoryRequest, INVENTORY_PROTOCOL, parseInventory, type Holding } from './inventory.ts';
@@ -238,9 +238,7 @@ export class Repairer {
     const { view, wanted } = this.#options;
     const owners = wanted.of(holding);
     if (!owners.includes(view.self)) return false;
-    const up = placeable(view.members()).filter(
-      ({ peer, state }) => state !== 'dead' && holding.owners.includes(peer),
-    );
+    const up = placeableUp(view.members()).filter(({ peer }) => holding.owners.includes(peer));
     return up.length < owners.length;
   }
 
@@ -248,7 +246,7 @@ export class Repairer {
   #isOpen({ origin, epoch, index }: Holding): boolean {
     const { view, store } = this.#options;
     if (origin === view.self) return store.openSegment?.id.index === index && epoch === store.epoch;
-    const isUp = placeable(view.members()).some(({ peer, state }) => peer === origin && state !== 'dead');
+    const isUp = placeableUp(view.members()).some(({ peer }) => peer === origin);
     if (!isUp) return false;
     const own = this.known.holding(origin as PeerId, { origin, epoch, index });
     // One that its origin does not name any more was dropped there, so it is finished.

@@ -9,7 +9,7 @@ import {
 } from '../../store/index.ts';
 import { placeOn } from '../placement/index.ts';
 import type { PeerId, Transport } from '../transport/index.ts';
-import { placeable, quorumOf, type MeshView } from '../view.ts';
+import { placeable, placeableUp, quorumOf, type MeshView } from '../view.ts';
 import { OwnerStream } from './owner-stream.ts';
 
 export interface ReplicatorOptions {
@@ -153,10 +153,9 @@ export class Replicator {
 
   /** Members changed: the quorum may have, and the open segment may have lost an owner. */
   membersChanged(): void {
-    const owners = new Map(placeable(this.#options.view.members()).map(({ peer, state }) => [peer, state]));
+    const up = new Set(placeableUp(this.#options.view.members()).map(({ peer }) => peer));
     for (const [peer, stream] of this.#streams) {
-      const state = owners.get(peer);
-      if (state === 'alive' || state === 'suspect') continue;
+      if (up.has(peer)) continue;
       stream.close();
       this.#streams.delete(peer);
       this.#dropFromOpenSegment(peer);
