@@ -108,7 +108,8 @@ export function createHandlers(reader: DiskReader, clock: Pick<Clock, 'nowMs'>):
 
     scan(request: Request<'scan'>) {
       const value = scanner.scan(request);
-      return { value, transfer: value.kind === 'entries' ? transferOf(value.run) : [] };
+      const filters = value.filters.map(([, , filter]) => filter.buffer as ArrayBuffer);
+      return { value, transfer: [...filters, ...(value.kind === 'entries' ? transferOf(value.run) : [])] };
     },
 
     scanUnsealed(request: Request<'scanUnsealed'>) {

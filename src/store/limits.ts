@@ -85,6 +85,8 @@ export const LIMITS = {
   tailsAtOnceMax: 64,
   /** Queries that wait for their turn; beyond it they are refused. */
   queriesWaitingMax: 512,
+  /** What scans found in the index of batches, remembered for all queries of a peer: filters and headers' numbers. */
+  indexMemoryBytesMax: 64 * MiB,
   /** Series in the answer to a metric query, as Loki's `max_query_series`. */
   querySeriesMax: 500,
   /** Series that a metric query gathers before it sums them up, at one peer. */

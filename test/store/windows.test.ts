@@ -6,6 +6,7 @@ import {
   compileQuery,
   decodeRun,
   encodeRun,
+  IndexMemory,
   lineOf,
   LogvineError,
   mergeSources,
@@ -215,7 +216,13 @@ async function stepsOf(
   { store, disk }: Pick<World, 'store' | 'disk'>,
   text: string,
   asked: Omit<Asked, 'matches'>,
-  more: { unsealed?: EntryRun; parallel?: number; random?: Random; work?: SegmentWork[] } = {},
+  more: {
+    unsealed?: EntryRun;
+    parallel?: number;
+    random?: Random;
+    work?: SegmentWork[];
+    memory?: IndexMemory;
+  } = {},
 ): Promise<ScanStep[]> {
   const compiled = compileQuery(text, () => 0);
   const reader = disk.reader();
@@ -236,6 +243,7 @@ async function stepsOf(
       return scanBatches(request, compiled, reader);
     },
     parallel: more.parallel ?? 2,
+    memory: more.memory ?? new IndexMemory(),
   })) {
     steps.push(step);
   }
@@ -365,6 +373,7 @@ test('an aborted scan stops', async () => {
     signal: controller.signal,
     scan: async (request) => scanBatches(request, compiled, world.disk.reader()),
     parallel: 1,
+    memory: new IndexMemory(),
   });
   controller.abort(new LogvineError('LV_QUERY_TIMEOUT', 'late'));
   await assert.rejects(
@@ -494,6 +503,7 @@ test('a file that cannot be opened now is no rot', async () => {
           },
         ),
       parallel: 1,
+      memory: new IndexMemory(),
     })) {
       assert.notEqual(step.kind, 'failed');
     }

@@ -1,5 +1,6 @@
 import {
   compareInstants,
+  IndexMemory,
   LogvineError,
   type Instant,
   type Run,
@@ -82,6 +83,7 @@ function* seqsOf(runs: readonly Run[]): Generator<number> {
 
 export class Holder {
   readonly #options: HolderOptions;
+  readonly #memory = new IndexMemory();
 
   constructor(options: HolderOptions) {
     this.#options = options;
@@ -100,7 +102,8 @@ export class Holder {
     }
     const isFresh = fresh?.epoch === store.epoch;
     if (isFresh) work.push(...this.#sealedSince(fresh.afterSeq, fresh.except));
-    for await (const step of this.#answer(message.question, { range: { from, to }, work, isFresh, signal })) {
+    const part: Part = { range: { from, to }, work, isFresh, signal, memory: this.#memory };
+    for await (const step of this.#answer(message.question, part)) {
       if (step.kind !== 'failed') yield step;
       else {
         this.#quarantine(step.id, step.seqs);

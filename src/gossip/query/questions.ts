@@ -2,9 +2,12 @@ import {
   compileMetric,
   decodeParts,
   encodeParts,
+  HeaderSums,
+  isAnsweredByHeaders,
   labelsKey,
   labelsText,
   LIMITS,
+  neededOf,
   overlaps,
   PatternTree,
   scanInWindows,
@@ -13,6 +16,7 @@ import {
   type CompiledQuery,
   type EntryRun,
   type EntryScan,
+  type IndexMemory,
   type Labels,
   type MetricScan,
   type MetricScanResult,
@@ -57,6 +61,8 @@ export interface Part {
   /** Also lines that are in no batch yet. */
   readonly isFresh: boolean;
   readonly signal: AbortSignal;
+  /** One for all questions. */
+  readonly memory: IndexMemory;
 }
 
 /** What a holder says on the way to its answer; the tally comes last. */
@@ -79,7 +85,7 @@ async function scanFor<Request extends ScanRequest>(
 export async function* answerEntries(
   answerer: Answerer,
   { query, descending, limit }: QuestionOf<'entries'>,
-  { range, work, isFresh, signal }: Part,
+  { range, work, isFresh, signal, memory }: Part,
 ): AsyncGenerator<AnswerStep> {
   // Asked for in the turn in which the work was listed: no line can go from unsealed to sealed between the two.
   const fresh = isFresh ? answerer.unsealed(query, range, descending, limit) : Promise.resolve(undefined);
@@ -95,6 +101,7 @@ export async function* answerEntries(
     signal,
     scan: (request: EntryScan) => scanFor(answerer, request, signal),
     parallel: answerer.parallel,
+    memory,
   });
 }
 
@@ -102,7 +109,7 @@ export async function* answerEntries(
 export async function* answerMetric(
   answerer: Answerer,
   question: QuestionOf<'metric'>,
-  { work, isFresh, signal }: Part,
+  { work, isFresh, signal, memory }: Part,
 ): AsyncGenerator<AnswerStep> {
   const { query } = question;
   const times = timesOf(question);
@@ -119,20 +126,25 @@ export async function* answerMetric(
   };
   const rows = await Promise.all(fresh);
   if (rows.some((run) => run !== undefined)) take(await scan({ segments: [], rows }));
-  const light = metric.leaves.every(
+  const isIndexed = metric.leaves.every(
     ({ leaf, neededLiterals }) => leaf.needs.kind === 'columns' || neededLiterals.length > 0,
   );
+  const sums = isAnsweredByHeaders(metric) ? new HeaderSums(metric, partials) : undefined;
   const { parallel } = answerer;
   const tally = yield* surveyBatches({
     work,
     matchesStream: metric.matchesStream,
     isInTime: metric.isInTime,
-    light,
+    mostly: sums ? 'headers' : isIndexed ? 'filters' : 'lines',
+    selections: metric.leaves.map(neededOf),
+    memory,
+    takeHeader: sums && ((header) => sums.add(header)),
     signal,
     parallel,
     scan: (segments) => scan({ segments, rows: [] }),
     take,
   });
+  sums?.finish();
   for (const bytes of encodeParts(partials.map((partial) => partial.parts()))) yield { kind: 'found', bytes };
   yield { kind: 'done', tally };
 }
@@ -150,7 +162,7 @@ export function addParts(partials: readonly RangePartial[], bytes: Uint8Array): 
 export async function* answerPatterns(
   answerer: Answerer,
   { query, stepMs }: QuestionOf<'patterns'>,
-  { range, work, isFresh, signal }: Part,
+  { range, work, isFresh, signal, memory }: Part,
 ): AsyncGenerator<AnswerStep> {
   const fresh = isFresh ? answerer.unsealed(query, range, false, Infinity) : undefined;
   const compiled = answerer.compile(query);
@@ -166,7 +178,9 @@ export async function* answerPatterns(
     work,
     matchesStream: compiled.matchesStream,
     isInTime: (batch) => overlaps(batch, range),
-    light: compiled.neededLiterals.length > 0,
+    mostly: compiled.neededLiterals.length > 0 ? 'filters' : 'lines',
+    selections: [neededOf(compiled)],
+    memory,
     signal,
     parallel: answerer.parallel,
     scan: (segments) => scan({ segments, rows: undefined }),

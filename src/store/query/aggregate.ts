@@ -1,7 +1,5 @@
 import {
-  gramsOf,
   lineStart,
-  COUNTED_LEVELS,
   type Columns,
   type Labels,
   type Lines,
@@ -12,11 +10,21 @@ import type { DiskReader } from '../host/index.ts';
 import type { RangePartial } from '../logql/index.ts';
 import { overlaps } from './candidates.ts';
 import type { CompiledLeaf, CompiledMetric } from './compile-metric.ts';
+import {
+  addGroup,
+  groupsInHeader,
+  isAnsweredByHeaders,
+  liesInOneBucket,
+  NO_METADATA,
+  PARTS_REMEMBERED_MAX,
+  seenMetadata,
+} from './headers.ts';
 import { OpenBatch } from './open-batch.ts';
 import { encodeParts } from './parts.ts';
+import { neededOf, selectionsLeft } from './prune.ts';
 import { selectRows } from './rows.ts';
 import type { EntryRun } from './run.ts';
-import { isRot, mayMatch, type MetricScan, type MetricScanResult } from './scan.ts';
+import { isRot, type MetricScan, type MetricScanResult } from './scan.ts';
 
 /**
  * Turns batches into partial results in a worker. A stream's part of a batch is answered from the least that tells enough:
@@ -34,32 +42,34 @@ export function aggregateBatches(
   reader: DiskReader,
 ): MetricScanResult {
   const partials = metric.newPartials();
-  const literals = metric.leaves.map(({ neededLiterals }) =>
-    neededLiterals.map((group) => group.map(gramsOf)),
-  );
+  const selections = metric.leaves.map(neededOf);
   const result: MetricScanResult = {
     kind: 'metric',
     parts: [],
     read: [],
     fromIndex: [],
     plain: [],
+    heads: [],
     failed: [],
+    filters: [],
     bytesScanned: 0,
   };
   for (const [at, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
       try {
-        const leaves = metric.leaves.filter((_leaf, i) => mayMatch(segment.path, batch, literals[i], reader));
-        if (leaves.length === 0) continue;
+        const found = (filter: Uint8Array) => result.filters.push([at, batch.seq, filter]);
+        const left = selectionsLeft(segment.path, batch, selections, reader, found);
+        if (left.length === 0) continue;
         const opened = new OpenBatch(segment, batch, reader);
         // All of it is read before any of it counts: a rotten batch is counted by who has it whole.
-        const additions = leaves.map((leaf) =>
-          additionsOf(leaf, partials[metric.leaves.indexOf(leaf)], opened),
-        );
+        const additions = left.map((leaf) => additionsOf(metric.leaves[leaf], partials[leaf], opened));
         for (const add of additions.flat()) add();
         result.read.push([at, batch.seq]);
         if (!opened.isFrameRead) result.fromIndex.push([at, batch.seq]);
         if (opened.plain.length > 0) result.plain.push([at, batch.seq, opened.plain]);
+        const { streams } = opened.header;
+        if (batch.remember && isAnsweredByHeaders(metric) && streams.length <= PARTS_REMEMBERED_MAX)
+          result.heads.push([at, batch.seq, streams]);
         result.bytesScanned += opened.bytesScanned;
       } catch (error) {
         if (!isRot(error)) throw error;
@@ -104,33 +114,6 @@ function additionsOf(leaf: CompiledLeaf, partial: RangePartial, batch: OpenBatch
   return additions;
 }
 
-const NO_METADATA: Metadata = {};
-const OF_LEVEL: readonly Metadata[] = COUNTED_LEVELS.map((level) => ({ detected_level: level }));
-const NO_LINE = Buffer.alloc(0);
-
-interface Group {
-  readonly metadata: Metadata;
-  readonly adds: number;
-}
-
-/** Of a part's metadata the leaf sees nothing, at most the level, or more. */
-function seenMetadata(
-  { leaf: { needs } }: CompiledLeaf,
-  labels: Labels,
-  isPlain: boolean,
-): 'nothing' | 'level' | 'more' {
-  if (needs.kind === 'lines') return 'more';
-  // What the stream itself says is not overruled by metadata; and of metadata the header knows the level alone.
-  const unknown = needs.labels && [...needs.labels].filter((name) => !Object.hasOwn(labels, name));
-  if (!isPlain && (unknown === undefined || unknown.some((name) => name !== 'detected_level'))) return 'more';
-  return unknown === undefined || unknown.includes('detected_level') ? 'level' : 'nothing';
-}
-
-function liesInOneBucket({ grid }: RangePartial, { min, max }: StreamPart): boolean {
-  const bucket = grid.bucket(min.ms, min.sub);
-  return bucket !== -1 && bucket === grid.bucket(max.ms, max.sub);
-}
-
 /** Are all entries of the part alike to the leaf, so that neither times nor metadata have to be decoded? */
 function isOneGroup(
   leaf: CompiledLeaf,
@@ -149,42 +132,6 @@ function addsOf({ leaf: { needs }, lineFilters }: CompiledLeaf, lines: Lines): n
   let bytes = 0;
   for (const row of rows) bytes += lines.ends[row] - lineStart(lines, row);
   return bytes;
-}
-
-/** The entries of a part by what their metadata is as far as the leaf can see, when the header tells; else undefined. */
-function groupsInHeader(
-  leaf: CompiledLeaf,
-  partial: RangePartial,
-  labels: Labels,
-  part: StreamPart,
-  isPlain: boolean,
-): Group[] | undefined {
-  const { needs } = leaf.leaf;
-  if (needs.kind !== 'columns' || !liesInOneBucket(partial, part)) return undefined;
-  const seen = seenMetadata(leaf, labels, isPlain);
-  if (seen === 'more') return undefined;
-  if (seen === 'nothing') {
-    const adds = needs.adds === 'count' ? part.entries : part.linesBytes - part.entries;
-    return [{ metadata: NO_METADATA, adds }];
-  }
-  // The last count is of entries with any other level, or none.
-  if (needs.adds === 'bytes' || part.levels[part.levels.length - 1] > 0) return undefined;
-  return OF_LEVEL.map((metadata, level) => ({ metadata, adds: part.levels[level] })).filter(
-    ({ adds }) => adds > 0,
-  );
-}
-
-/** Entries that differ in nothing that the leaf can see. */
-function addGroup(
-  { sampler }: CompiledLeaf,
-  partial: RangePartial,
-  labels: Labels,
-  metadata: Metadata,
-  { ms, sub }: { ms: number; sub: number },
-  adds: number,
-): void {
-  if (sampler.process(NO_LINE, labels, metadata, ms, sub))
-    partial.add(sampler.key, sampler.labels, ms, sub, adds);
 }
 
 /** Adds entries by metadata and bucket, since no stage sees more of them. */

@@ -1,6 +1,6 @@
 import type { Instant, Labels } from '../batch/index.ts';
 import type { BatchEntry, Segment, Stream, StreamList } from '../segment/index.ts';
-import type { SegmentScan, TimeRange } from './scan.ts';
+import type { BatchToScan, SegmentScan, TimeRange } from './scan.ts';
 
 /** Batches of one segment that a peer is asked to answer for. */
 export interface SegmentWork {
@@ -122,34 +122,44 @@ const TASK_BYTES = 4 * 1024 * 1024;
 const TASK_BATCHES_MIN = 4;
 const TASK_BATCHES_MAX = 64;
 
-/** Batches grouped so that a task is worth its message; more of them where `light`: most need no scan. */
-export function intoTasks(
-  chosen: readonly Candidate[],
-  options: { readonly light: boolean; readonly parallel: number },
-): Candidate[][] {
-  const share = Math.ceil(chosen.length / (options.parallel * 4));
+/** How batches are made into tasks. */
+export interface Grouping {
+  /** Whether an index may answer for this batch, or rule it out, as it does for most. */
+  isLight(batch: BatchEntry): boolean;
+  readonly parallel: number;
+}
+
+/** Batches grouped so that a task is worth its message, and that few to be scanned are shared out evenly. */
+export function intoTasks(chosen: readonly Candidate[], { isLight, parallel }: Grouping): Candidate[][] {
+  const share = Math.ceil(chosen.length / (parallel * 4));
   const lightBatches = Math.max(TASK_BATCHES_MIN, Math.min(share, TASK_BATCHES_MAX));
+  let scannedBytes = 0;
+  for (const { batch } of chosen) if (!isLight(batch)) scannedBytes += batch.rawBytes;
+  const taskBytes = Math.min(TASK_BYTES, scannedBytes / (parallel * 2));
   const tasks: Candidate[][] = [];
   let task: Candidate[] = [];
-  let bytes = 0;
+  /** The share of a task that is filled. */
+  let filled = 0;
   for (const candidate of chosen) {
+    const { batch } = candidate;
     task.push(candidate);
-    bytes += candidate.batch.rawBytes;
-    if (options.light ? task.length >= lightBatches : bytes >= TASK_BYTES) {
+    filled += isLight(batch) ? 1 / lightBatches : batch.rawBytes / taskBytes;
+    // Sums of fractions come out a little short.
+    if (filled > 0.999) {
       tasks.push(task);
       task = [];
-      bytes = 0;
+      filled = 0;
     }
   }
   if (task.length > 0) tasks.push(task);
   return tasks;
 }
 
-/** A task as a worker takes it. `plainStreams`: see BatchToScan. */
+/** A task as a worker takes it. `told`: what is known of each batch besides where it is. */
 export function segmentsOf(
   task: readonly Candidate[],
   streams: Candidates['streams'],
-  plainStreams?: (batch: BatchEntry) => readonly number[],
+  told: (batch: BatchEntry) => Pick<BatchToScan, 'plainStreams' | 'passed' | 'remember'>,
 ): SegmentScan[] {
   const bySegment = new Map<number, Candidate[]>();
   for (const candidate of task) {
@@ -167,7 +177,7 @@ export function segmentsOf(
       frameBytes: batch.frameBytes,
       headerBytes: batch.headerBytes,
       filterBytes: batch.filterBytes,
-      ...(plainStreams && { plainStreams: plainStreams(batch) }),
+      ...told(batch),
     })),
     streams: streamsOf(group, streams[index]),
   }));

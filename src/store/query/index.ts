@@ -5,9 +5,12 @@ export { compileQuery } from './compile.ts';
 export type { CompiledQuery } from './compile.ts';
 export { compileMetric, instantOf } from './compile-metric.ts';
 export type { CompiledMetric } from './compile-metric.ts';
+export { HeaderSums, isAnsweredByHeaders } from './headers.ts';
+export { IndexMemory } from './index-memory.ts';
 export { mergeSources, sourceOf } from './merge.ts';
 export type { RunSource } from './merge.ts';
 export { decodeParts, encodeParts } from './parts.ts';
+export { neededOf } from './prune.ts';
 export { PatternTree, scanPatterns } from './patterns.ts';
 export type { PatternCount } from './patterns.ts';
 export {

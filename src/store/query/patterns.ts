@@ -1,17 +1,10 @@
-import {
-  lineStart,
-  openStreams,
-  parseHeader,
-  gramsOf,
-  readFrame,
-  type Columns,
-  type Labels,
-} from '../batch/index.ts';
+import { lineStart, openStreams, parseHeader, readFrame, type Columns, type Labels } from '../batch/index.ts';
 import type { DiskReader } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
 import type { CompiledQuery } from './compile.ts';
+import { neededOf, selectionsLeft } from './prune.ts';
 import { selectRows } from './rows.ts';
-import { isRot, mayMatch, type PatternScan, type PatternScanResult } from './scan.ts';
+import { isRot, type PatternScan, type PatternScanResult } from './scan.ts';
 
 /** Lines of one shape: words that differ between them are `<_>`. */
 export interface PatternCount {
@@ -132,14 +125,16 @@ export function scanPatterns(
   reader: DiskReader,
 ): PatternScanResult {
   const tree = new PatternTree();
-  const literals = query.neededLiterals.map((group) => group.map(gramsOf));
+  const selections = [neededOf(query)];
   const read: [number, number][] = [];
   const failed: [number, number][] = [];
+  const filters: PatternScanResult['filters'] = [];
   let bytesScanned = 0;
   for (const [index, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
       try {
-        if (!mayMatch(segment.path, batch, literals, reader)) continue;
+        const found = (filter: Uint8Array) => filters.push([index, batch.seq, filter]);
+        if (selectionsLeft(segment.path, batch, selections, reader, found).length === 0) continue;
         const frame = readFrame(reader.readAt(segment.path, batch.offset, batch.frameBytes));
         if (!frame) throw new RangeError('checksum');
         const header = parseHeader(frame.header, { withoutLabels: true });
@@ -160,7 +155,7 @@ export function scanPatterns(
   }
   const { rows } = request;
   if (rows) addLines(tree, request, query, rows, undefined);
-  return { kind: 'patterns', patterns: tree.patterns(), read, failed, bytesScanned };
+  return { kind: 'patterns', patterns: tree.patterns(), read, failed, filters, bytesScanned };
 }
 
 /** `labels` undefined: the lines went through the query already. */

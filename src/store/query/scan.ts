@@ -1,20 +1,21 @@
 import {
-  filterMayContain,
-  gramsOf,
+  checkEntries,
+  decodeColumns,
+  decodeLines,
   lineStart,
-  openStreams,
+  openParts,
   parseHeader,
-  readFilter,
   readFrame,
-  PREAMBLE_BYTES,
   type Columns,
   type Instant,
   type Labels,
+  type StreamPart,
 } from '../batch/index.ts';
 import type { DiskReader } from '../host/index.ts';
 import type { EvalTimes } from '../logql/index.ts';
 import type { CompiledQuery } from './compile.ts';
 import type { PatternCount } from './patterns.ts';
+import { neededOf, selectionsLeft } from './prune.ts';
 import { selectRows } from './rows.ts';
 import { batchRank, RunBuilder, type EntryRun } from './run.ts';
 
@@ -31,6 +32,10 @@ export interface SegmentScan {
     readonly filterBytes: number;
     /** Streams whose metadata in this batch is known to be levels alone, so that a header tells all of it. */
     readonly plainStreams?: readonly number[];
+    /** The selections of the query (the leaves of a metric query; 0 else) that its filter lets through, where that is known. */
+    readonly passed?: readonly number[];
+    /** What is found in its index is to be told: there is room to remember it. */
+    readonly remember?: boolean;
   }[];
   /** Stream index within the segment → labels, for matching streams only. */
   readonly streams: ReadonlyMap<number, Labels>;
@@ -81,6 +86,8 @@ interface ScanTold {
   readonly read: [number, number][];
   /** Batches that failed their checksums: [index into `segments`, seq]. */
   readonly failed: [number, number][];
+  /** Filters that were read and are to be remembered. */
+  readonly filters: [number, number, Uint8Array][];
   /** Uncompressed bytes that were searched. */
   bytesScanned: number;
 }
@@ -98,6 +105,8 @@ export interface MetricScanResult extends ScanTold {
   readonly fromIndex: [number, number][];
   /** Batches, and streams in them whose metadata proved to be levels alone. */
   readonly plain: [number, number, number[]][];
+  /** What headers say of their streams, to be remembered. */
+  readonly heads: [number, number, readonly StreamPart[]][];
 }
 
 export interface PatternScanResult extends ScanTold {
@@ -110,14 +119,16 @@ export type ScanResult = EntryScanResult | MetricScanResult | PatternScanResult;
 /** Scans batches in a worker. Never throws for rot: it names the batch in `failed`. */
 export function scanBatches(request: EntryScan, query: CompiledQuery, reader: DiskReader): EntryScanResult {
   const builder = new RunBuilder();
-  const literals = query.neededLiterals.map((group) => group.map(gramsOf));
+  const selections = [neededOf(query)];
   const read: [number, number][] = [];
   let bytesScanned = 0;
   const failed: [number, number][] = [];
+  const filters: EntryScanResult['filters'] = [];
   for (const [index, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
       try {
-        if (!mayMatch(segment.path, batch, literals, reader)) continue;
+        const found = (filter: Uint8Array) => filters.push([index, batch.seq, filter]);
+        if (selectionsLeft(segment.path, batch, selections, reader, found).length === 0) continue;
         bytesScanned += scanBatch(request, query, segment, batch, reader, builder);
         read.push([index, batch.seq]);
       } catch (error) {
@@ -128,7 +139,7 @@ export function scanBatches(request: EntryScan, query: CompiledQuery, reader: Di
   }
   const order = builder.sorted(request.descending).subarray(0, request.limit);
   const run = order.length > 0 ? builder.finish(order) : undefined;
-  return { kind: 'entries', run, read, bytesScanned, failed };
+  return { kind: 'entries', run, read, bytesScanned, failed, filters };
 }
 
 /** Bytes that are not what was written, or gone. Too many open files, or a failing query, say nothing about them. */
@@ -138,21 +149,6 @@ export function isRot(error: unknown): boolean {
 }
 
 export type BatchToScan = SegmentScan['batches'][number];
-
-/** False when the batch's filter shows that a needed literal (each group of or-ed ones as `gramsOf`) is nowhere in it. */
-export function mayMatch(
-  path: string,
-  batch: BatchToScan,
-  literals: readonly (readonly Int32Array[])[],
-  reader: DiskReader,
-): boolean {
-  if (literals.length === 0) return true;
-  const stored = reader.readAt(path, batch.offset + PREAMBLE_BYTES + batch.headerBytes, batch.filterBytes);
-  const filter = readFilter(stored);
-  // A rotten filter rules nothing out; reading the batch then shows the rot.
-  if (!filter) return true;
-  return literals.every((group) => group.some((grams) => filterMayContain(filter, grams)));
-}
 
 function scanBatch(
   request: EntryScan,
@@ -172,10 +168,15 @@ function scanBatch(
   }
   let scanned = 0;
   const rank = builder.rank(batchRank(segment.origin, segment.epoch, batch.seq));
-  for (const { part, columns } of openStreams(header, frame.payload, wanted)) {
-    scanned += columns.lines.length;
+  for (const { part, columns: encoded, lines } of openParts(header, frame.payload, wanted)) {
+    scanned += lines.length;
+    // Times and metadata are decoded where lines were found.
+    const searched = decodeLines(encoded, lines);
+    checkEntries(header, part, searched);
+    const rows = selectRows(searched, query.lineFilters);
+    if (rows.length === 0) continue;
     const labels = segment.streams.get(header.streams[part].stream)!;
-    scanColumns(columns, labels, rank, request.range, query, builder);
+    addRows(decodeColumns(encoded, lines), rows, labels, rank, request.range, query, builder);
   }
   return scanned;
 }
@@ -189,7 +190,18 @@ export function scanColumns(
   query: CompiledQuery,
   builder: RunBuilder,
 ): void {
-  const rows = selectRows(columns, query.lineFilters);
+  addRows(columns, selectRows(columns, query.lineFilters), labels, rank, range, query, builder);
+}
+
+function addRows(
+  columns: Columns,
+  rows: Uint32Array,
+  labels: Labels,
+  rank: number,
+  range: TimeRange,
+  query: CompiledQuery,
+  builder: RunBuilder,
+): void {
   const { ms, sub, ends, metadataIds } = columns;
   const { from, to } = range;
   const stream = query.process ? -1 : builder.stream(labels);

@@ -10,7 +10,10 @@ import {
   type Candidate,
   type SegmentWork,
 } from './candidates.ts';
+import type { KnownHeader } from './headers.ts';
+import type { IndexMemory } from './index-memory.ts';
 import { ProgressCounter, type ScanProgress } from './progress.ts';
+import { pruneByMemory, type Needed } from './prune.ts';
 import type { MetricScanResult, PatternScanResult, SegmentScan, TimeRange } from './scan.ts';
 import { emptyTally, type ScanTally } from './windows.ts';
 
@@ -19,8 +22,13 @@ export interface SurveyJob<Result> {
   readonly work: readonly SegmentWork[];
   matchesStream(labels: Labels): boolean;
   isInTime(batch: BatchEntry): boolean;
-  /** Most batches will be answered from an index. */
-  readonly light: boolean;
+  /** What answers for most batches, or rules them out. */
+  readonly mostly: 'headers' | 'filters' | 'lines';
+  /** What each selection of the query looks for. */
+  readonly selections: readonly Needed[];
+  readonly memory: IndexMemory;
+  /** Takes in what a remembered header says, if that is enough; nothing of it else. */
+  readonly takeHeader?: (header: KnownHeader) => boolean;
   readonly signal: AbortSignal;
   /** Tasks at once. */
   readonly parallel: number;
@@ -41,23 +49,47 @@ const plainStreams = new WeakMap<BatchEntry, number[]>();
 export async function* surveyBatches<Result extends MetricScanResult | PatternScanResult>(
   job: SurveyJob<Result>,
 ): AsyncGenerator<SurveyStep, ScanTally> {
-  const { batches, streams, total } = candidatesOf(job.work, job.matchesStream, job.isInTime);
+  const { memory, mostly, parallel, takeHeader } = job;
+  const { batches: candidates, streams, total } = candidatesOf(job.work, job.matchesStream, job.isInTime);
+  const { batches, passed } = pruneByMemory(candidates, job.selections, memory);
   const tally = { ...emptyTally(), batches: total, pruned: total - batches.length };
   const failed: Candidate[] = [];
   const progress = new ProgressCounter();
   progress.expect(batches.length);
   const plainOf = (batch: BatchEntry): readonly number[] => plainStreams.get(batch) ?? [];
-  const tasks = runTasks(intoTasks(batches, job), job.parallel, async (task) => {
+  const unanswered = batches.filter(({ index, batch }) => {
+    const parts = takeHeader && memory.partsOf(batch);
+    const plain = plainOf(batch);
+    const labelsOf = (stream: number): Labels | undefined => streams[index].get(stream);
+    const isPlain = (stream: number): boolean => plain.includes(stream);
+    return !parts || !takeHeader({ parts, labelsOf, isPlain });
+  });
+  const answered = batches.length - unanswered.length;
+  tally.read += answered;
+  tally.fromIndex += answered;
+  progress.advance(answered);
+  const isLight = (batch: BatchEntry): boolean =>
+    mostly === 'headers' || (mostly === 'filters' && !passed.has(batch));
+  const isNews = (batch: BatchEntry): boolean =>
+    mostly === 'headers' ? !memory.partsOf(batch) : mostly === 'filters' && !memory.filterOf(batch);
+  const told = (batch: BatchEntry) => ({
+    plainStreams: plainOf(batch),
+    ...(passed.has(batch) && { passed: passed.get(batch) }),
+    ...(isNews(batch) && memory.wantsMore && { remember: true }),
+  });
+  const tasks = runTasks(intoTasks(unanswered, { isLight, parallel }), parallel, async (task) => {
     job.signal.throwIfAborted();
-    const result = await job.scan(segmentsOf(task, streams, plainOf));
+    const result = await job.scan(segmentsOf(task, streams, told));
     job.take(result);
     const named = namesOf(task);
+    for (const [at, seq, filter] of result.filters) memory.keepFilter(named(at, seq).batch, filter);
     for (const [at, seq] of result.failed) failed.push(named(at, seq));
     tally.read += result.read.length;
     tally.pruned += task.length - result.read.length - result.failed.length;
     tally.bytesScanned += result.bytesScanned;
     if (result.kind === 'metric') {
       tally.fromIndex += result.fromIndex.length;
+      for (const [at, seq, parts] of result.heads) memory.keepParts(named(at, seq).batch, parts);
       for (const [at, seq, found] of result.plain) {
         const { batch } = named(at, seq);
         plainStreams.set(batch, [...new Set([...plainOf(batch), ...found])]);

@@ -11,8 +11,10 @@ import {
   type SegmentWork,
 } from './candidates.ts';
 import type { CompiledQuery } from './compile.ts';
+import type { IndexMemory } from './index-memory.ts';
 import { mergeSources, sourceOf } from './merge.ts';
 import { ProgressCounter, type ScanProgress } from './progress.ts';
+import { neededOf, pruneByMemory, type Unpruned } from './prune.ts';
 import { sliceRun, type EntryRun } from './run.ts';
 import type { EntryScan, EntryScanResult, TimeRange } from './scan.ts';
 
@@ -30,6 +32,7 @@ export interface ScanJob {
   scan(request: EntryScan, signal: AbortSignal): Promise<EntryScanResult>;
   /** Tasks at once. */
   readonly parallel: number;
+  readonly memory: IndexMemory;
 }
 
 /** What became of the batches of a job. */
@@ -73,7 +76,8 @@ const RESULT_BYTES_AIM = 12 * 1024 * 1024;
  */
 export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
   const found = candidatesOf(job.work, job.compiled.matchesStream, (batch) => overlaps(batch, job.range));
-  const candidates = found.batches;
+  const unpruned = pruneByMemory(found.batches, [neededOf(job.compiled)], job.memory);
+  const candidates = unpruned.batches;
   const tally = emptyTally();
   tally.batches = found.total;
   tally.pruned = found.total - candidates.length;
@@ -91,7 +95,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     if (!window) return undefined;
     const range = clip(job.range, window);
     const chosen = candidates.filter(({ batch }) => overlaps(batch, range) && !failed.has(batch));
-    const results = scanChosen(job, chosen, found.streams, range, left, progress);
+    const results = scanChosen(job, chosen, found.streams, unpruned.passed, range, left, progress);
     results.catch(() => undefined);
     return { range, results };
   };
@@ -105,6 +109,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
       tally.bytesScanned += result.bytesScanned;
       const named = namesOf(task);
       for (const { batch } of task) seen.add(batch);
+      for (const [at, seq, filter] of result.filters) job.memory.keepFilter(named(at, seq).batch, filter);
       for (const [at, seq] of result.read) read.add(named(at, seq).batch);
       for (const [at, seq] of result.failed) {
         const { batch, segment } = named(at, seq);
@@ -231,14 +236,20 @@ function scanChosen(
   job: ScanJob,
   chosen: readonly Candidate[],
   streams: Candidates['streams'],
+  passed: Unpruned['passed'],
   range: TimeRange,
   limit: number,
   progress: ProgressCounter,
 ): Promise<TaskResult[]> {
-  const { query, descending, parallel, signal } = job;
-  const light = job.compiled.neededLiterals.length > 0;
-  return runTasks(intoTasks(chosen, { light, parallel }), parallel, async (task) => {
-    const segments = segmentsOf(task, streams);
+  const { query, descending, parallel, signal, memory } = job;
+  const isFiltered = job.compiled.neededLiterals.length > 0;
+  const isLight = (batch: BatchEntry): boolean => isFiltered && !passed.has(batch);
+  const told = (batch: BatchEntry) => ({
+    ...(passed.has(batch) && { passed: passed.get(batch) }),
+    ...(isLight(batch) && !memory.filterOf(batch) && memory.wantsMore && { remember: true }),
+  });
+  return runTasks(intoTasks(chosen, { isLight, parallel }), parallel, async (task) => {
+    const segments = segmentsOf(task, streams, told);
     const request: EntryScan = { kind: 'entries', query, range, descending, limit, segments };
     const result = await job.scan(request, signal);
     progress.advance(task.length);
