@@ -7,6 +7,7 @@ import {
   decodeRun,
   encodeRun,
   IndexMemory,
+  LIMITS,
   lineOf,
   LogvineError,
   mergeSources,
@@ -271,6 +272,9 @@ function randomAsk(random: Random): Omit<Asked, 'matches'> {
 test('a scan in windows gives what sorting and filtering all lines gives', async () => {
   await forEachSeed(25, async (random) => {
     const world = await newWorld(random, 4 + below(random, 20), 0);
+    // Room for all, for some, or for nothing of what queries find in the index.
+    const bytesMax = pick(random, [LIMITS.indexMemoryBytesMax, 3_000, 0]);
+    const memory = new IndexMemory(bytesMax);
     for (let round = 0; round < 12; round++) {
       const { text, matches } = pick(random, QUERIES);
       const asked = randomAsk(random);
@@ -285,7 +289,9 @@ test('a scan in windows gives what sorting and filtering all lines gives', async
       );
       const matching = naive(fresh, { ...asked, limit: Infinity, matches });
       const unsealed = matching.length > 0 ? runOf(matching) : undefined;
-      const steps = await stepsOf(world, text, asked, { unsealed, parallel: 1 + below(random, 3), random });
+      const parallel = 1 + below(random, 3);
+      const steps = await stepsOf(world, text, asked, { unsealed, parallel, random, memory });
+      assert.ok(memory.bytes <= bytesMax);
       const expected = naive([...world.rows, ...fresh], { ...asked, matches });
       assert.deepEqual(rowsIn(steps), expected.map(textOf), `${text} ${JSON.stringify(asked)}`);
       const done = steps.at(-1)!;

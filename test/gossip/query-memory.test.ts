@@ -1,0 +1,235 @@
+/** Questions that a holder answers again from what it remembers of its batches' index. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Holder } from '../../src/gossip/query/index.ts';
+import type { RemoteStep, ScanMessage } from '../../src/gossip/query/messages.ts';
+import { keysFromSeed } from '../../src/gossip/transport/index.ts';
+import { createScanner } from '../../src/node/handlers.ts';
+import {
+  compileQuery,
+  decodeParts,
+  lineOf,
+  PREAMBLE_BYTES,
+  type BatchEntry,
+  type Segment,
+  type Store,
+} from '../../src/store/index.ts';
+import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
+import { SimDisk } from '../helpers/sim-disk.ts';
+import { openStore, packOf } from '../store/material.ts';
+
+const T = 1_700_000_000_000;
+const BATCHES = 12;
+const LINES = 4;
+
+interface World {
+  readonly store: Store;
+  readonly disk: SimDisk;
+  readonly holder: Holder;
+  /** Tasks that were given to workers. */
+  tasks: number;
+}
+
+/** Batch n has a line with `word-n`, and one error beside its other lines. */
+async function newWorld(): Promise<World> {
+  const random = seededRandom(3);
+  const clock = new SimClock();
+  const disk = new SimDisk(random);
+  const keys = await keysFromSeed(random.bytes(32));
+  const store = await clock.run(openStore({ disk: disk.boot(), clock, keys }));
+  for (let n = 1; n <= BATCHES; n++) {
+    const entries = Array.from({ length: LINES }, (_, line) => ({
+      ms: T + n * 1000 + line,
+      sub: 0,
+      line: Buffer.from(line === 0 ? `word-${n};` : `another line ${line}`),
+      metadata: { detected_level: line === 0 ? 'error' : 'info' },
+    }));
+    await store.seal(packOf(entries), []).written;
+  }
+  const scanner = createScanner(disk.reader(), clock);
+  const holder = new Holder({
+    store,
+    parallel: 2,
+    compile: (query) => compileQuery(query, () => 0),
+    scan: async (request) => {
+      world.tasks++;
+      return scanner.scan(request);
+    },
+    unsealed: () => Promise.resolve(undefined),
+    unsealedLabels: () => [],
+  });
+  const world: World = { store, disk, holder, tasks: 0 };
+  return world;
+}
+
+type Tally = Extract<RemoteStep, { kind: 'done' }>['tally'];
+
+interface Answered {
+  readonly lines: string[];
+  /** Sums by the value of the one label that series have. */
+  readonly sums: Record<string, number>;
+  readonly failed: number[];
+  readonly tally: Tally;
+  readonly tasks: number;
+}
+
+async function ask(world: World, question: ScanMessage['question']): Promise<Answered> {
+  const { store, holder } = world;
+  const before = world.tasks;
+  const message: ScanMessage = {
+    from: { ms: 0, sub: 0 },
+    to: { ms: 2 ** 50, sub: 0 },
+    question,
+    work: [{ origin: store.origin, epoch: store.epoch, index: 1, runs: [[1, BATCHES]] }],
+  };
+  const answered = { lines: [] as string[], sums: {} as Record<string, number>, failed: [] as number[] };
+  let tally: Tally | undefined;
+  for await (const step of holder.scan(message, new AbortController().signal)) {
+    if (step.kind === 'run') {
+      for (let row = 0; row < step.run.count; row++)
+        answered.lines.push(Buffer.from(lineOf(step.run, row)).toString());
+    } else if (step.kind === 'found' && question.kind === 'metric') {
+      for (const { series } of decodeParts(step.bytes, 1)) {
+        const name = Object.values(series.labels).join();
+        answered.sums[name] = series.states.flat().reduce((a, b) => a + b, answered.sums[name] ?? 0);
+      }
+    } else if (step.kind === 'failed') answered.failed.push(...step.failed.seqs);
+    else if (step.kind === 'done') ({ tally } = step);
+  }
+  return { ...answered, tally: tally!, tasks: world.tasks - before };
+}
+
+const lines = (literal: string): ScanMessage['question'] => ({
+  kind: 'entries',
+  query: `{app="a"} |= "${literal}"`,
+  descending: false,
+  limit: 1_000,
+});
+
+const metric = (query: string): ScanMessage['question'] => ({
+  kind: 'metric',
+  query,
+  startNs: `${T + 3_600_000}000000`,
+  endNs: `${T + 3_600_000}000000`,
+  stepNs: '0',
+});
+
+const BY_LEVEL = metric('sum by (detected_level) (count_over_time({app="a"}[2h]))');
+
+const batchOf = (world: World, seq: number): { segment: Segment; batch: BatchEntry } => {
+  const [segment] = world.store.segments();
+  return { segment, batch: segment.entry(seq)! };
+};
+
+function flip(world: World, seq: number, bytesIn: (batch: BatchEntry) => number): void {
+  const { segment, batch } = batchOf(world, seq);
+  world.disk.flipBit(segment.path, (batch.offset + bytesIn(batch)) * 8);
+}
+
+const inHeader = (): number => PREAMBLE_BYTES + 1;
+const inFilter = ({ headerBytes }: BatchEntry): number => PREAMBLE_BYTES + headerBytes + 1;
+const inLines = ({ frameBytes }: BatchEntry): number => frameBytes - 1;
+
+test('a word that no batch has is ruled out without a task, once the filters are known', async () => {
+  const world = await newWorld();
+  const first = await ask(world, lines('word-7;'));
+  assert.deepEqual(first.lines, ['word-7;']);
+  assert.ok(first.tasks > 0);
+  const again = await ask(world, lines('word-7;'));
+  assert.deepEqual(again.lines, ['word-7;']);
+  assert.deepEqual(again.tally, first.tally);
+  assert.equal(again.tasks, 1, 'the one batch that has to be read');
+  const nowhere = await ask(world, lines('nowhere in it'));
+  assert.deepEqual(nowhere.lines, []);
+  assert.equal(nowhere.tasks, 0);
+  assert.equal(nowhere.tally.pruned, BATCHES);
+  // What a log query found out, a metric query and one for patterns know.
+  const counted = await ask(world, metric('sum(count_over_time({app="a"} |= "word-7;" [2h]))'));
+  assert.deepEqual(counted.sums, { '': 1 });
+  assert.equal(counted.tasks, 1);
+  assert.equal(counted.tally.pruned, BATCHES - 1);
+  const patterns = await ask(world, {
+    kind: 'patterns',
+    query: '{app="a"} |= "nowhere in it"',
+    stepMs: 1000,
+  });
+  assert.equal(patterns.tasks, 0);
+});
+
+test('of a query with several ranges, those that a remembered filter lets through are counted', async () => {
+  const world = await newWorld();
+  const both = metric(
+    'sum(count_over_time({app="a"} |= "word-7;" [2h])) + sum(count_over_time({app="a"} |= "word-8;" [2h]))',
+  );
+  const sumOf = async (): Promise<[number, number, number]> => {
+    const { holder, store } = world;
+    const message: ScanMessage = {
+      from: { ms: 0, sub: 0 },
+      to: { ms: 2 ** 50, sub: 0 },
+      question: both,
+      work: [{ origin: store.origin, epoch: store.epoch, index: 1, runs: [[1, BATCHES]] }],
+    };
+    const byLeaf: [number, number, number] = [0, 0, 0];
+    for await (const step of holder.scan(message, new AbortController().signal)) {
+      if (step.kind === 'done') byLeaf[2] = step.tally.read;
+      if (step.kind !== 'found') continue;
+      for (const { leaf, series } of decodeParts(step.bytes, 2))
+        byLeaf[leaf] += series.states.flat().reduce((a, b) => a + b, 0);
+    }
+    return byLeaf;
+  };
+  assert.deepEqual(await sumOf(), [1, 1, 2]);
+  assert.deepEqual(await sumOf(), [1, 1, 2]);
+});
+
+test('counts by level are answered without a task, once the headers are known', async () => {
+  const world = await newWorld();
+  const first = await ask(world, BY_LEVEL);
+  assert.deepEqual(first.sums, { error: BATCHES, info: BATCHES * (LINES - 1) });
+  assert.ok(first.tasks > 0);
+  const again = await ask(world, BY_LEVEL);
+  assert.deepEqual(again.sums, first.sums);
+  assert.deepEqual(again.tally, first.tally);
+  assert.equal(again.tally.fromIndex, BATCHES);
+  assert.equal(again.tasks, 0);
+  // Where windows cut batches, the headers tell too little, and the batches are asked.
+  const cut = await ask(world, {
+    ...BY_LEVEL,
+    query: 'sum by (detected_level) (count_over_time({app="a"}[1s]))',
+    startNs: `${T + 5_001}000000`,
+    endNs: `${T + 5_001}000000`,
+  } as ScanMessage['question']);
+  assert.deepEqual(cut.sums, { error: 1, info: 3 });
+  assert.ok(cut.tasks > 0);
+});
+
+test('a rotten filter rules nothing out, and is not remembered', async () => {
+  const world = await newWorld();
+  flip(world, 4, inFilter);
+  const first = await ask(world, lines('nowhere in it'));
+  assert.deepEqual(first.failed, [4], 'the batch was read, which shows the rot');
+  const again = await ask(world, lines('nowhere in it'));
+  assert.deepEqual(again.failed, [4], 'it is named again: it is not here any more');
+  assert.equal(again.tasks, 0);
+});
+
+test('a batch that rots after its index was remembered is named when it is read', async () => {
+  const world = await newWorld();
+  await ask(world, lines('nowhere in it'));
+  await ask(world, BY_LEVEL);
+  flip(world, 4, inLines);
+  flip(world, 5, inFilter);
+  flip(world, 6, inHeader);
+  const elsewhere = await ask(world, lines('word-7;'));
+  assert.deepEqual([elsewhere.lines, elsewhere.failed], [['word-7;'], []]);
+  const levels = await ask(world, BY_LEVEL);
+  assert.deepEqual(levels.sums, { error: BATCHES, info: BATCHES * (LINES - 1) });
+  assert.equal(levels.tasks, 0);
+  for (const seq of [4, 5, 6]) {
+    const rotten = await ask(world, lines(`word-${seq};`));
+    assert.deepEqual([rotten.lines, rotten.failed.includes(seq)], [[], true]);
+  }
+  const without = await ask(world, BY_LEVEL);
+  assert.deepEqual(without.failed, [4, 5, 6]);
+  assert.deepEqual(without.sums, { error: BATCHES - 3, info: (BATCHES - 3) * (LINES - 1) });
+});
