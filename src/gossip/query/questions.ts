@@ -135,6 +135,7 @@ export async function* answerMetric(
     work,
     matchesStream: metric.matchesStream,
     isInTime: metric.isInTime,
+    seenLabels: metric.seenLabels,
     mostly: sums ? 'headers' : isIndexed ? 'filters' : 'lines',
     selections: metric.leaves.map(neededOf),
     memory,

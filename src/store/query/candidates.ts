@@ -1,4 +1,4 @@
-import type { Instant, Labels } from '../batch/index.ts';
+import { setLabel, type Instant, type Labels } from '../batch/index.ts';
 import type { BatchEntry, Segment, Stream, StreamList } from '../segment/index.ts';
 import type { BatchToScan, SegmentScan, TimeRange } from './scan.ts';
 
@@ -23,19 +23,20 @@ export interface Candidate {
 
 export interface Candidates {
   readonly batches: Candidate[];
-  /** Per segment of the work: the streams that are asked for. */
+  /** Per segment of the work: the streams that are asked for, with the labels that the query sees of them. */
   readonly streams: readonly ReadonlyMap<number, Labels>[];
   /** All batches of the work, those ruled out by time or labels included. */
   readonly total: number;
 }
 
-/** Rules out by time and labels, without reading anything. */
+/** Rules out by time and labels, without reading anything. `seenLabels`: all that the query sees of a stream's labels. */
 export function candidatesOf(
   work: readonly SegmentWork[],
   matchesStream: (labels: Labels) => boolean,
   isInTime: (batch: BatchEntry) => boolean,
+  seenLabels?: ReadonlySet<string>,
 ): Candidates {
-  const selection = new Selection(matchesStream);
+  const selection = new Selection(matchesStream, seenLabels);
   const streams: ReadonlyMap<number, Labels>[] = [];
   const batches: Candidate[] = [];
   let total = 0;
@@ -55,15 +56,38 @@ export function candidatesOf(
 /** Asks about each stream once, however many segments name it. For one turn: an id may become another stream's. */
 class Selection {
   readonly #matches: (labels: Labels) => boolean;
+  readonly #seen: readonly string[] | undefined;
   /** By the stream's id. */
-  readonly #verdicts: boolean[] = [];
+  readonly #verdicts: (Labels | false)[] = [];
+  /** By the values of the labels that are seen. */
+  readonly #reduced = new Map<string, Labels>();
 
-  constructor(matches: (labels: Labels) => boolean) {
+  constructor(matches: (labels: Labels) => boolean, seen: ReadonlySet<string> | undefined) {
     this.#matches = matches;
+    this.#seen = seen && [...seen].sort();
   }
 
-  has({ id, labels }: Stream): boolean {
-    return (this.#verdicts[id] ??= this.#matches(labels));
+  /** The labels that are seen of a stream that matches, else false. */
+  labelsOf({ id, labels }: Stream): Labels | false {
+    return (this.#verdicts[id] ??= this.#matches(labels) && this.#reduce(labels));
+  }
+
+  /** One object for all streams that look alike, so that a task carries it once. */
+  #reduce(labels: Labels): Labels {
+    if (!this.#seen) return labels;
+    let key = '';
+    for (const name of this.#seen) {
+      // Lengths keep values apart.
+      if (Object.hasOwn(labels, name)) key += `${labels[name].length} ${labels[name]}`;
+      else key += '-';
+    }
+    let reduced = this.#reduced.get(key);
+    if (!reduced) {
+      const own: Record<string, string> = {};
+      for (const name of this.#seen) if (Object.hasOwn(labels, name)) setLabel(own, name, labels[name]);
+      this.#reduced.set(key, (reduced = own));
+    }
+    return reduced;
   }
 }
 
@@ -71,7 +95,8 @@ class Selection {
 function matchingStreams({ record }: Segment, selection: Selection): Map<number, Labels> {
   const matching = new Map<number, Labels>();
   for (const [number, stream] of record.streams.entries()) {
-    if (stream && selection.has(stream)) matching.set(number, stream.labels);
+    const labels = stream && selection.labelsOf(stream);
+    if (labels) matching.set(number, labels);
   }
   return matching;
 }

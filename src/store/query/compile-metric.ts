@@ -31,6 +31,8 @@ export interface CompiledMetric {
   /** Does any leaf want streams of these labels, or entries of such a batch? */
   matchesStream(labels: Labels): boolean;
   isInTime(batch: BatchEntry): boolean;
+  /** The stream labels that the result may depend on; undefined: all. */
+  readonly seenLabels: ReadonlySet<string> | undefined;
   /** From the first to the last entry that any leaf needs. */
   readonly range: TimeRange;
 }
@@ -58,9 +60,26 @@ export function compileMetric(text: string, times: EvalTimes, nowMs: () => numbe
     leaves,
     newPartials: () => leaves.map(({ leaf }) => leaf.newPartial(PARTIAL_LIMITS)),
     matchesStream: (labels) => leaves.some((leaf) => leaf.matchesStream(labels)),
+    seenLabels: seenLabels(leaves),
     isInTime: (batch) => leaves.some((leaf) => overlaps(batch, leaf.range)),
     range: leaves.map(({ range }) => range).reduce(union, leaves[0]?.range ?? NOTHING),
   };
+}
+
+/** Metadata whose name a stream label has already gets this behind its name. */
+const DUPLICATE_SUFFIX = /_extracted$/;
+
+function seenLabels(leaves: readonly CompiledLeaf[]): ReadonlySet<string> | undefined {
+  const names = new Set<string>();
+  for (const { leaf } of leaves) {
+    const { needs, log } = leaf;
+    // A stage that fails shows all labels in its error.
+    if (needs.kind === 'lines' || !needs.labels || log.stages.some(({ kind }) => kind !== 'lineFilter'))
+      return undefined;
+    for (const name of needs.labels) names.add(name).add(name.replace(DUPLICATE_SUFFIX, ''));
+    for (const { name } of log.matchers) names.add(name);
+  }
+  return names;
 }
 
 function union(a: TimeRange, b: TimeRange): TimeRange {

@@ -22,6 +22,8 @@ export interface SurveyJob<Result> {
   readonly work: readonly SegmentWork[];
   matchesStream(labels: Labels): boolean;
   isInTime(batch: BatchEntry): boolean;
+  /** The stream labels that the answer may depend on; absent: all. */
+  readonly seenLabels?: ReadonlySet<string>;
   /** What answers for most batches, or rules them out. */
   readonly mostly: 'headers' | 'filters' | 'lines';
   /** What each selection of the query looks for. */
@@ -50,7 +52,8 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   job: SurveyJob<Result>,
 ): AsyncGenerator<SurveyStep, ScanTally> {
   const { memory, mostly, parallel, takeHeader } = job;
-  const { batches: candidates, streams, total } = candidatesOf(job.work, job.matchesStream, job.isInTime);
+  const found = candidatesOf(job.work, job.matchesStream, job.isInTime, job.seenLabels);
+  const { batches: candidates, streams, total } = found;
   const { batches, passed } = pruneByMemory(candidates, job.selections, memory);
   const tally = { ...emptyTally(), batches: total, pruned: total - batches.length };
   const failed: Candidate[] = [];
