@@ -9,6 +9,7 @@ import {
   LIMITS,
   neededOf,
   overlaps,
+  PARTS_PLANNED_MAX,
   PatternTree,
   scanInWindows,
   streamsIn,
@@ -129,7 +130,7 @@ export async function* answerMetric(
   const isIndexed = metric.leaves.every(
     ({ leaf, neededLiterals }) => leaf.needs.kind === 'columns' || neededLiterals.length > 0,
   );
-  const sums = isAnsweredByHeaders(metric) ? new HeaderSums(metric, partials) : undefined;
+  const sums = isAnsweredByHeaders(metric) ? new HeaderSums(metric, partials, PARTS_PLANNED_MAX) : undefined;
   const { parallel } = answerer;
   const tally = yield* surveyBatches({
     work,

@@ -13,6 +13,7 @@ import type { CompiledLeaf, CompiledMetric } from './compile-metric.ts';
 import {
   addGroup,
   groupsInHeader,
+  HeaderSums,
   isAnsweredByHeaders,
   liesInOneBucket,
   NO_METADATA,
@@ -43,6 +44,7 @@ export function aggregateBatches(
 ): MetricScanResult {
   const partials = metric.newPartials();
   const selections = metric.leaves.map(neededOf);
+  const sums = isAnsweredByHeaders(metric) ? new HeaderSums(metric, partials, Infinity) : undefined;
   const result: MetricScanResult = {
     kind: 'metric',
     parts: [],
@@ -62,13 +64,15 @@ export function aggregateBatches(
         if (left.length === 0) continue;
         const opened = new OpenBatch(segment, batch, reader);
         // All of it is read before any of it counts: a rotten batch is counted by who has it whole.
-        const additions = left.map((leaf) => additionsOf(metric.leaves[leaf], partials[leaf], opened));
+        const additions = sums?.add(opened)
+          ? []
+          : left.map((leaf) => additionsOf(metric.leaves[leaf], partials[leaf], opened));
         for (const add of additions.flat()) add();
         result.read.push([at, batch.seq]);
         if (!opened.isFrameRead) result.fromIndex.push([at, batch.seq]);
         if (opened.plain.length > 0) result.plain.push([at, batch.seq, opened.plain]);
         const { streams } = opened.header;
-        if (batch.remember && isAnsweredByHeaders(metric) && streams.length <= PARTS_REMEMBERED_MAX)
+        if (batch.remember && sums && streams.length <= PARTS_REMEMBERED_MAX)
           result.heads.push([at, batch.seq, streams]);
         result.bytesScanned += opened.bytesScanned;
       } catch (error) {
@@ -77,6 +81,7 @@ export function aggregateBatches(
       }
     }
   }
+  sums?.finish();
   for (const [i, leaf] of metric.leaves.entries()) addRows(leaf, partials[i], request.rows[i]);
   result.parts.push(...encodeParts(partials.map((partial) => partial.parts())));
   return result;
@@ -87,10 +92,10 @@ type Addition = () => void;
 function additionsOf(leaf: CompiledLeaf, partial: RangePartial, batch: OpenBatch): Addition[] {
   const additions: Addition[] = [];
   for (const [at, part] of batch.header.streams.entries()) {
-    const labels = batch.labelsOf(part);
+    const labels = batch.labelsOf(part.stream);
     if (!labels || !leaf.matchesStream(labels) || !overlaps(part, leaf.range)) continue;
     const { kind } = leaf.leaf.needs;
-    if (kind === 'rows' && isOneGroup(leaf, partial, labels, part, batch.isPlain(part))) {
+    if (kind === 'rows' && isOneGroup(leaf, partial, labels, part, batch.isPlain(part.stream))) {
       const adds = addsOf(leaf, batch.searchable(at));
       if (adds > 0) additions.push(() => addGroup(leaf, partial, labels, NO_METADATA, part.min, adds));
       continue;
@@ -101,7 +106,7 @@ function additionsOf(leaf: CompiledLeaf, partial: RangePartial, batch: OpenBatch
       additions.push(() => add(leaf, partial, labels, columns));
       continue;
     }
-    const groups = groupsInHeader(leaf, partial, labels, part, batch.isPlain(part));
+    const groups = groupsInHeader(leaf, partial, labels, part, batch.isPlain(part.stream));
     if (groups) {
       additions.push(() => {
         for (const { metadata, adds } of groups) addGroup(leaf, partial, labels, metadata, part.min, adds);

@@ -6,7 +6,7 @@ import type { CompiledLeaf, CompiledMetric } from './compile-metric.ts';
 /** Batches of more streams are not remembered: they say little of each for much memory. */
 export const PARTS_REMEMBERED_MAX = 64;
 /** Remembered parts that one question adds up in the thread that plans, which has other things to do; workers add up the rest. */
-const PARTS_ADDED_MAX = 16_384;
+export const PARTS_PLANNED_MAX = 16_384;
 
 export const NO_METADATA: Metadata = {};
 const OF_LEVEL: readonly Metadata[] = COUNTED_LEVELS.map((level) => ({ detected_level: level }));
@@ -41,6 +41,23 @@ export function liesInOneBucket({ grid }: RangePartial, { min, max }: StreamPart
   return bucket !== -1 && bucket === grid.bucket(max.ms, max.sub);
 }
 
+/** Of a part, of whose metadata the leaf sees so much: does the header tell what the leaf wants to know? */
+function isToldByHeader(
+  { leaf: { needs } }: CompiledLeaf,
+  partial: RangePartial,
+  part: StreamPart,
+  seen: ReturnType<typeof seenMetadata>,
+): boolean {
+  if (needs.kind !== 'columns' || seen === 'more' || !liesInOneBucket(partial, part)) return false;
+  // The last count is of entries with any other level, or none.
+  return seen === 'nothing' || (needs.adds === 'count' && part.levels[part.levels.length - 1] === 0);
+}
+
+/** What all entries of a part add. */
+function addsOfAll({ leaf: { needs } }: CompiledLeaf, { entries, linesBytes }: StreamPart): number {
+  return needs.kind !== 'lines' && needs.adds === 'bytes' ? linesBytes - entries : entries;
+}
+
 /** The entries of a part by what their metadata is as far as the leaf can see, when the header tells; else undefined. */
 export function groupsInHeader(
   leaf: CompiledLeaf,
@@ -49,16 +66,9 @@ export function groupsInHeader(
   part: StreamPart,
   isPlain: boolean,
 ): Group[] | undefined {
-  const { needs } = leaf.leaf;
-  if (needs.kind !== 'columns' || !liesInOneBucket(partial, part)) return undefined;
   const seen = seenMetadata(leaf, labels, isPlain);
-  if (seen === 'more') return undefined;
-  if (seen === 'nothing') {
-    const adds = needs.adds === 'count' ? part.entries : part.linesBytes - part.entries;
-    return [{ metadata: NO_METADATA, adds }];
-  }
-  // The last count is of entries with any other level, or none.
-  if (needs.adds === 'bytes' || part.levels[part.levels.length - 1] > 0) return undefined;
+  if (!isToldByHeader(leaf, partial, part, seen)) return undefined;
+  if (seen === 'nothing') return [{ metadata: NO_METADATA, adds: addsOfAll(leaf, part) }];
   return OF_LEVEL.map((metadata, level) => ({ metadata, adds: part.levels[level] })).filter(
     ({ adds }) => adds > 0,
   );
@@ -77,7 +87,7 @@ export function addGroup(
     partial.add(sampler.key, sampler.labels, ms, sub, adds);
 }
 
-/** What a remembered header says, and what is known of the streams that it names. */
+/** What a header says, and what is known of the streams that it names. */
 export interface KnownHeader {
   readonly parts: readonly StreamPart[];
   /** Undefined for streams that are not asked for. */
@@ -86,59 +96,104 @@ export interface KnownHeader {
   isPlain(stream: number): boolean;
 }
 
-/** Entries of one stream that are alike to a leaf and lie in one bucket. */
+/** Entries that are alike to a leaf and lie in one bucket. */
 interface Sum {
   readonly bucket: number;
   readonly at: Instant;
   adds: number;
 }
 
-/** Adds up what remembered headers tell of many batches, before the partials see it: entries of a stream are mostly alike. */
+/** What a leaf makes of streams with these labels. */
+interface LabelSums {
+  readonly isWanted: boolean;
+  readonly seen: ReturnType<typeof seenMetadata>;
+  /** The same where the metadata is levels alone. */
+  readonly seenIfPlain: ReturnType<typeof seenMetadata>;
+  readonly byMetadata: Map<Metadata, Sum>;
+}
+
+/** Adds up what the headers of many batches tell, before the partials see it: entries are mostly alike. */
 export class HeaderSums {
   readonly #metric: CompiledMetric;
   readonly #partials: readonly RangePartial[];
-  /** For each leaf, by labels and metadata. */
-  readonly #sums: readonly Map<Labels, Map<Metadata, Sum>>[];
-  #partsLeft = PARTS_ADDED_MAX;
+  /** For each leaf. */
+  readonly #sums: readonly Map<Labels, LabelSums>[];
+  #partsLeft: number;
 
-  constructor(metric: CompiledMetric, partials: readonly RangePartial[]) {
+  /** Takes no more than so many parts. */
+  constructor(metric: CompiledMetric, partials: readonly RangePartial[], partsMax: number) {
     this.#metric = metric;
     this.#partials = partials;
     this.#sums = partials.map(() => new Map());
+    this.#partsLeft = partsMax;
   }
 
-  /** False when the header doesn't tell enough, or enough was added here; nothing of it is added then. */
-  add({ parts, labelsOf, isPlain }: KnownHeader): boolean {
-    if (parts.length > this.#partsLeft) return false;
-    this.#partsLeft -= parts.length;
-    const found: { leaf: number; labels: Labels; at: Instant; groups: Group[] }[] = [];
-    for (const part of parts) {
-      const labels = labelsOf(part.stream);
-      if (!labels) continue;
-      for (const [i, leaf] of this.#metric.leaves.entries()) {
-        if (!leaf.matchesStream(labels) || !overlaps(part, leaf.range)) continue;
-        const groups = groupsInHeader(leaf, this.#partials[i], labels, part, isPlain(part.stream));
-        if (!groups) return false;
-        found.push({ leaf: i, labels, at: part.min, groups });
-      }
+  /** False when the header doesn't tell enough, or too much was added; nothing of it is added then. */
+  add(header: KnownHeader): boolean {
+    if (header.parts.length > this.#partsLeft) return false;
+    for (const leaf of this.#sums.keys()) {
+      for (const part of header.parts) if (!this.#isTold(leaf, header, part)) return false;
     }
-    for (const { leaf, labels, at, groups } of found) {
-      for (const { metadata, adds } of groups) this.#sum(leaf, labels, metadata, at, adds);
-    }
+    this.#partsLeft -= header.parts.length;
+    for (const leaf of this.#sums.keys()) for (const part of header.parts) this.#addPart(leaf, header, part);
     return true;
   }
 
-  #sum(leaf: number, labels: Labels, metadata: Metadata, at: Instant, adds: number): void {
-    let ofStream = this.#sums[leaf].get(labels);
-    if (!ofStream) this.#sums[leaf].set(labels, (ofStream = new Map<Metadata, Sum>()));
-    const sum = ofStream.get(metadata);
-    const bucket = this.#partials[leaf].grid.bucket(at.ms, at.sub);
+  /** Undefined when the leaf has nothing to do with the part. */
+  #sumsOf(leaf: number, header: KnownHeader, part: StreamPart): LabelSums | undefined {
+    const labels = header.labelsOf(part.stream);
+    if (!labels) return undefined;
+    const compiled = this.#metric.leaves[leaf];
+    let sums = this.#sums[leaf].get(labels);
+    if (!sums) {
+      sums = {
+        isWanted: compiled.matchesStream(labels),
+        seen: seenMetadata(compiled, labels, false),
+        seenIfPlain: seenMetadata(compiled, labels, true),
+        byMetadata: new Map(),
+      };
+      this.#sums[leaf].set(labels, sums);
+    }
+    return sums.isWanted && overlaps(part, compiled.range) ? sums : undefined;
+  }
+
+  #isTold(leaf: number, header: KnownHeader, part: StreamPart): boolean {
+    const sums = this.#sumsOf(leaf, header, part);
+    if (!sums) return true;
+    const seen = seenOf(sums, header, part);
+    return isToldByHeader(this.#metric.leaves[leaf], this.#partials[leaf], part, seen);
+  }
+
+  #addPart(leaf: number, header: KnownHeader, part: StreamPart): void {
+    const sums = this.#sumsOf(leaf, header, part);
+    if (!sums) return;
+    if (seenOf(sums, header, part) === 'nothing') {
+      this.#sum(leaf, header, part, sums, NO_METADATA, addsOfAll(this.#metric.leaves[leaf], part));
+      return;
+    }
+    for (let level = 0; level < OF_LEVEL.length; level++) {
+      const adds = part.levels[level];
+      if (adds > 0) this.#sum(leaf, header, part, sums, OF_LEVEL[level], adds);
+    }
+  }
+
+  #sum(
+    leaf: number,
+    header: KnownHeader,
+    part: StreamPart,
+    { byMetadata }: LabelSums,
+    metadata: Metadata,
+    adds: number,
+  ): void {
+    const { min } = part;
+    const bucket = this.#partials[leaf].grid.bucket(min.ms, min.sub);
+    const sum = byMetadata.get(metadata);
     if (sum?.bucket === bucket) {
       sum.adds += adds;
       return;
     }
-    if (sum) this.#flush(leaf, labels, metadata, sum);
-    ofStream.set(metadata, { bucket, at, adds });
+    if (sum) this.#flush(leaf, header.labelsOf(part.stream)!, metadata, sum);
+    byMetadata.set(metadata, { bucket, at: min, adds });
   }
 
   #flush(leaf: number, labels: Labels, metadata: Metadata, { at, adds }: Sum): void {
@@ -147,10 +202,18 @@ export class HeaderSums {
 
   /** To be called once, after the last `add`. Throws LV_QUERY_TOO_LARGE at the bounds of a partial. */
   finish(): void {
-    for (const [leaf, streams] of this.#sums.entries()) {
-      for (const [labels, sums] of streams) {
-        for (const [metadata, sum] of sums) this.#flush(leaf, labels, metadata, sum);
+    for (const [leaf, ofLeaf] of this.#sums.entries()) {
+      for (const [labels, { byMetadata }] of ofLeaf) {
+        for (const [metadata, sum] of byMetadata) this.#flush(leaf, labels, metadata, sum);
       }
     }
   }
+}
+
+function seenOf(
+  { seen, seenIfPlain }: LabelSums,
+  header: KnownHeader,
+  { stream }: StreamPart,
+): ReturnType<typeof seenMetadata> {
+  return seen !== seenIfPlain && header.isPlain(stream) ? seenIfPlain : seen;
 }

@@ -5,7 +5,7 @@ export { compileQuery } from './compile.ts';
 export type { CompiledQuery } from './compile.ts';
 export { compileMetric, instantOf } from './compile-metric.ts';
 export type { CompiledMetric } from './compile-metric.ts';
-export { HeaderSums, isAnsweredByHeaders } from './headers.ts';
+export { HeaderSums, isAnsweredByHeaders, PARTS_PLANNED_MAX } from './headers.ts';
 export { IndexMemory } from './index-memory.ts';
 export { mergeSources, sourceOf } from './merge.ts';
 export type { RunSource } from './merge.ts';

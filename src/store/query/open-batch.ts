@@ -48,11 +48,15 @@ export class OpenBatch {
     return this.#payload !== undefined;
   }
 
-  labelsOf({ stream }: StreamPart): Labels | undefined {
+  get parts(): readonly StreamPart[] {
+    return this.header.streams;
+  }
+
+  labelsOf(stream: number): Labels | undefined {
     return this.#segment.streams.get(stream);
   }
 
-  isPlain({ stream }: StreamPart): boolean {
+  isPlain(stream: number): boolean {
     return this.#batch.plainStreams?.includes(stream) ?? false;
   }
 
@@ -97,7 +101,7 @@ export class OpenBatch {
       const { streams } = this.header;
       const { block } = streams[at];
       const wanted = [...streams.keys()].filter(
-        (other) => streams[other].block === block && this.labelsOf(streams[other]) !== undefined,
+        (other) => streams[other].block === block && this.labelsOf(streams[other].stream) !== undefined,
       );
       for (const one of openParts(this.header, this.#readPayload(), wanted)) {
         this.#parts.set(one.part, one);
