@@ -19,7 +19,7 @@ import {
   type ScanResult,
 } from '../store/index.ts';
 import { preparePush, shared } from './http/push-prepare.ts';
-import { columnsOf, withLevels } from './pipeline/index.ts';
+import { columnsOf, withLevels, withLevelsOfStreams } from './pipeline/index.ts';
 import type { Tasks, UnsealedStream } from './tasks.ts';
 
 const QUERIES_REMEMBERED_MAX = 64;
@@ -93,13 +93,15 @@ export function createScanner(
 export function createHandlers(reader: DiskReader, clock: Pick<Clock, 'nowMs'>): Handlers {
   const scanner = createScanner(reader, clock);
   return {
-    pack({ streams, discoverLevels, compressionLevel }: Request<'pack'>) {
-      const contents = streams.map((stream) => ({
+    pack({ streams, pushed, discoverLevels, compressionLevel }: Request<'pack'>) {
+      const read = streams.map((stream) => ({
         labels: stream.labels,
         columns: contentOf(stream, discoverLevels),
       }));
-      const value = packBatch(contents, compressionLevel);
-      return { value, transfer: [value.payload.buffer as ArrayBuffer] };
+      const rows = discoverLevels ? pushed.map(withLevelsOfStreams) : pushed;
+      const value = packBatch([...read, ...rows], compressionLevel);
+      const { payload, streams: packed } = value;
+      return { value, transfer: [payload.buffer as ArrayBuffer, packed.table.buffer as ArrayBuffer] };
     },
 
     decodePush(request: Request<'decodePush'>) {

@@ -5,6 +5,7 @@ import type {
   PackedBatch,
   ScanRequest,
   ScanResult,
+  StreamRows,
   TimeRange,
 } from '../store/index.ts';
 import type { PreparedPush, PushBody } from './http/push-prepare.ts';
@@ -21,7 +22,13 @@ export interface UnsealedStream {
 /** What the workers do; see worker.ts. */
 export type Tasks = {
   pack: {
-    request: { streams: UnsealedStream[]; discoverLevels: boolean; compressionLevel: number };
+    request: {
+      /** Lines as they were read. */
+      streams: UnsealedStream[];
+      pushed: StreamRows[];
+      discoverLevels: boolean;
+      compressionLevel: number;
+    };
     response: PackedBatch;
   };
   /** The body is handed over, not copied. */

@@ -3,7 +3,7 @@ import { crc32, zstdCompressSync } from 'node:zlib';
 import { createHash } from 'node:crypto';
 import { ByteReader, ByteWriter } from '../../src/store/batch/bytes.ts';
 import {
-  concatColumns,
+  joinRows,
   decodeColumns,
   encodeColumns,
   encodeHeader,
@@ -198,7 +198,11 @@ fuzz('columns', {
       try {
         const columns = decodeColumns(bytes, lines);
         checkColumns(columns);
-        concatColumns([columns, columns]);
+        const { count } = columns;
+        joinRows([
+          { columns, start: 0, end: count },
+          { columns, start: count >> 1, end: count },
+        ]);
       } catch (error) {
         if (!/do not add up/.test((error as Error).message)) throw error;
       }

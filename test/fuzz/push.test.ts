@@ -5,6 +5,7 @@ import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { decodePush, PUSH_LIMITS, type Push, type PushHeaders } from '../../src/node/http/push.ts';
 import { parseLabels } from '../../src/node/http/push-labels.ts';
 import { snappyUncompress, SnappyError } from '../../src/node/http/push-snappy.ts';
+import { streamsOf } from '../store/material.ts';
 import { fuzz, growsLinearly, peakRise, refuses } from './fuzz.ts';
 import { mutated } from './mutate.ts';
 
@@ -91,10 +92,10 @@ const requests = [
   ]),
 ];
 
-function check({ streams, entries, bytes }: Push): void {
+function check({ rows, entries, bytes }: Push): void {
   let found = 0;
   let weighed = 0;
-  for (const { labels, columns } of streams) {
+  for (const { labels, columns } of streamsOf(rows)) {
     assert.ok(Object.keys(labels).length > 0);
     found += columns.count;
     weighed += columns.lines.length - columns.count;
@@ -109,7 +110,8 @@ function check({ streams, entries, bytes }: Push): void {
 }
 
 const refusals = ['LV_PUSH_INVALID'] as const;
-const decode = (body: Buffer, headers: PushHeaders): Push => decodePush(body, headers, NOW_MS, PUSH_LIMITS);
+const options = { nowMs: NOW_MS, discoverServiceName: true, limits: PUSH_LIMITS };
+const decode = (body: Buffer, headers: PushHeaders): Push => decodePush(body, headers, options);
 
 fuzz('a push in JSON', {
   samples: documents,

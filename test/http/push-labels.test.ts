@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { LabelsError, parseLabels } from '../../src/node/http/push-labels.ts';
+import { checkLabels, LabelsError, parseLabels, StreamKeys } from '../../src/node/http/push-labels.ts';
 import { PUSH_LIMITS } from '../../src/node/http/push.ts';
-import { labelsText } from '../../src/store/index.ts';
+import { withServiceName } from '../../src/node/pipeline/index.ts';
+import { labelsKey, labelsText, type Labels } from '../../src/store/index.ts';
 
 const good: [string, Record<string, string>][] = [
   ['{a="b"}', { a: 'b' }],
@@ -80,3 +81,44 @@ test('any text ends in labels or a LabelsError', () => {
     { numRuns: 3000 },
   );
 });
+
+test('the key of pushed labels is that of the labels, checked and with their service, whatever they are', () => {
+  const limits = { ...PUSH_LIMITS, labelsMax: 4, labelNameBytesMax: 12, labelValueBytesMax: 20 };
+  const name = fc.oneof(
+    fc.constantFrom('app', 'service', 'job', 'container', 'service_name', 'zone', '__proto__', 'a-b', ''),
+    fc.string({ maxLength: 14 }),
+  );
+  const value = fc.oneof(
+    fc.constantFrom('', 'plain', '"', '\\', '\u007f', '\ud800', 'ü€😀', 'x'.repeat(21)),
+    fc.string({ unit: 'binary', maxLength: 9 }),
+  );
+  const keys = [true, false].map((discover) => new StreamKeys(limits, discover));
+  fc.assert(
+    fc.property(fc.array(fc.tuple(name, value), { maxLength: 6 }), (pairs) => {
+      // As JSON.parse makes it: its own property, whatever its name.
+      const labels = JSON.parse(
+        `{${pairs.map((pair) => pair.map((text) => JSON.stringify(text)).join(':')).join()}}`,
+      );
+      for (const [at, made] of keys.entries()) {
+        const expected = outcome(() => {
+          const checked = checkLabels(Object.entries(labels as Labels), limits);
+          return labelsKey(at === 0 ? withServiceName(checked) : checked);
+        });
+        assert.deepEqual(
+          outcome(() => made.ofJson(labels as Labels)),
+          expected,
+        );
+      }
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+function outcome(work: () => string): string {
+  try {
+    return work();
+  } catch (error) {
+    assert.ok(error instanceof LabelsError);
+    return error.message;
+  }
+}

@@ -7,7 +7,7 @@ import { PushBudget, receiveBody } from '../../src/node/http/push-body.ts';
 import { preparePush, shared, type PreparedPush } from '../../src/node/http/push-prepare.ts';
 import { LIMITS, labelsText, type LogvineError } from '../../src/store/index.ts';
 import { SimClock } from '../helpers/sim-clock.ts';
-import { entriesOf, PROPERTY } from '../store/material.ts';
+import { entriesOf, PROPERTY, streamsOf } from '../store/material.ts';
 
 const MiB = 1024 * 1024;
 
@@ -23,8 +23,8 @@ function prepare(
 }
 
 function linesOf({ parts }: PreparedPush): string[] {
-  return parts.flatMap(({ blocks }) =>
-    blocks.flatMap(({ labels, columns }) =>
+  return parts.flatMap(({ rows }) =>
+    streamsOf(rows).flatMap(({ labels, columns }) =>
       entriesOf(columns).map(
         ({ ms, sub, line, metadata }) =>
           `${labelsText(labels)} ${ms} ${sub} ${line.toString()} ${JSON.stringify(metadata)}`,
@@ -35,7 +35,7 @@ function linesOf({ parts }: PreparedPush): string[] {
 
 function partBytes(part: PreparedPush['parts'][number]): number {
   let bytes = 0;
-  for (const { columns } of part.blocks) {
+  for (const { columns } of streamsOf(part.rows)) {
     bytes += columns.lines.length + columns.count * 20;
     for (const set of columns.metadata)
       for (const [name, value] of Object.entries(set)) bytes += name.length + value.length;
@@ -92,9 +92,9 @@ test('many small streams with large labels are divided too, since labels stand i
   }));
   const { parts } = prepare(streams);
   assert.ok(parts.length >= 3);
-  for (const { blocks } of parts) {
-    let bytes = 0;
-    for (const { labels } of blocks) bytes += labelsText(labels).length;
+  for (const { rows, labelBytes } of parts) {
+    const bytes = rows.keys.reduce((sum, key) => sum + Buffer.byteLength(key), 0);
+    assert.equal(bytes, labelBytes);
     assert.ok(bytes <= LIMITS.batchLabelBytesMax * 1.1);
   }
 });

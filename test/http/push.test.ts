@@ -6,8 +6,10 @@ import fc from 'fast-check';
 import { compress } from 'snappyjs';
 import { decodePush, PUSH_LIMITS, type Push, type PushLimits } from '../../src/node/http/push.ts';
 import { lineStart, LogvineError } from '../../src/store/index.ts';
+import { streamsOf } from '../store/material.ts';
 
 const NOW_MS = 1_700_000_000_123;
+const OPTIONS = { nowMs: NOW_MS, discoverServiceName: false, limits: PUSH_LIMITS };
 const JSON_TYPE = 'application/json; charset=utf-8';
 const PROTOBUF_TYPE = 'application/x-protobuf';
 
@@ -18,7 +20,7 @@ interface Row {
 }
 
 function rows(push: Push, stream = 0): Row[] {
-  const { columns } = push.streams[stream];
+  const { columns } = streamsOf(push.rows)[stream];
   return Array.from({ length: columns.count }, (_, row) => ({
     ns: BigInt(columns.ms[row]) * 1_000_000n + BigInt(columns.sub[row]),
     line: Buffer.from(columns.lines.subarray(lineStart(columns, row), columns.ends[row])),
@@ -28,7 +30,7 @@ function rows(push: Push, stream = 0): Row[] {
 
 function pushJson(document: unknown, contentEncoding?: string, limits: PushLimits = PUSH_LIMITS): Push {
   const text = typeof document === 'string' ? document : JSON.stringify(document);
-  return decodePush(Buffer.from(text), { contentType: JSON_TYPE, contentEncoding }, NOW_MS, limits);
+  return decodePush(Buffer.from(text), { contentType: JSON_TYPE, contentEncoding }, { ...OPTIONS, limits });
 }
 
 function oneStream(values: unknown, stream: unknown = { job: 'a' }) {
@@ -84,7 +86,7 @@ function protobufRequest(streams: Uint8Array[]): Buffer {
 
 function pushProtobuf(request: Buffer, limits: PushLimits = PUSH_LIMITS): Push {
   const headers = { contentType: PROTOBUF_TYPE, contentEncoding: undefined };
-  return decodePush(Buffer.from(compress(request)), headers, NOW_MS, limits);
+  return decodePush(Buffer.from(compress(request)), headers, { ...OPTIONS, limits });
 }
 
 describe('push as JSON', () => {
@@ -101,11 +103,11 @@ describe('push as JSON', () => {
       { ns: 1n, line: Buffer.alloc(0), metadata: {} },
       { ns: 1700000000123456788n, line: Buffer.from('third'), metadata: { app: 'y', trace: 'x' } },
     ]);
-    assert.deepEqual(push.streams[0].labels, { job: 'a' });
-    assert.equal(push.streams[0].columns.metadata.length, 2);
+    assert.deepEqual(streamsOf(push.rows)[0].labels, { job: 'a' });
+    assert.equal(streamsOf(push.rows)[0].columns.metadata.length, 2);
     assert.equal(push.entries, 3);
     assert.equal(push.bytes, Buffer.byteLength('second ä\n€') + 5);
-    assert.equal(push.streams[0].columns.lines.at(-1), 0x0a);
+    assert.equal(streamsOf(push.rows)[0].columns.lines.at(-1), 0x0a);
   });
 
   test('any int64 time comes back exactly', () => {
@@ -120,7 +122,7 @@ describe('push as JSON', () => {
           rows(push).map(({ ns }) => ns),
           times,
         );
-        assert.ok(push.streams[0].columns.sub.every((sub) => sub < 1_000_000));
+        assert.ok(streamsOf(push.rows)[0].columns.sub.every((sub) => sub < 1_000_000));
       }),
     );
   });
@@ -200,7 +202,7 @@ describe('push as JSON', () => {
       Buffer.from('"]]}]}'),
     ]);
     const headers = { contentType: JSON_TYPE, contentEncoding: undefined };
-    refused(() => decodePush(body, headers, NOW_MS, PUSH_LIMITS), /not UTF-8/);
+    refused(() => decodePush(body, headers, OPTIONS), /not UTF-8/);
   });
 
   test('bounds streams, entries, lines, labels and metadata', () => {
@@ -229,8 +231,9 @@ describe('push as JSON', () => {
 
   test('streams without entries are left out, the rest stays', () => {
     const push = pushJson({ streams: [{ stream: {}, values: [] }, ...oneStream([['1', 'x']]).streams] });
-    assert.equal(push.streams.length, 1);
-    assert.deepEqual(pushJson({ streams: [] }), { streams: [], bytes: 0, entries: 0 });
+    assert.equal(streamsOf(push.rows).length, 1);
+    const none = pushJson({ streams: [] });
+    assert.deepEqual([streamsOf(none.rows), none.bytes, none.entries], [[], 0, 0]);
   });
 });
 
@@ -247,7 +250,7 @@ describe('content types and encodings', () => {
   ];
   for (const [contentEncoding, body] of encodings) {
     test(`${contentEncoding} of ${body.length} bytes`, () => {
-      const push = decodePush(body, { contentType: JSON_TYPE, contentEncoding }, NOW_MS, PUSH_LIMITS);
+      const push = decodePush(body, { contentType: JSON_TYPE, contentEncoding }, OPTIONS);
       assert.equal(rows(push)[0].line.toString(), 'hello');
     });
   }
@@ -262,17 +265,17 @@ describe('content types and encodings', () => {
       ['identity', bomb],
     ] as const) {
       refused(
-        () => decodePush(body, { contentType: JSON_TYPE, contentEncoding }, NOW_MS, limits),
+        () => decodePush(body, { contentType: JSON_TYPE, contentEncoding }, { ...OPTIONS, limits }),
         /larger than 100000 bytes/,
       );
     }
     const snappy = { contentType: JSON_TYPE, contentEncoding: 'snappy' };
-    refused(() => decodePush(Buffer.from(compress(bomb)), snappy, NOW_MS, limits), /10000000 bytes/);
+    refused(() => decodePush(Buffer.from(compress(bomb)), snappy, { ...OPTIONS, limits }), /10000000 bytes/);
   });
 
   test('a damaged body, an unknown type and an unknown encoding say what they are', () => {
     const decode = (contentType: string | undefined, contentEncoding: string | undefined) => () =>
-      decodePush(Buffer.from('junk'), { contentType, contentEncoding }, NOW_MS, PUSH_LIMITS);
+      decodePush(Buffer.from('junk'), { contentType, contentEncoding }, OPTIONS);
     refused(decode(JSON_TYPE, 'gzip'), /not valid gzip/);
     refused(decode(JSON_TYPE, 'deflate'), /not valid deflate/);
     refused(decode(PROTOBUF_TYPE, undefined), /not valid snappy/);
@@ -299,7 +302,7 @@ describe('push as protobuf', () => {
       { noTimestamp: true, line: Buffer.from('now') },
     ];
     const push = pushProtobuf(protobufRequest([protobufStream('{job="x", host="\\u00e4"}', entries)]));
-    assert.deepEqual(push.streams[0].labels, { job: 'x', host: 'ä' });
+    assert.deepEqual(streamsOf(push.rows)[0].labels, { job: 'x', host: 'ä' });
     assert.deepEqual(rows(push), [
       { ns: 1700000000123456789n, line: entries[0].line, metadata: {} },
       { ns: -4999999999n, line: entries[1].line, metadata: { a_x: '1', b: '2' } },
@@ -323,7 +326,7 @@ describe('push as protobuf', () => {
         );
         const push = pushProtobuf(request);
         const filled = streams.filter((lines) => lines.length > 0);
-        assert.equal(push.streams.length, filled.length);
+        assert.equal(streamsOf(push.rows).length, filled.length);
         for (const [i, lines] of filled.entries()) {
           assert.deepEqual(
             rows(push, i).map((row) => row.line),
@@ -373,7 +376,7 @@ describe('push as protobuf', () => {
         for (const body of [damaged, damaged.subarray(0, cut)]) {
           try {
             const push = pushProtobuf(body);
-            for (const { columns } of push.streams) {
+            for (const { columns } of streamsOf(push.rows)) {
               assert.equal(columns.ends.length, columns.count);
               assert.equal(columns.ends.at(-1), columns.lines.length - 1);
             }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Clock } from '../../src/store/host/index.ts';
 import { systemTailDisk, type TailDisk } from '../../src/node/inputs/files.ts';
-import type { Block, BlockSink, RawBlock } from '../../src/node/inputs/index.ts';
+import type { BlockSink, RawBlock } from '../../src/node/inputs/index.ts';
 import { Tail, type TailOptions } from '../../src/node/inputs/tail.ts';
 
 /** A clock whose monotonic time moves only when told. Its wall time is the real one: files are stamped with that. */
@@ -42,8 +42,7 @@ export class TestSink implements BlockSink {
   /** Thrown by the next write. */
   failure: Error | undefined;
 
-  async write(block: Block): Promise<void> {
-    assert(block.kind === 'raw');
+  async write(block: RawBlock): Promise<void> {
     assert.equal(block.bytes.at(-1), 10, 'a block ends with a newline');
     const copy = { ...block, bytes: Buffer.from(block.bytes) };
     this.inFlightMax = Math.max(this.inFlightMax, ++this.inFlight);

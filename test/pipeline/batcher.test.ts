@@ -6,7 +6,7 @@ import type { Tasks } from '../../src/node/tasks.ts';
 import { LIMITS, verifyFrame, type LogvineError, type TaskRunner } from '../../src/store/index.ts';
 import { StoreMesh } from '../gossip/store-mesh.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
-import { columnsFrom, framesOf } from '../store/material.ts';
+import { framesOf, rowsFrom } from '../store/material.ts';
 
 const MiB = 1024 * 1024;
 
@@ -52,8 +52,8 @@ const rawBlock = (bytes: number) => {
   return { kind: 'raw', labels: { app: 'raw' }, bytes: lines, readAtMs: 1 } as const;
 };
 const pushOf = (bytes: number, digest?: Uint8Array) => {
-  const columns = columnsFrom([{ ms: 1, sub: 0, line: random.bytes(bytes), metadata: {} }]);
-  return [{ blocks: [{ kind: 'entries', labels: { app: 'push' }, columns } as const], digest }];
+  const entries = [{ ms: 1, sub: 0, line: random.bytes(bytes), metadata: {} }];
+  return [{ rows: rowsFrom([{ labels: { app: 'push' }, entries }]), labelBytes: 14, digest }];
 };
 const code = (wanted: string) => (error: unknown) => (error as LogvineError).code === wanted;
 

@@ -1,9 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { LEVELS, levelOfLabels, levelOfLine, withLevels } from '../../src/node/pipeline/level.ts';
+import {
+  LEVELS,
+  levelOfLabels,
+  levelOfLine,
+  withLevels,
+  withLevelsOfStreams,
+} from '../../src/node/pipeline/level.ts';
 import { columnsOf } from '../../src/node/pipeline/lines.ts';
-import type { Columns, Metadata } from '../../src/store/index.ts';
+import {
+  decodeColumns,
+  encodeColumns,
+  type Columns,
+  type Labels,
+  type Metadata,
+} from '../../src/store/index.ts';
+import { columnsFrom, entriesOf, PROPERTY, rowsFrom, streamsOf } from '../store/material.ts';
 
 function levelOf(line: string): string {
   const bytes = Buffer.from(`before\n${line}\n`);
@@ -260,6 +273,52 @@ test('withLevels adds detected_level to each entry, the first source that tells'
   assert.deepEqual(
     metadataOf(labelled).map((set) => set.detected_level),
     ['debug', 'debug', 'debug', 'warn', 'debug', 'debug', 'debug', 'debug', 'debug'],
+  );
+});
+
+test('sets that become equal with their level are one set, so that the columns can be read again', () => {
+  const columns = columnsWith(
+    [
+      ['level=info a', 0],
+      ['level=info b', 1],
+    ],
+    [{ detected_level: 'info' }, {}],
+  );
+  const levelled = withLevels(columns, { app: 'x' });
+  assert.deepEqual(levelled.metadata, [{ detected_level: 'info' }]);
+  assert.deepEqual(decodeColumns(encodeColumns(levelled), levelled.lines).count, 2);
+});
+
+test('levels of many streams at once are those of each stream', () => {
+  const labels = fc.constantFrom<Labels>(
+    { app: 'a' },
+    { app: 'a', level: 'DEBUG' },
+    { severity: 'odd', x: '1' },
+    { a: '"level":"warn"' },
+    { SeverityText: 'err' },
+  );
+  const entry = fc.record({
+    line: fc.constantFrom('an error', 'level=info x', 'nothing', '').map((text) => Buffer.from(text)),
+    metadata: fc.constantFrom<Metadata>(
+      {},
+      { detected_level: 'info' },
+      { level: 'warn' },
+      { severity_number: '13' },
+    ),
+    ms: fc.nat(),
+    sub: fc.nat({ max: 9 }),
+  });
+  const streams = fc.array(fc.record({ labels, entries: fc.array(entry, { maxLength: 4 }) }));
+  fc.assert(
+    fc.property(streams, (given) => {
+      const together = streamsOf(withLevelsOfStreams(rowsFrom(given)));
+      const apart = given.map(({ labels: own, entries }) => entriesOf(withLevels(columnsFrom(entries), own)));
+      assert.deepEqual(
+        together.map(({ columns }) => entriesOf(columns)),
+        apart,
+      );
+    }),
+    { ...PROPERTY, numRuns: 300 },
   );
 });
 

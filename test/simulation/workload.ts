@@ -149,7 +149,7 @@ async function store({ batcher, pushes }: Core, body: Buffer, nowMs: number): Pr
   const keep = (wanted: readonly number[]): Promise<void> =>
     batcher.push(
       wanted.map((part) => ({
-        blocks: parts[part]!.blocks.map((block) => ({ kind: 'entries', ...block }) as const),
+        ...parts[part]!,
         digest: pushes && Buffer.from(parts[part]!.digest, 'base64url'),
       })),
     );

@@ -6,22 +6,25 @@ import { keysFromSeed } from '../../src/gossip/transport/index.ts';
 import { buildFilter, filterMayContain, gramsOf, readFilter } from '../../src/store/batch/filter.ts';
 import { decodeHeader } from '../../src/store/batch/header.ts';
 import {
-  concatColumns,
   decodeColumns,
   decodeLines,
   decompress,
   encodeColumns,
   encodeHeader,
   frameHead,
+  joinRows,
+  labelsKey,
   LIMITS,
   LogvineError,
   openStreams,
   packBatch,
   PREAMBLE_BYTES,
   readFrame,
+  sliceRows,
   verifyFrame,
   type BatchHeader,
   type StreamContent,
+  type StreamRows,
 } from '../../src/store/index.ts';
 import {
   columnsFrom,
@@ -32,6 +35,7 @@ import {
   randomEntries,
   type Entry,
   partsOf,
+  rowsFrom,
 } from './material.ts';
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((value) => Buffer.from(value));
@@ -83,7 +87,9 @@ test('columns: what is encoded is decoded, whatever the bytes, times and metadat
 test('columns: joined parts are their rows one after the other', () => {
   fc.assert(
     fc.property(fc.array(entries, { minLength: 1, maxLength: 4 }), (parts) => {
-      const joined = concatColumns(parts.map(columnsFrom));
+      const joined = joinRows(
+        parts.map((part) => ({ columns: columnsFrom(part), start: 0, end: part.length })),
+      );
       assert.deepEqual(entriesOf(joined), parts.flat());
       assert.deepEqual(entriesOf(decodeColumns(encodeColumns(joined), joined.lines)), parts.flat());
     }),
@@ -233,7 +239,7 @@ const keys = await keysFromSeed(Buffer.alloc(32, 7));
 
 /** A signed frame over `contents`, with the header as `change` makes it. */
 function frameWith(
-  contents: StreamContent[],
+  contents: readonly (StreamContent | StreamRows)[],
   change: (header: BatchHeader) => BatchHeader = (same) => same,
 ): Buffer {
   const packed = packBatch(contents, 1);
@@ -275,10 +281,99 @@ test('a packed and framed batch gives back every stream', async () => {
   });
 });
 
+const manyStreams = fc.array(fc.tuple(fc.nat({ max: 30 }), fc.array(entry, { minLength: 0, maxLength: 3 })), {
+  minLength: 1,
+  maxLength: 60,
+});
+
+test('columns: rows cut out of others are those rows, with the metadata that they use', () => {
+  fc.assert(
+    fc.property(entries, fc.nat(), fc.nat(), (given, a, b) => {
+      const [start, end] = [a % (given.length + 1), b % (given.length + 1)].sort((x, y) => x - y);
+      const columns = columnsFrom(given);
+      const sliced = sliceRows(columns, start, end);
+      assert.deepEqual(entriesOf(sliced), given.slice(start, end));
+      assert.equal(sliced.metadata.length, new Set(sliced.metadataIds).size);
+      const alone = encodeColumns(columnsFrom(given.slice(start, end)));
+      assert.deepEqual(encodeColumns(sliced), alone);
+      const joined = joinRows([{ columns, start, end }]);
+      assert.deepEqual(encodeColumns(joined), alone);
+    }),
+    { ...PROPERTY, numRuns: 300 },
+  );
+});
+
+test('many streams of few lines each come back exactly, from several pushes and beside whole streams', () => {
+  fc.assert(
+    fc.property(fc.array(manyStreams, { minLength: 1, maxLength: 3 }), manyStreams, (pushes, whole) => {
+      const labelsOf = (stream: number) => ({ app: `app${stream % 3}`, pod: `${stream}` });
+      const expected = new Map<string, Entry[]>();
+      const expect = (stream: number, given: Entry[]): void => {
+        const key = labelsKey(labelsOf(stream));
+        if (given.length > 0) expected.set(key, [...(expected.get(key) ?? []), ...given]);
+      };
+      for (const [stream, given] of [...whole, ...pushes.flat()]) expect(stream, given);
+      const contents = [
+        ...whole.map(([stream, given]) => ({ labels: labelsOf(stream), columns: columnsFrom(given) })),
+        ...pushes.map((push) =>
+          rowsFrom(push.map(([stream, given]) => ({ labels: labelsOf(stream), entries: given }))),
+        ),
+      ];
+      if (expected.size === 0) return;
+      const opened = contentsOf(frameWith(contents));
+      assert.deepEqual(
+        new Map(opened.map(({ labels: own, entries: found }) => [labelsKey(own!), found])),
+        expected,
+      );
+    }),
+    PROPERTY,
+  );
+});
+
+test('20,000 streams of a line each come back exactly', () => {
+  const streams = Array.from({ length: 20_000 }, (_, at) => ({
+    labels: { app: 'a', pod: `${at}` },
+    entries: [
+      {
+        ms: 1_700_000_000_000 + (at % 7),
+        sub: at % 3,
+        line: Buffer.from(`line ${at}`),
+        metadata: { id: `${at % 50}` },
+      },
+    ],
+  }));
+  assert.deepEqual(contentsOf(frameWith([rowsFrom(streams)])), streams);
+});
+
+test('a batch is the same bytes whether its streams come one by one or together', async () => {
+  await forEachSeed(10, (random) => {
+    const streams = Array.from({ length: 20 }, (_, at) => ({
+      labels: { app: `${at}` },
+      entries: randomEntries(random, 1 + (at % 4)),
+    }));
+    const together = packBatch([rowsFrom(streams)], 1);
+    const apart = packBatch(
+      streams.map(({ labels: own, entries: given }) => ({ labels: own, columns: columnsFrom(given) })),
+      1,
+    );
+    assert.deepEqual(together, apart);
+  });
+});
+
+test('the hash of the content tells streams, columns and lines apart', () => {
+  const packed = (app: string, ms: number, text: string): Uint8Array => {
+    const given = [{ ms, sub: 0, line: Buffer.from(text), metadata: {} }];
+    return packBatch([{ labels: { app }, columns: columnsFrom(given) }], 1).contentHash;
+  };
+  const hashes = [packed('a', 1, 'x'), packed('b', 1, 'x'), packed('a', 2, 'x'), packed('a', 1, 'y')];
+  assert.equal(new Set(hashes.map((bytes) => Buffer.from(bytes).toString('hex'))).size, 4);
+  assert.deepEqual(packed('a', 1, 'x'), packed('a', 1, 'x'));
+});
+
 test('a batch says the span of its times and counts its levels', async () => {
   await forEachSeed(20, (random) => {
     const given = randomEntries(random, 200);
-    const [stream] = packBatch([{ labels: {}, columns: columnsFrom(given) }], 1).streams;
+    const [stream] = partsOf(packBatch([{ labels: {}, columns: columnsFrom(given) }], 1));
     const sorted = given.slice().sort((a, b) => a.ms - b.ms || a.sub - b.sub);
     assert.deepEqual(stream.min, { ms: sorted[0].ms, sub: sorted[0].sub });
     assert.deepEqual(stream.max, { ms: sorted.at(-1)!.ms, sub: sorted.at(-1)!.sub });

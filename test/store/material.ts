@@ -1,12 +1,18 @@
 /** What the store's tests are made of: random lines, batches, and a store on a simulated disk. */
 import {
+  ByteReader,
+  labelsKey,
   packBatch,
   parseLabelsKey,
+  sliceRows,
   type Columns,
   type Labels,
   type Metadata,
   type PackedBatch,
+  type StreamContent,
+  type StreamRows,
 } from '../../src/store/batch/index.ts';
+import { StreamTableReader } from '../../src/store/batch/stream-table.ts';
 import { catalogOver, type KeyValueStore } from '../../src/store/catalog/index.ts';
 import type { Clock, Disk, Random } from '../../src/store/host/index.ts';
 import { lineStart, openStreams, readFrame, verifyFrame } from '../../src/store/index.ts';
@@ -51,8 +57,27 @@ export function shuffle<T>(random: Random, items: readonly T[]): T[] {
 }
 
 /** Streams of a packed batch as a header has them that names each, numbered from 0. */
-export function partsOf({ streams }: PackedBatch) {
-  return streams.map(({ key, ...part }, stream) => ({ ...part, stream, labels: parseLabelsKey(key) }));
+export function partsOf({ blocks, streams: { keys, table } }: PackedBatch) {
+  const reader = new StreamTableReader(new ByteReader(table), blocks.length);
+  return keys.map((key, stream) => ({ ...reader.next(), stream, labels: parseLabelsKey(key) }));
+}
+
+/** Each stream of `rows` on its own. */
+export function streamsOf({ keys, rowEnds, columns }: StreamRows): StreamContent[] {
+  return keys.map((key, at) => ({
+    labels: parseLabelsKey(key),
+    columns: sliceRows(columns, at === 0 ? 0 : rowEnds[at - 1], rowEnds[at]),
+  }));
+}
+
+/** Those streams as one set of columns. */
+export function rowsFrom(streams: readonly { labels: Labels; entries: readonly Entry[] }[]): StreamRows {
+  let row = 0;
+  return {
+    keys: streams.map(({ labels }) => labelsKey(labels)),
+    rowEnds: Uint32Array.from(streams, ({ entries }) => (row += entries.length)),
+    columns: columnsFrom(streams.flatMap(({ entries }) => entries)),
+  };
 }
 
 /** One entry in the plainest form: what the oracles work on. */

@@ -1,28 +1,54 @@
-import type { Columns, Metadata } from '../../store/index.ts';
+import type { Metadata, StreamRows } from '../../store/index.ts';
 import type { Pairs } from './push-limits.ts';
 
 const NEWLINE = 0x0a;
 const NO_METADATA: Metadata = {};
 
-/** Fills the columns of one stream; the sizes are known beforehand, so nothing grows. */
-export class ColumnsBuilder {
-  readonly #ms: Float64Array;
-  readonly #sub: Uint32Array;
-  readonly #ends: Uint32Array;
-  readonly #metadataIds: Uint32Array;
+/** Fills the rows of all streams of a push, one stream after the other. Grows by half at least. */
+export class RowsBuilder {
+  #ms: Float64Array;
+  #sub: Uint32Array;
+  #ends: Uint32Array;
+  #metadataIds: Uint32Array;
   readonly #lines: Buffer;
   readonly #metadata: Metadata[] = [];
   readonly #idOfMetadata = new Map<string, number>();
+  readonly #keys: string[] = [];
+  readonly #rowEnds: number[] = [];
   #count = 0;
   #filled = 0;
 
-  /** `linesBytesMax` holds every line and its `\n`. */
-  constructor(count: number, linesBytesMax: number) {
-    this.#ms = new Float64Array(count);
-    this.#sub = new Uint32Array(count);
-    this.#ends = new Uint32Array(count);
-    this.#metadataIds = new Uint32Array(count);
-    this.#lines = Buffer.allocUnsafe(linesBytesMax);
+  /** `linesBytesMax` holds every line and its `\n`; `rows` is a first guess. */
+  constructor(linesBytesMax: number, rows: number) {
+    this.#ms = new Float64Array(rows);
+    this.#sub = new Uint32Array(rows);
+    this.#ends = new Uint32Array(rows);
+    this.#metadataIds = new Uint32Array(rows);
+    this.#lines = Buffer.allocUnsafeSlow(linesBytesMax);
+  }
+
+  /** Rows so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Makes room for so many rows more: to be called before they are filled. */
+  reserve(rows: number): void {
+    const needed = this.#count + rows;
+    if (needed <= this.#ms.length) return;
+    const capacity = Math.max(needed, Math.ceil(this.#ms.length * 1.5));
+    const ms = new Float64Array(capacity);
+    ms.set(this.#ms);
+    this.#ms = ms;
+    this.#sub = grown(this.#sub, capacity);
+    this.#ends = grown(this.#ends, capacity);
+    this.#metadataIds = grown(this.#metadataIds, capacity);
+  }
+
+  /** The rows since the last call are those of the stream with this `labelsKey`. */
+  endStream(key: string): void {
+    this.#keys.push(key);
+    this.#rowEnds.push(this.#count);
   }
 
   /** Sets the time of the row that the next `add…` call completes: ms since 1970 and nanoseconds within it. */
@@ -51,9 +77,8 @@ export class ColumnsBuilder {
     this.#endLine();
   }
 
-  addBytes(source: Uint8Array, start: number, end: number): void {
-    this.#lines.set(source.subarray(start, end), this.#filled);
-    this.#filled += end - start;
+  addBytes(source: Buffer, start: number, end: number): void {
+    this.#filled += source.copy(this.#lines, this.#filled, start, end);
     this.#endLine();
   }
 
@@ -62,17 +87,28 @@ export class ColumnsBuilder {
     this.#lines[this.#filled++] = NEWLINE;
   }
 
-  finish(): Columns {
+  finish(): StreamRows {
+    const count = this.#count;
     return {
-      count: this.#count,
-      ms: this.#ms,
-      sub: this.#sub,
-      ends: this.#ends,
-      lines: this.#lines.subarray(0, this.#filled),
-      metadataIds: this.#metadataIds,
-      metadata: this.#metadata,
+      keys: this.#keys,
+      rowEnds: Uint32Array.from(this.#rowEnds),
+      columns: {
+        count,
+        ms: this.#ms.subarray(0, count),
+        sub: this.#sub.subarray(0, count),
+        ends: this.#ends.subarray(0, count),
+        lines: this.#lines.subarray(0, this.#filled),
+        metadataIds: this.#metadataIds.subarray(0, count),
+        metadata: this.#metadata,
+      },
     };
   }
+}
+
+function grown(column: Uint32Array, capacity: number): Uint32Array {
+  const larger = new Uint32Array(capacity);
+  larger.set(column);
+  return larger;
 }
 
 function metadataOf(pairs: Pairs): Metadata {

@@ -1,21 +1,20 @@
 import { isUtf8 } from 'node:buffer';
-import { messageOf } from '../../store/index.ts';
-import { ColumnsBuilder } from './push-columns.ts';
-import { checkLabels, LabelsError } from './push-labels.ts';
+import { messageOf, type StreamRows } from '../../store/index.ts';
+import { RowsBuilder } from './push-columns.ts';
+import { LabelsError, type StreamKeys } from './push-labels.ts';
 import {
   checkMetadata,
   lineTooLong,
   pushInvalid,
   quote,
   type Pairs,
-  type PushedStream,
   type PushLimits,
 } from './push-limits.ts';
 
 const NO_PAIRS: Pairs = [];
 
 /** `{"streams": [{"stream": {…}, "values": [["<ns>", "line", {…}]]}]}`. Throws LV_PUSH_INVALID. */
-export function decodeJson(body: Buffer, limits: PushLimits): PushedStream[] {
+export function decodeJson(body: Buffer, keys: StreamKeys, limits: PushLimits): StreamRows {
   // Decoding would put U+FFFD in the place of every bad byte: a line must not change on its way in.
   if (!isUtf8(body))
     throw pushInvalid('the JSON is not UTF-8; lines of other bytes can be pushed as protobuf');
@@ -31,24 +30,32 @@ export function decodeJson(body: Buffer, limits: PushLimits): PushedStream[] {
   if (streams.length > limits.streamsMax) {
     throw pushInvalid(`${streams.length} streams in one push, allowed are ${limits.streamsMax}`);
   }
-  const decoded: PushedStream[] = [];
-  let entries = 0;
+  // A line is longer in JSON, by its quotes at least: each fits with its `\n`.
+  const builder = new RowsBuilder(body.length, rowsIn(streams));
   for (const [index, stream] of (streams as unknown[]).entries()) {
     const where = `stream ${index}`;
     if (!isObject(stream)) throw pushInvalid(`${where} is not an object`);
     const { values } = stream;
     if (!Array.isArray(values)) throw pushInvalid(`${where} has no array "values"`);
-    entries += values.length;
-    if (entries > limits.entriesMax) {
+    if (builder.count + values.length > limits.entriesMax) {
       throw pushInvalid(`${where}: more than ${limits.entriesMax} entries in one push`);
     }
     if (values.length === 0) continue;
-    decoded.push({
-      labels: streamLabels(stream.stream, where, limits),
-      columns: streamColumns(values, where, limits),
-    });
+    const key = streamKey(stream.stream, where, keys);
+    addRows(builder, values, where, limits);
+    builder.endStream(key);
   }
-  return decoded;
+  return builder.finish();
+}
+
+/** A guess where the body is not what it should be. */
+function rowsIn(streams: readonly unknown[]): number {
+  let rows = 0;
+  for (const stream of streams) {
+    const values = isObject(stream) ? stream.values : undefined;
+    if (Array.isArray(values)) rows += values.length;
+  }
+  return rows;
 }
 
 const [QUOTE, BACKSLASH, OPEN_LIST, OPEN_OBJECT, CLOSE_LIST, CLOSE_OBJECT] = Buffer.from('"\\[{]}');
@@ -80,51 +87,38 @@ function checkShape(body: Buffer, limits: PushLimits): void {
   }
 }
 
-function streamLabels(labels: unknown, where: string, limits: PushLimits) {
+function streamKey(labels: unknown, where: string, keys: StreamKeys): string {
   if (!isObject(labels)) throw pushInvalid(`${where} has no object "stream" with its labels`);
-  const pairs = Object.entries(labels);
-  const odd = pairs.find(([, value]) => typeof value !== 'string');
-  if (odd) throw pushInvalid(`${where}: the value of label ${quote(odd[0])} is not a string`);
   try {
-    return checkLabels(pairs as [string, string][], limits);
+    return keys.ofJson(labels);
   } catch (error) {
     if (error instanceof LabelsError) throw pushInvalid(`${where}: ${error.message}`, error);
     throw error;
   }
 }
 
-function streamColumns(values: readonly unknown[], where: string, limits: PushLimits) {
-  const builder = new ColumnsBuilder(values.length, linesBytes(values, where, limits));
+function addRows(builder: RowsBuilder, values: readonly unknown[], where: string, limits: PushLimits): void {
+  builder.reserve(values.length);
   const setTime = (ms: number, sub: number) => builder.time(ms, sub);
-  for (let row = 0; row < values.length; row++) {
-    // linesBytes has checked that this is an array whose second item is a string.
-    const value = values[row] as [unknown, string, unknown];
-    if (typeof value[0] !== 'string' || !readNanoseconds(value[0], setTime)) {
-      throw pushInvalid(
-        `${where}, entry ${row}: timestamp ${quote(JSON.stringify(value[0]) ?? 'missing')} is not a string of ` +
-          'nanoseconds since 1970 (64 bits)',
-      );
-    }
-    builder.metadata(value.length < 3 ? NO_PAIRS : metadataPairs(value[2], `${where}, entry ${row}`, limits));
-    builder.addText(value[1]);
-  }
-  return builder.finish();
-}
-
-/** Bytes of all lines, each with its `\n`; checks the shape of the entries on the way. */
-function linesBytes(values: readonly unknown[], where: string, limits: PushLimits): number {
-  let total = 0;
   for (let row = 0; row < values.length; row++) {
     const value = values[row];
     if (!Array.isArray(value) || value.length < 2 || value.length > 3) {
       throw pushInvalid(`${where}, entry ${row} is not [timestamp, line] or [timestamp, line, metadata]`);
     }
-    if (typeof value[1] !== 'string') throw pushInvalid(`${where}, entry ${row}: the line is not a string`);
-    const length = Buffer.byteLength(value[1]);
+    const [time, line, metadata] = value as unknown[];
+    if (typeof line !== 'string') throw pushInvalid(`${where}, entry ${row}: the line is not a string`);
+    // At most three bytes a character: only what may be too long is measured.
+    const length = line.length * 3 > limits.lineBytesMax ? Buffer.byteLength(line) : 0;
     if (length > limits.lineBytesMax) throw lineTooLong(`${where}, entry ${row}`, length, limits);
-    total += length + 1;
+    if (typeof time !== 'string' || !readNanoseconds(time, setTime)) {
+      throw pushInvalid(
+        `${where}, entry ${row}: timestamp ${quote(JSON.stringify(time) ?? 'missing')} is not a string of ` +
+          'nanoseconds since 1970 (64 bits)',
+      );
+    }
+    builder.metadata(value.length < 3 ? NO_PAIRS : metadataPairs(metadata, `${where}, entry ${row}`, limits));
+    builder.addText(line);
   }
-  return total;
 }
 
 function metadataPairs(metadata: unknown, where: string, limits: PushLimits): Pairs {

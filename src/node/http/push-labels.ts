@@ -1,4 +1,5 @@
-import type { Labels } from '../../store/index.ts';
+import { labelsKey, type Labels } from '../../store/index.ts';
+import { SERVICE_NAME, serviceRank, UNKNOWN_SERVICE, withServiceName } from '../pipeline/index.ts';
 import { quote, type Pairs, type PushLimits } from './push-limits.ts';
 
 /** Why labels were refused; the caller adds which stream it was. */
@@ -74,6 +75,101 @@ export function checkLabels(pairs: Pairs, limits: PushLimits): Labels {
     labels[name] = value;
   }
   return labels;
+}
+
+/** Names that are remembered; there are more only where somebody makes them up. */
+const NAMES_MAX = 1_000;
+/** Printable ASCII that JSON escapes nothing of. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
+interface KnownName {
+  /** `"name":` */
+  readonly text: string;
+  readonly serviceRank: number | undefined;
+}
+
+/**
+ * Makes the `labelsKey` of streams, with their `service_name` if that is wanted. A push may have thousands of streams, so
+ * those whose labels are as usual are not looked at more than once.
+ */
+export class StreamKeys {
+  readonly #limits: PushLimits;
+  readonly #discoverServiceName: boolean;
+  readonly #known = new Map<string, KnownName>();
+  readonly #names: string[] = [];
+  readonly #texts: string[] = [];
+
+  constructor(limits: PushLimits, discoverServiceName: boolean) {
+    this.#limits = limits;
+    this.#discoverServiceName = discoverServiceName;
+  }
+
+  /** The key of labels that were checked. */
+  ofLabels(labels: Labels): string {
+    return labelsKey(this.#discoverServiceName ? withServiceName(labels) : labels);
+  }
+
+  /** The key of what `JSON.parse` made. Throws LabelsError as `checkLabels` does. */
+  ofJson(labels: Readonly<Record<string, unknown>>): string {
+    return this.#ofUsual(labels) ?? this.ofLabels(checkLabels(pairsOf(labels), this.#limits));
+  }
+
+  /** Undefined for labels that need a closer look. */
+  #ofUsual(labels: Readonly<Record<string, unknown>>): string | undefined {
+    const { labelsMax, labelValueBytesMax } = this.#limits;
+    this.#names.length = 0;
+    this.#texts.length = 0;
+    let rank = Infinity;
+    let service = UNKNOWN_SERVICE;
+    for (const name in labels) {
+      const value = labels[name];
+      if (typeof value !== 'string' || value === '' || value.length * 3 > labelValueBytesMax)
+        return undefined;
+      const known = this.#nameOf(name);
+      // Putting them in order takes as many steps as there are names, each.
+      if (!known || this.#names.length === labelsMax) return undefined;
+      const quoted = PLAIN.test(value) ? `"${value}"` : JSON.stringify(value);
+      this.#insert(name, known.text + quoted);
+      if (known.serviceRank === undefined || known.serviceRank >= rank) continue;
+      rank = known.serviceRank;
+      service = value;
+    }
+    if (this.#names.length === 0) return undefined;
+    if (this.#discoverServiceName && rank >= 0)
+      this.#insert(SERVICE_NAME, `"${SERVICE_NAME}":${JSON.stringify(service)}`);
+    return `{${this.#texts.join()}}`;
+  }
+
+  /** Undefined when it is no name for a label. */
+  #nameOf(name: string): KnownName | undefined {
+    const found = this.#known.get(name);
+    if (found) return found;
+    if (!isLabelName(name) || name === '__proto__' || name.length > this.#limits.labelNameBytesMax)
+      return undefined;
+    if (this.#known.size >= NAMES_MAX) this.#known.clear();
+    const known = { text: `"${name}":`, serviceRank: serviceRank(name) };
+    this.#known.set(name, known);
+    return known;
+  }
+
+  /** Into its place by the names. */
+  #insert(name: string, text: string): void {
+    const [names, texts] = [this.#names, this.#texts];
+    let at = names.length;
+    for (; at > 0 && names[at - 1] > name; at--) {
+      names[at] = names[at - 1];
+      texts[at] = texts[at - 1];
+    }
+    names[at] = name;
+    texts[at] = text;
+  }
+}
+
+function pairsOf(labels: Readonly<Record<string, unknown>>): [string, string][] {
+  return Object.entries(labels).map(([name, value]) => {
+    if (typeof value !== 'string') throw new LabelsError(`the value of label ${quote(name)} is not a string`);
+    return [name, value];
+  });
 }
 
 export function isLabelName(name: string): boolean {

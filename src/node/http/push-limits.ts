@@ -1,4 +1,4 @@
-import { LIMITS, LogvineError, type Columns, type Labels } from '../../store/index.ts';
+import { LIMITS, LogvineError } from '../../store/index.ts';
 
 /** What one pushed body may hold. A line beyond its bound is refused, loudly: the client still has it. */
 export interface PushLimits {
@@ -26,11 +26,6 @@ export const PUSH_LIMITS: PushLimits = {
   metadataPairsMax: 128,
   metadataBytesMax: 64 * 1024,
 };
-
-export interface PushedStream {
-  readonly labels: Labels;
-  readonly columns: Columns;
-}
 
 /** Names and values as they arrive: in any order, not yet known to be unique. */
 export type Pairs = readonly (readonly [string, string])[];

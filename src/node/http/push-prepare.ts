@@ -1,5 +1,4 @@
-import { LIMITS, type Columns, type Labels } from '../../store/index.ts';
-import { withServiceName } from '../pipeline/index.ts';
+import { LIMITS, sliceRows, type Columns, type StreamRows } from '../../store/index.ts';
 import { digestOfPart, digestOfPush } from './push-digest.ts';
 import { decodePush, PUSH_LIMITS, type PushHeaders } from './push.ts';
 
@@ -10,15 +9,17 @@ export interface PushBody {
   readonly discoverServiceName: boolean;
 }
 
-/** Lines of one stream that go into one batch. */
-export interface PreparedBlock {
-  readonly labels: Labels;
-  readonly columns: Columns;
+/** Lines of a push that go into one batch. */
+export interface PreparedPart {
+  readonly digest: string;
+  readonly rows: StreamRows;
+  /** Of the keys of its streams, in UTF-8. */
+  readonly labelBytes: number;
 }
 
 export interface PreparedPush {
   readonly digest: string;
-  readonly parts: readonly { readonly digest: string; readonly blocks: readonly PreparedBlock[] }[];
+  readonly parts: readonly PreparedPart[];
 }
 
 /** Time, end and metadata of one entry in its columns. */
@@ -30,115 +31,115 @@ const ROW_BYTES = 20;
  */
 export function preparePush({ body, headers, nowMs, discoverServiceName }: PushBody): PreparedPush {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  const { streams } = decodePush(bytes, headers, nowMs, PUSH_LIMITS);
-  const blocks = streams.map(({ labels, columns }) => ({
-    labels: discoverServiceName ? withServiceName(labels) : labels,
-    columns,
-  }));
+  const { rows } = decodePush(bytes, headers, { nowMs, discoverServiceName, limits: PUSH_LIMITS });
   const digest = digestOfPush(bytes, headers);
-  const parts = inParts(blocks);
+  const parts = inParts(rows);
   return {
     digest,
-    parts: parts.map((part, at) => ({ digest: digestOfPart(digest, at, parts.length), blocks: part })),
+    parts: parts.map((part, at) => ({ digest: digestOfPart(digest, at, parts.length), ...part })),
   };
 }
 
-/**
- * Puts the columns where other threads see them, so that handing them on copies nothing. Each part is one piece of memory:
- * a message is slow by the pieces in it, and a push may have thousands of streams.
- */
+/** Puts the rows where other threads see them, each part in one piece of memory, so that handing them on copies nothing. */
 export function shared(push: PreparedPush): PreparedPush {
-  return {
-    digest: push.digest,
-    parts: push.parts.map(({ digest, blocks }) => ({ digest, blocks: inOnePiece(blocks) })),
-  };
+  const parts = push.parts.map((part) => ({ ...part, rows: sharedRows(part.rows) }));
+  return { digest: push.digest, parts };
 }
 
-function inOnePiece(blocks: readonly PreparedBlock[]): PreparedBlock[] {
-  let rows = 0;
-  let lineBytes = 0;
-  for (const { columns } of blocks) {
-    rows += columns.count;
-    lineBytes += columns.lines.length;
-  }
-  const memory = new SharedArrayBuffer(rows * ROW_BYTES + lineBytes);
+function sharedRows({ keys, rowEnds, columns }: StreamRows): StreamRows {
+  const { count, lines, metadata } = columns;
+  const memory = new SharedArrayBuffer(count * ROW_BYTES + rowEnds.length * 4 + lines.length);
   // The widest first, so that each array begins where its numbers may stand.
-  const ms = new Float64Array(memory, 0, rows);
-  const [sub, ends, metadataIds] = [8, 12, 16].map((at) => new Uint32Array(memory, rows * at, rows));
-  const lines = new Uint8Array(memory, rows * ROW_BYTES, lineBytes);
-  let row = 0;
   let at = 0;
-  return blocks.map(({ labels, columns }) => {
-    const [endRow, end] = [row + columns.count, at + columns.lines.length];
-    ms.set(columns.ms, row);
-    sub.set(columns.sub, row);
-    ends.set(columns.ends, row);
-    metadataIds.set(columns.metadataIds, row);
-    lines.set(columns.lines, at);
-    const placed: Columns = {
-      count: columns.count,
-      ms: ms.subarray(row, endRow),
-      sub: sub.subarray(row, endRow),
-      ends: ends.subarray(row, endRow),
-      lines: lines.subarray(at, end),
-      metadataIds: metadataIds.subarray(row, endRow),
-      metadata: columns.metadata,
-    };
-    [row, at] = [endRow, end];
-    return { labels, columns: placed };
-  });
+  const placed = <Numbers extends Float64Array | Uint32Array>(own: Numbers, from: Numbers): Numbers => {
+    own.set(from);
+    at += own.byteLength;
+    return own;
+  };
+  const ms = placed(new Float64Array(memory, at, count), columns.ms);
+  const sub = placed(new Uint32Array(memory, at, count), columns.sub);
+  const ends = placed(new Uint32Array(memory, at, count), columns.ends);
+  const metadataIds = placed(new Uint32Array(memory, at, count), columns.metadataIds);
+  const ownEnds = placed(new Uint32Array(memory, at, rowEnds.length), rowEnds);
+  const ownLines = new Uint8Array(memory, at);
+  ownLines.set(lines);
+  const own: Columns = { count, ms, sub, ends, lines: ownLines, metadataIds, metadata };
+  return { keys, rowEnds: ownEnds, columns: own };
 }
 
-/** Room in one part: bytes of content, and of labels, which stand in the header. */
-interface Room {
-  content: number;
-  labels: number;
+/** Where a part begins: its first row, and the stream that this row is of. */
+interface Cut {
+  readonly stream: number;
+  readonly row: number;
 }
 
-function inParts(blocks: readonly PreparedBlock[]): PreparedBlock[][] {
-  const parts: PreparedBlock[][] = [];
-  let room: Room = { content: 0, labels: 0 };
-  for (const { labels, columns } of blocks) {
-    const labelBytes = bytesOf(labels);
-    for (let row = 0; row < columns.count;) {
-      const isFresh = room.content === LIMITS.pushPartBytes;
-      if (room.labels < labelBytes && !isFresh) room.content = 0;
-      const taken = rowsThatFit(columns, row, room.content, isFresh);
+function inParts(rows: StreamRows): Omit<PreparedPart, 'digest'>[] {
+  const { keys, rowEnds, columns } = rows;
+  const cuts: Cut[] = [];
+  const labelBytes: number[] = [];
+  const weights = new RowWeights(columns);
+  let contentRoom = 0;
+  let labelsRoom = 0;
+  let row = 0;
+  for (let stream = 0; stream < keys.length; stream++) {
+    const keyBytes = Buffer.byteLength(keys[stream]);
+    while (row < rowEnds[stream]) {
+      const isFresh = contentRoom === LIMITS.pushPartBytes;
+      const hasRoom = isFresh || labelsRoom >= keyBytes;
+      const taken = weights.rowsThatFit(row, rowEnds[stream], hasRoom ? contentRoom : 0, isFresh);
       if (taken.end === row) {
-        parts.push([]);
-        room = { content: LIMITS.pushPartBytes, labels: LIMITS.batchLabelBytesMax };
+        cuts.push({ stream, row });
+        labelBytes.push(0);
+        contentRoom = LIMITS.pushPartBytes;
+        labelsRoom = LIMITS.batchLabelBytesMax;
         continue;
       }
-      const isWhole = row === 0 && taken.end === columns.count;
-      parts.at(-1)!.push({ labels, columns: isWhole ? columns : rowsOf(columns, row, taken.end) });
-      room.content -= taken.bytes;
-      room.labels -= labelBytes;
+      contentRoom -= taken.bytes;
+      labelsRoom -= keyBytes;
+      labelBytes[labelBytes.length - 1] += keyBytes;
       row = taken.end;
     }
   }
-  return parts;
+  return cuts.map((cut, at) => ({
+    rows: cuts.length === 1 ? rows : cutOut(rows, cut, cuts[at + 1]),
+    labelBytes: labelBytes[at],
+  }));
 }
 
-/** Rows from `start` that take up to `room` bytes; at least one where the part is fresh. */
-function rowsThatFit(
-  columns: Columns,
-  start: number,
-  room: number,
-  isFresh: boolean,
-): { end: number; bytes: number } {
-  const { count, ends, metadataIds, metadata } = columns;
-  const used = new Uint8Array(metadata.length);
-  let bytes = 0;
-  let end = start;
-  for (; end < count; end++) {
-    const set = metadataIds[end];
-    const lineBytes = ends[end] - (end === 0 ? 0 : ends[end - 1] + 1) + 1;
-    const more = lineBytes + ROW_BYTES + (used[set] === 1 ? 0 : bytesOf(metadata[set]));
-    if (bytes + more > room && !(isFresh && end === start)) break;
-    used[set] = 1;
-    bytes += more;
+/** What rows weigh in a batch, where each stream has the metadata sets of its own rows. */
+class RowWeights {
+  readonly #columns: Columns;
+  readonly #bytesOfSet: (number | undefined)[] = [];
+  /** The last question that counted a set. */
+  readonly #countedIn: Uint32Array;
+  #question = 0;
+
+  constructor(columns: Columns) {
+    this.#columns = columns;
+    this.#countedIn = new Uint32Array(columns.metadata.length);
   }
-  return { end, bytes };
+
+  /** Rows of one stream from `start` that take up to `room` bytes; at least one where the part is fresh. */
+  rowsThatFit(
+    start: number,
+    rowsEnd: number,
+    room: number,
+    isFresh: boolean,
+  ): { end: number; bytes: number } {
+    const { ends, metadataIds, metadata } = this.#columns;
+    const question = ++this.#question;
+    let bytes = 0;
+    let end = start;
+    for (; end < rowsEnd; end++) {
+      const set = metadataIds[end];
+      let more = ends[end] - (end === 0 ? 0 : ends[end - 1] + 1) + 1 + ROW_BYTES;
+      if (this.#countedIn[set] !== question) more += this.#bytesOfSet[set] ??= bytesOf(metadata[set]);
+      if (bytes + more > room && !(isFresh && end === start)) break;
+      this.#countedIn[set] = question;
+      bytes += more;
+    }
+    return { end, bytes };
+  }
 }
 
 function bytesOf(pairs: Readonly<Record<string, string>>): number {
@@ -147,20 +148,15 @@ function bytesOf(pairs: Readonly<Record<string, string>>): number {
   return bytes;
 }
 
-function rowsOf(columns: Columns, start: number, end: number): Columns {
-  const from = start === 0 ? 0 : columns.ends[start - 1] + 1;
-  const ids = new Map<number, number>();
-  const metadataIds = columns.metadataIds.slice(start, end).map((id) => {
-    if (!ids.has(id)) ids.set(id, ids.size);
-    return ids.get(id)!;
-  });
+/** The rows from one cut to the next one, or to the end. */
+function cutOut({ keys, rowEnds, columns }: StreamRows, from: Cut, to: Cut | undefined): StreamRows {
+  const rowEnd = to?.row ?? columns.count;
+  // A part that begins within a stream takes the rest of it; one that begins with a stream leaves that to itself.
+  const isWithin = to !== undefined && to.row > (to.stream === 0 ? 0 : rowEnds[to.stream - 1]);
+  const streamEnd = to === undefined ? keys.length : to.stream + (isWithin ? 1 : 0);
   return {
-    count: end - start,
-    ms: columns.ms.slice(start, end),
-    sub: columns.sub.slice(start, end),
-    ends: columns.ends.slice(start, end).map((at) => at - from),
-    lines: columns.lines.subarray(from, columns.ends[end - 1] + 1),
-    metadataIds,
-    metadata: [...ids.keys()].map((id) => columns.metadata[id]),
+    keys: keys.slice(from.stream, streamEnd),
+    rowEnds: rowEnds.slice(from.stream, streamEnd).map((end) => Math.min(end, rowEnd) - from.row),
+    columns: sliceRows(columns, from.row, rowEnd),
   };
 }

@@ -1,16 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
-import { LogvineError, messageOf, type Columns, type Labels } from '../../store/index.ts';
-import { ColumnsBuilder } from './push-columns.ts';
-import { LabelsError, parseLabels } from './push-labels.ts';
-import {
-  checkMetadata,
-  lineTooLong,
-  pushInvalid,
-  type Pairs,
-  type PushedStream,
-  type PushLimits,
-} from './push-limits.ts';
+import { LogvineError, messageOf, type StreamRows } from '../../store/index.ts';
+import { RowsBuilder } from './push-columns.ts';
+import { LabelsError, parseLabels, type StreamKeys } from './push-labels.ts';
+import { checkMetadata, lineTooLong, pushInvalid, type Pairs, type PushLimits } from './push-limits.ts';
 
 /*
  * message PushRequest { repeated Stream streams = 1; }
@@ -23,22 +16,31 @@ import {
  */
 
 const NO_PAIRS: Pairs = [];
+/** For the first size of the columns. */
+const ROWS_GUESS = 1_024;
 const SECONDS_MAX = 9_223_372_036;
 
 interface Context {
-  readonly body: Uint8Array;
+  readonly body: Buffer;
   readonly reader: BinaryReader;
+  readonly builder: RowsBuilder;
+  readonly keys: StreamKeys;
   readonly nowMs: number;
   readonly limits: PushLimits;
 }
 
 /** Decodes an uncompressed PushRequest. Lines are copied byte for byte. Throws LV_PUSH_INVALID. */
-export function decodeProtobuf(body: Uint8Array, nowMs: number, limits: PushLimits): PushedStream[] {
-  const context: Context = { body, reader: new BinaryReader(body), nowMs, limits };
-  const { reader } = context;
-  const decoded: PushedStream[] = [];
+export function decodeProtobuf(
+  body: Buffer,
+  nowMs: number,
+  keys: StreamKeys,
+  limits: PushLimits,
+): StreamRows {
+  const reader = new BinaryReader(body);
+  // Every entry costs at least two bytes (tag and length) besides its line: the `\n` after each line fits.
+  const builder = new RowsBuilder(body.length, ROWS_GUESS);
+  const context: Context = { body, reader, builder, keys, nowMs, limits };
   let index = 0;
-  let entries = 0;
   let where = 'the request';
   try {
     while (reader.pos < reader.len) {
@@ -50,18 +52,14 @@ export function decodeProtobuf(body: Uint8Array, nowMs: number, limits: PushLimi
       where = `stream ${index}`;
       if (++index > limits.streamsMax)
         throw pushInvalid(`more than ${limits.streamsMax} streams in one push`);
-      const stream = decodeStream(context, messageEnd(reader, wire, reader.len), where, entries);
-      if (stream) {
-        decoded.push(stream);
-        entries += stream.columns.count;
-      }
+      decodeStream(context, messageEnd(reader, wire, reader.len), where);
     }
   } catch (error) {
     if (error instanceof LogvineError) throw error;
     if (error instanceof LabelsError) throw pushInvalid(`${where}: ${error.message}`, error);
     throw pushInvalid(`${where}: the protobuf is malformed: ${messageOf(error)}`, error);
   }
-  return decoded;
+  return builder.finish();
 }
 
 /** Reads the length of a nested message or byte string and says where it ends, which is within its parent. */
@@ -73,34 +71,27 @@ function messageEnd(reader: BinaryReader, wire: WireType, parentEnd: number): nu
   return end;
 }
 
-/** Undefined for a stream without entries. */
-function decodeStream(
-  context: Context,
-  end: number,
-  where: string,
-  before: number,
-): PushedStream | undefined {
-  const { reader, limits } = context;
+/** Adds nothing for a stream without entries. */
+function decodeStream(context: Context, end: number, where: string): void {
+  const { reader, builder, keys, limits } = context;
   const start = reader.pos;
   const { labelsText, count } = surveyStream(context, end);
-  if (before + count > limits.entriesMax) {
+  if (builder.count + count > limits.entriesMax) {
     throw pushInvalid(`${where}: more than ${limits.entriesMax} entries in one push`);
   }
-  if (count === 0) return undefined;
-  const labels: Labels = parseLabels(labelsText, limits);
+  if (count === 0) return;
+  const key = keys.ofLabels(parseLabels(labelsText, limits));
   reader.pos = start;
-  // Every entry costs at least two bytes (tag and length) besides its line: the `\n` after each line fits.
-  const builder = new ColumnsBuilder(count, end - start);
+  builder.reserve(count);
   for (let row = 0; reader.pos < end;) {
     const [field, wire] = reader.tag();
     if (field === 2) {
-      decodeEntry(context, messageEnd(reader, wire, end), builder, where, row++);
+      decodeEntry(context, messageEnd(reader, wire, end), where, row++);
     } else {
       reader.skip(wire, field);
     }
   }
-  const columns: Columns = builder.finish();
-  return { labels, columns };
+  builder.endStream(key);
 }
 
 /** A first pass over the stream's own fields: its labels, which may come last, and how many entries it has. */
@@ -128,14 +119,8 @@ function surveyStream(context: Context, end: number): { labelsText: string; coun
   return { labelsText, count };
 }
 
-function decodeEntry(
-  context: Context,
-  end: number,
-  builder: ColumnsBuilder,
-  stream: string,
-  row: number,
-): void {
-  const { reader, body, nowMs, limits } = context;
+function decodeEntry(context: Context, end: number, stream: string, row: number): void {
+  const { reader, body, builder, nowMs, limits } = context;
   let lineFrom = 0;
   let lineEnd = 0;
   let pairs: [string, string][] | undefined;
@@ -172,7 +157,7 @@ function decodeEntry(
 function readTimestamp(
   reader: BinaryReader,
   end: number,
-  builder: ColumnsBuilder,
+  builder: RowsBuilder,
   stream: string,
   row: number,
 ): void {

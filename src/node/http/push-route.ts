@@ -136,7 +136,7 @@ class PushKeeper {
     const keep = (wanted: readonly number[]): Promise<void> => {
       const acknowledged = batcher.push(
         wanted.map((part) => ({
-          blocks: parts[part].blocks.map((block) => ({ kind: 'entries', ...block }) as const),
+          ...parts[part],
           digest: pushes && Buffer.from(parts[part].digest, 'base64url'),
         })),
       );
@@ -175,8 +175,8 @@ function weightOf(push: PushBody): number {
 
 function decodedBytes({ parts }: PreparedPush): number {
   let bytes = 0;
-  for (const { blocks } of parts)
-    for (const { columns } of blocks) bytes += columns.lines.length + columns.count * ROW_BYTES;
+  for (const { rows, labelBytes } of parts)
+    bytes += rows.columns.lines.length + rows.columns.count * ROW_BYTES + labelBytes;
   return bytes;
 }
 

@@ -1,20 +1,28 @@
 import { inflateRawSync, inflateSync, gunzipSync } from 'node:zlib';
-import { LogvineError, messageOf } from '../../store/index.ts';
+import { LogvineError, messageOf, type StreamRows } from '../../store/index.ts';
 import { decodeJson } from './push-json.ts';
-import { pushInvalid, quote, type PushedStream, type PushLimits } from './push-limits.ts';
+import { StreamKeys } from './push-labels.ts';
+import { pushInvalid, quote, type PushLimits } from './push-limits.ts';
 import { decodeProtobuf } from './push-protobuf.ts';
 import { SnappyError, snappyUncompress } from './push-snappy.ts';
 
-export { PUSH_LIMITS, type PushedStream, type PushLimits } from './push-limits.ts';
+export { PUSH_LIMITS, type PushLimits } from './push-limits.ts';
 
 export interface PushHeaders {
   readonly contentType: string | undefined;
   readonly contentEncoding: string | undefined;
 }
 
+export interface PushOptions {
+  /** The time of a protobuf entry that carries none. */
+  readonly nowMs: number;
+  readonly discoverServiceName: boolean;
+  readonly limits: PushLimits;
+}
+
 export interface Push {
-  /** In the order of the body; two may have the same labels. Streams without entries are left out, as Loki does. */
-  readonly streams: readonly PushedStream[];
+  /** In the order of the body; two streams may have the same key. Streams without entries are left out, as Loki does. */
+  readonly rows: StreamRows;
   /** Bytes of the lines alone. */
   readonly bytes: number;
   readonly entries: number;
@@ -23,31 +31,30 @@ export interface Push {
 /**
  * Decodes the body of `POST /loki/api/v1/push`: JSON, or a snappy block of protobuf. All of it or nothing.
  *
- * Lines keep their bytes and times their nanoseconds, in any order; `nowMs` is the time of a protobuf entry that
- * carries none. Throws LV_PUSH_INVALID, which names the stream, the entry and the field.
+ * Lines keep their bytes and times their nanoseconds, in any order. Throws LV_PUSH_INVALID, which names the stream, the entry and the field.
  */
-export function decodePush(body: Buffer, headers: PushHeaders, nowMs: number, limits: PushLimits): Push {
+export function decodePush(
+  body: Buffer,
+  headers: PushHeaders,
+  { nowMs, discoverServiceName, limits }: PushOptions,
+): Push {
   const type = (headers.contentType ?? '').split(';', 1)[0].trim().toLowerCase();
   const encoding = (headers.contentEncoding ?? '').trim().toLowerCase();
-  let streams: PushedStream[];
+  const keys = new StreamKeys(limits, discoverServiceName);
+  let rows: StreamRows;
   if (type === 'application/json') {
-    streams = decodeJson(decompress(body, encoding, limits), limits);
+    rows = decodeJson(decompress(body, encoding, limits), keys, limits);
   } else if (type === 'application/x-protobuf') {
     // Loki's clients say so or not, but their protobuf is always a snappy block.
     const block = encoding === 'snappy' ? body : decompress(body, encoding, limits);
-    streams = decodeProtobuf(decompress(block, 'snappy', limits), nowMs, limits);
+    rows = decodeProtobuf(decompress(block, 'snappy', limits), nowMs, keys, limits);
   } else {
     throw pushInvalid(
       `content type ${quote(type)} is not known; allowed: application/json, application/x-protobuf`,
     );
   }
-  let bytes = 0;
-  let entries = 0;
-  for (const { columns } of streams) {
-    entries += columns.count;
-    bytes += columns.lines.length - columns.count;
-  }
-  return { streams, bytes, entries };
+  const { count, lines } = rows.columns;
+  return { rows, bytes: lines.length - count, entries: count };
 }
 
 function decompress(body: Buffer, encoding: string, limits: PushLimits): Buffer {

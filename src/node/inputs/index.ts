@@ -1,4 +1,4 @@
-import type { Columns, Labels, Metadata } from '../../store/index.ts';
+import type { Labels, Metadata } from '../../store/index.ts';
 
 /**
  * Where a tailed source stands after a block, kept in the header of the batch that carries the block (I3). `source`
@@ -30,22 +30,13 @@ export interface RawBlock {
   readonly timeZone?: string;
 }
 
-/** Entries that arrived with their own times (pushes). */
-export interface EntryBlock {
-  readonly kind: 'entries';
-  readonly labels: Labels;
-  readonly columns: Columns;
-}
-
-export type Block = RawBlock | EntryBlock;
-
 /** What inputs write into; implemented by the batcher. */
 export interface BlockSink {
   /**
    * Takes a block, and copies its bytes before it returns: the caller uses their memory again. Resolves when there is room
    * for the next one, which is how back-pressure reaches a source. Rejects with LV_CLOSED when the node is closing.
    */
-  write(block: Block): Promise<void>;
+  write(block: RawBlock): Promise<void>;
 }
 
 /** One row of the status page's "inputs". */

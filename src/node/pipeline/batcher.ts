@@ -3,17 +3,20 @@ import {
   labelsText,
   LIMITS,
   LogvineError,
+  parseLabelsKey,
   ROOM_TEXT,
+  sliceRows,
   type Clock,
   type DiskSpace,
   type Labels,
   type SealedBatch,
   type SourcePosition,
   type Store,
+  type StreamRows,
   type TaskRunner,
   type Timer,
 } from '../../store/index.ts';
-import type { Block, BlockSink, EntryBlock, RawBlock } from '../inputs/index.ts';
+import type { BlockSink, RawBlock } from '../inputs/index.ts';
 import type { Tasks, UnsealedStream } from '../tasks.ts';
 import { Arena, ArenaWriter } from './arena.ts';
 import { Continuation, type TimeBefore } from './continuation.ts';
@@ -36,19 +39,24 @@ export interface BatcherOptions {
 
 /** Lines of a push that go into one batch. */
 export interface PushPart {
-  readonly blocks: readonly Block[];
+  readonly rows: StreamRows;
+  /** Of the keys of its streams. */
+  readonly labelBytes: number;
   /** By which the batch is known to hold it: PUSH_DIGEST_BYTES; undefined where pushes are not told apart. */
   readonly digest: Uint8Array | undefined;
 }
 
-/** A block in a batch; a raw one knows the time that its first lines go on with. */
-type TakenBlock = (RawBlock & { readonly before: TimeBefore | undefined }) | EntryBlock;
+/** A block in a batch; it knows the time that its first lines go on with. */
+type TakenBlock = RawBlock & { readonly before: TimeBefore | undefined };
 
 /** Lines on their way into one batch. */
 interface Group {
   readonly blocks: TakenBlock[];
-  /** Where the raw blocks' bytes are. */
+  /** Where the blocks' bytes are. */
   readonly memory: ArenaWriter;
+  readonly pushed: StreamRows[];
+  /** Of blocks and pushes; one stream may be counted several times. */
+  streams: number;
   bytes: number;
   labelBytes: number;
   readonly openedAtMs: number;
@@ -109,7 +117,7 @@ export class Batcher implements BlockSink {
     return this.#bytesTaken;
   }
 
-  async write(block: Block): Promise<void> {
+  async write(block: RawBlock): Promise<void> {
     this.#checkOpen();
     this.#add(this.#openGroup(), block);
     this.#sealIfDue();
@@ -150,24 +158,21 @@ export class Batcher implements BlockSink {
     return Promise.all(durable).then(() => undefined);
   }
 
-  #addPart({ blocks, digest }: PushPart): Promise<void> {
-    let bytes = 0;
-    let labelBytes = 0;
-    for (const block of blocks) {
-      bytes += sizeOf(block);
-      labelBytes += this.#labelBytes(block.labels);
-    }
+  #addPart({ rows, labelBytes, digest }: PushPart): Promise<void> {
+    const bytes = sizeOf(rows);
     const open = this.#open;
     const fits =
       open === undefined ||
       (open.bytes + bytes <= LIMITS.batchBytesMax &&
         open.labelBytes + labelBytes <= LIMITS.batchLabelBytesMax &&
-        open.blocks.length + blocks.length <= LIMITS.batchStreamsMax);
+        open.streams + rows.keys.length <= LIMITS.batchStreamsMax);
     if (!fits) this.#close();
     const group = this.#openGroup();
-    for (const block of blocks) this.#add(group, block);
+    group.pushed.push(rows);
+    this.#count(group, bytes, labelBytes, rows.keys.length);
     if (digest) group.pushes.push(digest);
     group.hurried = true;
+    if (this.#followers.size > 0) this.#tell(this.#unsealedOf([], [rows]));
     this.#sealIfDue();
     return group.durable.promise;
   }
@@ -193,6 +198,8 @@ export class Batcher implements BlockSink {
     const group: Group = {
       blocks: [],
       memory,
+      pushed: [],
+      streams: 0,
       bytes: 0,
       labelBytes: 0,
       openedAtMs,
@@ -206,30 +213,29 @@ export class Batcher implements BlockSink {
     return group;
   }
 
-  #add(group: Group, block: Block): void {
-    const taken =
-      block.kind === 'raw'
-        ? {
-            ...block,
-            bytes: group.memory.copy(block.bytes),
-            before: this.#continuation.next(block, block.timeZone ?? this.#options.timeZone),
-          }
-        : block;
-    const bytes = sizeOf(taken);
+  #add(group: Group, block: RawBlock): void {
+    const before = this.#continuation.next(block, block.timeZone ?? this.#options.timeZone);
+    const taken = { ...block, bytes: group.memory.copy(block.bytes), before };
     group.blocks.push(taken);
-    group.bytes += bytes;
-    group.labelBytes += this.#labelBytes(taken.labels);
-    this.#unsealedBytes += bytes;
-    this.#bytesTaken += bytes;
-    if (taken.kind === 'raw' && taken.position)
-      group.positions.set(taken.position.source, taken.position.position);
+    this.#count(group, taken.bytes.length, this.#labelBytes(taken.labels), 1);
+    if (taken.position) group.positions.set(taken.position.source, taken.position.position);
     if (this.#followers.size > 0) {
       // A copy of their own: followers read when the memory of the batch may be in use again.
-      const own =
-        taken.kind === 'raw' ? { ...taken, bytes: Buffer.from(new Uint8Array(taken.bytes).buffer) } : taken;
-      const streams = this.#streamsOf([own]);
-      for (const follow of this.#followers) follow(streams);
+      const own = { ...taken, bytes: Buffer.from(new Uint8Array(taken.bytes).buffer) };
+      this.#tell(this.#unsealedOf([own], []));
     }
+  }
+
+  #count(group: Group, bytes: number, labelBytes: number, streams: number): void {
+    group.bytes += bytes;
+    group.labelBytes += labelBytes;
+    group.streams += streams;
+    this.#unsealedBytes += bytes;
+    this.#bytesTaken += bytes;
+  }
+
+  #tell(streams: UnsealedStream[]): void {
+    for (const follow of this.#followers) follow(streams);
   }
 
   #sealIfDue(): void {
@@ -239,7 +245,7 @@ export class Batcher implements BlockSink {
     const ageMs = clock.monotonicMs() - group.openedAtMs;
     const due =
       group.bytes >= targetBytes ||
-      group.blocks.length >= LIMITS.batchStreamsMax ||
+      group.streams >= LIMITS.batchStreamsMax ||
       group.pushes.length >= LIMITS.batchPushesMax ||
       group.labelBytes >= LIMITS.batchLabelBytesMax ||
       (group.bytes >= lingerBytes && ageMs >= lingerMs) ||
@@ -264,7 +270,8 @@ export class Batcher implements BlockSink {
     this.#open = undefined;
     const { pool, discoverLevels, compressionLevel } = this.#options;
     const streams = this.#streamsOf(group.blocks);
-    const packed = pool.run('pack', { streams, discoverLevels, compressionLevel }, { priority: 'write' });
+    const request = { streams, pushed: group.pushed, discoverLevels, compressionLevel };
+    const packed = pool.run('pack', request, { priority: 'write' });
     packed.catch(() => undefined);
     this.#sealing = this.#sealing.then(async () => {
       try {
@@ -343,12 +350,19 @@ export class Batcher implements BlockSink {
   withUnsealed<T>(read: (streams: UnsealedStream[]) => Promise<T>): Promise<T> {
     // A batch counts as held from the moment its fsync is known, a little before its group is let go of here.
     const unsealed = this.#unsealed.filter(({ sealed }) => !sealed?.segment.entry(sealed.seq));
-    const streams = this.#streamsOf(unsealed.flatMap(({ blocks }) => blocks));
+    const streams = this.#unsealedOf(
+      unsealed.flatMap(({ blocks }) => blocks),
+      unsealed.flatMap(({ pushed }) => pushed),
+    );
     return this.#arena.reading(() => read(streams));
   }
 
   unsealedLabels(): Labels[] {
-    return this.#unsealed.flatMap(({ blocks }) => blocks.map(({ labels }) => labels));
+    const keys = new Set(this.#unsealed.flatMap(({ pushed }) => pushed.flatMap((rows) => rows.keys)));
+    return [
+      ...this.#unsealed.flatMap(({ blocks }) => blocks.map(({ labels }) => labels)),
+      ...Array.from(keys, parseLabelsKey),
+    ];
   }
 
   /** Calls `follow` with every block from now on; returns how to stop. */
@@ -357,16 +371,24 @@ export class Batcher implements BlockSink {
     return () => this.#followers.delete(follow);
   }
 
+  /** What is asked for or followed, each stream on its own: asked for far less often than lines come. */
+  #unsealedOf(blocks: readonly TakenBlock[], pushed: readonly StreamRows[]): UnsealedStream[] {
+    const { timeZone } = this.#options;
+    const streams = this.#streamsOf(blocks);
+    for (const { keys, rowEnds, columns } of pushed) {
+      for (const [at, key] of keys.entries()) {
+        const own = sliceRows(columns, at === 0 ? 0 : rowEnds[at - 1], rowEnds[at]);
+        streams.push({ labels: parseLabelsKey(key), timeZone, blocks: [], columns: own });
+      }
+    }
+    return streams;
+  }
+
   #streamsOf(blocks: readonly TakenBlock[]): UnsealedStream[] {
     const byLabels = new Map<Labels, string>();
     const streams = new Map<string, UnsealedStream & { blocks: UnsealedStream['blocks'][number][] }>();
-    const pushed: UnsealedStream[] = [];
     for (const block of blocks) {
       const { labels } = block;
-      if (block.kind === 'entries') {
-        pushed.push({ labels, timeZone: this.#options.timeZone, blocks: [], columns: block.columns });
-        continue;
-      }
       let text = byLabels.get(labels);
       if (text === undefined) byLabels.set(labels, (text = labelsText(labels)));
       const timeZone = block.timeZone ?? this.#options.timeZone;
@@ -376,7 +398,7 @@ export class Batcher implements BlockSink {
       const { bytes, readAtMs, before, metadata } = block;
       stream.blocks.push({ bytes, readAtMs, before, metadata });
     }
-    return [...streams.values(), ...pushed];
+    return [...streams.values()];
   }
 
   /** Seals what is open and waits until everything is on this peer's disk, or has failed. */
@@ -389,8 +411,6 @@ export class Batcher implements BlockSink {
   }
 }
 
-function sizeOf(block: Block): number {
-  return block.kind === 'raw'
-    ? block.bytes.length
-    : block.columns.lines.length + block.columns.count * ROW_BYTES;
+function sizeOf({ columns }: StreamRows): number {
+  return columns.lines.length + columns.count * ROW_BYTES;
 }

@@ -1,3 +1,11 @@
 export { columnsOf, type LineBlock, type LineOptions } from './lines.ts';
-export { LEVELS, type Level, type LevelId, levelOfLabels, levelOfLine, withLevels } from './level.ts';
-export { withServiceName } from './service.ts';
+export {
+  LEVELS,
+  type Level,
+  type LevelId,
+  levelOfLabels,
+  levelOfLine,
+  withLevels,
+  withLevelsOfStreams,
+} from './level.ts';
+export { SERVICE_NAME, serviceRank, UNKNOWN_SERVICE, withServiceName } from './service.ts';

@@ -1,4 +1,11 @@
-import { type Columns, type Labels, lineStart, type Metadata } from '../../store/index.ts';
+import {
+  type Columns,
+  type Labels,
+  lineStart,
+  type Metadata,
+  parseLabelsKey,
+  type StreamRows,
+} from '../../store/index.ts';
 import { levelOfJson, levelOfLogfmt, looksLikeJson } from './level/fields.ts';
 import { LEVEL_FIELDS, type LevelId, levelIdOf, LEVELS, UNKNOWN } from './level/names.ts';
 import { levelOfWords, mayHaveLevelField, scanWords } from './level/words.ts';
@@ -102,19 +109,74 @@ export function metadataWithLevel(metadata: Metadata, level: string): Metadata {
  * `detected_level`, a level label of its stream, its metadata, its severity number or its line, the first that tells.
  */
 export function withLevels(columns: Columns, labels: Labels): Columns {
-  const told = columns.metadata.map((set) => levelOfEntry(labels, set));
-  const sets: Metadata[] = [];
-  const idsByLevel = columns.metadata.map(() => new Map<string, number>());
-  const metadataIds = new Uint32Array(columns.count);
-  for (let row = 0; row < columns.count; row++) {
-    const set = columns.metadataIds[row];
-    const level = told[set] ?? LEVELS[levelOfLine(columns.lines, lineStart(columns, row), columns.ends[row])];
-    let id = idsByLevel[set].get(level);
-    if (id === undefined) {
-      id = sets.push(metadataWithLevel(columns.metadata[set], level)) - 1;
-      idsByLevel[set].set(level, id);
-    }
-    metadataIds[row] = id;
+  const levels = new LevelSets(columns);
+  levels.fill(0, columns.count, levelOfLabels(labels));
+  return levels.columns();
+}
+
+/** What a key with a level label has in it. */
+const LEVEL_LABEL = new RegExp(`"(?:${LEVEL_FIELDS.join('|').replaceAll('.', '\\.')})":`);
+
+/** `withLevels` for entries of many streams. */
+export function withLevelsOfStreams({ keys, rowEnds, columns }: StreamRows): StreamRows {
+  const levels = new LevelSets(columns);
+  let start = 0;
+  for (let at = 0; at < keys.length; at++) {
+    const ofLabels = LEVEL_LABEL.test(keys[at]) ? levelOfLabels(parseLabelsKey(keys[at])) : undefined;
+    levels.fill(start, rowEnds[at], ofLabels);
+    start = rowEnds[at];
   }
-  return { ...columns, metadataIds, metadata: sets };
+  return { keys, rowEnds, columns: levels.columns() };
+}
+
+/** The metadata sets of columns, each with every level that entries with it have. */
+class LevelSets {
+  readonly #columns: Columns;
+  readonly #metadataIds: Uint32Array;
+  readonly #sets: Metadata[] = [];
+  readonly #idsByText = new Map<string, number>();
+  /** By set and level. */
+  readonly #ids: Map<string, number>[];
+  /** What a set tells before the labels of its stream do, and after them. */
+  readonly #first: (string | undefined)[];
+  readonly #then: (string | undefined)[];
+
+  constructor(columns: Columns) {
+    this.#columns = columns;
+    this.#metadataIds = new Uint32Array(columns.count);
+    this.#ids = columns.metadata.map(() => new Map<string, number>());
+    this.#first = columns.metadata.map((set) =>
+      Object.hasOwn(set, LEVEL_NAME) ? normalised(set[LEVEL_NAME]) : undefined,
+    );
+    this.#then = columns.metadata.map((set) => levelOfEntry({}, set));
+  }
+
+  /** `ofLabels`: the level that the labels of these rows' stream name. */
+  fill(start: number, end: number, ofLabels: string | undefined): void {
+    const columns = this.#columns;
+    for (let row = start; row < end; row++) {
+      const set = columns.metadataIds[row];
+      const level =
+        this.#first[set] ??
+        ofLabels ??
+        this.#then[set] ??
+        LEVELS[levelOfLine(columns.lines, lineStart(columns, row), columns.ends[row])];
+      const id = this.#ids[set].get(level);
+      this.#metadataIds[row] = id ?? this.#add(set, level);
+    }
+  }
+
+  #add(set: number, level: string): number {
+    const levelled = metadataWithLevel(this.#columns.metadata[set], level);
+    // Two sets may have become one: one with the level of its own, one that got it.
+    const text = JSON.stringify(levelled);
+    let id = this.#idsByText.get(text);
+    if (id === undefined) this.#idsByText.set(text, (id = this.#sets.push(levelled) - 1));
+    this.#ids[set].set(level, id);
+    return id;
+  }
+
+  columns(): Columns {
+    return { ...this.#columns, metadataIds: this.#metadataIds, metadata: this.#sets };
+  }
 }

@@ -48,6 +48,13 @@ export class ByteWriter {
     this.#length += value.length;
   }
 
+  /** Bytes whose length the reader knows. */
+  raw(value: Uint8Array): void {
+    this.reserve(value.length);
+    this.#buffer.set(value, this.#length);
+    this.#length += value.length;
+  }
+
   text(value: string): void {
     this.bytes(Buffer.from(value, 'utf8'));
   }

@@ -19,6 +19,17 @@ export interface Columns {
   readonly metadata: readonly Metadata[];
 }
 
+/**
+ * Entries of several streams as one set of columns, stream by stream: the rows of stream `i` end before `rowEnds[i]`.
+ * What is one line each of thousands of streams weighs and travels as thousands of lines of one do.
+ */
+export interface StreamRows {
+  /** `labelsKey` of each stream. The same may stand several times: the stream has all of those rows. */
+  readonly keys: readonly string[];
+  readonly rowEnds: Uint32Array;
+  readonly columns: Columns;
+}
+
 /** The columns that a search looks at. */
 export type Lines = Pick<Columns, 'count' | 'ends' | 'lines'>;
 
@@ -37,6 +48,30 @@ export function setLabel(labels: Record<string, string>, name: string, value: st
 /** Start of line `row` within `columns.lines`. */
 export function lineStart(columns: Pick<Columns, 'ends'>, row: number): number {
   return row === 0 ? 0 : columns.ends[row - 1] + 1;
+}
+
+/** The rows `start … end` on their own, with the metadata sets that they use. `lines` stays where it is. */
+export function sliceRows(columns: Columns, start: number, end: number): Columns {
+  const from = lineStart(columns, start);
+  const ids = new Map<number, number>();
+  const metadataIds = columns.metadataIds.slice(start, end);
+  const ends = columns.ends.slice(start, end);
+  for (let row = 0; row < metadataIds.length; row++) {
+    ends[row] -= from;
+    const id = metadataIds[row];
+    let own = ids.get(id);
+    if (own === undefined) ids.set(id, (own = ids.size));
+    metadataIds[row] = own;
+  }
+  return {
+    count: end - start,
+    ms: columns.ms.slice(start, end),
+    sub: columns.sub.slice(start, end),
+    ends,
+    lines: columns.lines.subarray(from, lineStart(columns, end)),
+    metadataIds,
+    metadata: [...ids.keys()].map((id) => columns.metadata[id]),
+  };
 }
 
 /** The canonical text of a label set: names sorted, as Loki prints it. Two label sets are one stream iff these are equal. */

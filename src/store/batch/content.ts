@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter } from './bytes.ts';
-import type { Columns, Lines, Metadata } from './columns.ts';
+import { lineStart, type Columns, type Lines, type Metadata } from './columns.ts';
 import { LIMITS } from '../limits.ts';
 
 /** As far from 1970 as a Date goes. */
@@ -13,41 +13,95 @@ const SUB_MAX = 999_999;
  *   count | ms: unit, deltas | sub: mode, values | line lengths | metadata: sets, ids
  */
 export function encodeColumns(columns: Columns): Buffer {
-  const { count, ms, sub, ends } = columns;
-  const writer = new ByteWriter(64 + count * 6);
-  writer.varint(count);
-  const unit = ms.every((value) => value % 1000 === 0) ? 1000 : 1;
+  const writer = new ByteWriter(64 + columns.count * 6);
+  encodeRows(writer, columns, 0, columns.count, new SetEncoder(columns));
+  return writer.finish();
+}
+
+/** Writes what `encodeColumns` gives for the rows `start … end` on their own. `sets` is over the same columns. */
+export function encodeRows(
+  writer: ByteWriter,
+  { ms, sub, ends, metadataIds }: Columns,
+  start: number,
+  end: number,
+  sets: SetEncoder,
+): void {
+  writer.varint(end - start);
+  const unit = areMultiples(ms, start, end, 1000) ? 1000 : 1;
   writer.varint(unit);
   let previous = 0;
-  for (let row = 0; row < count; row++) {
+  for (let row = start; row < end; row++) {
     const value = ms[row] / unit;
     writer.zigzag(value - previous);
     previous = value;
   }
-  const divisor = sub.every((value) => value === 0) ? 0 : sub.every((value) => value % 1000 === 0) ? 1000 : 1;
+  const divisor = subDivisor(sub, start, end);
   writer.varint(divisor);
-  if (divisor !== 0) for (let row = 0; row < count; row++) writer.varint(sub[row] / divisor);
-  let start = 0;
-  for (let row = 0; row < count; row++) {
-    writer.varint(ends[row] - start);
-    start = ends[row] + 1;
+  if (divisor !== 0) for (let row = start; row < end; row++) writer.varint(sub[row] / divisor);
+  let from = start === 0 ? 0 : ends[start - 1] + 1;
+  for (let row = start; row < end; row++) {
+    writer.varint(ends[row] - from);
+    from = ends[row] + 1;
   }
-  encodeMetadata(writer, columns);
-  return writer.finish();
+  sets.encode(writer, metadataIds, start, end);
 }
 
-function encodeMetadata(writer: ByteWriter, columns: Columns): void {
-  const { count, metadata, metadataIds } = columns;
-  writer.varint(metadata.length);
-  for (const set of metadata) {
-    const names = Object.keys(set).sort();
-    writer.varint(names.length);
-    for (const name of names) {
-      writer.text(name);
-      writer.text(set[name]);
-    }
+function areMultiples(values: Float64Array | Uint32Array, start: number, end: number, of: number): boolean {
+  for (let row = start; row < end; row++) if (values[row] % of !== 0) return false;
+  return true;
+}
+
+/** 0 where all are 0. */
+function subDivisor(sub: Uint32Array, start: number, end: number): number {
+  let row = start;
+  while (row < end && sub[row] === 0) row++;
+  if (row === end) return 0;
+  return areMultiples(sub, row, end, 1000) ? 1000 : 1;
+}
+
+/**
+ * Writes the metadata sets of ranges of rows, each set numbered by its first use in the range. A set is made into bytes
+ * once, however many ranges use it.
+ */
+export class SetEncoder {
+  readonly #metadata: readonly Metadata[];
+  readonly #bytes: (Uint8Array | undefined)[];
+  /** The last range that used a set, and its number there. */
+  readonly #usedIn: Uint32Array;
+  readonly #numbers: Uint32Array;
+  #range = 0;
+
+  constructor({ metadata }: Pick<Columns, 'metadata'>) {
+    this.#metadata = metadata;
+    this.#bytes = Array.from(metadata, () => undefined);
+    this.#usedIn = new Uint32Array(metadata.length);
+    this.#numbers = new Uint32Array(metadata.length);
   }
-  if (metadata.length > 1) for (let row = 0; row < count; row++) writer.varint(metadataIds[row]);
+
+  encode(writer: ByteWriter, ids: Uint32Array, start: number, end: number): void {
+    const range = ++this.#range;
+    const used: number[] = [];
+    for (let row = start; row < end; row++) {
+      const id = ids[row];
+      if (this.#usedIn[id] === range) continue;
+      this.#usedIn[id] = range;
+      this.#numbers[id] = used.push(id) - 1;
+    }
+    writer.varint(used.length);
+    for (const id of used) writer.raw((this.#bytes[id] ??= encodeSet(this.#metadata[id])));
+    if (used.length > 1) for (let row = start; row < end; row++) writer.varint(this.#numbers[ids[row]]);
+  }
+}
+
+function encodeSet(set: Metadata): Uint8Array {
+  const writer = new ByteWriter(64);
+  const names = Object.keys(set).sort();
+  writer.varint(names.length);
+  for (const name of names) {
+    writer.text(name);
+    writer.text(set[name]);
+  }
+  return writer.finish();
 }
 
 /** Reads `encodeColumns`'s bytes and joins them with the stream's lines. Throws RangeError when they lie. */
@@ -128,38 +182,46 @@ export function readSets(reader: ByteReader, bytes: Uint8Array): Record<string, 
   return sets;
 }
 
-/** Rows of `parts` one after the other. Metadata dictionaries are joined. */
-export function concatColumns(parts: readonly Columns[]): Columns {
-  if (parts.length === 1) return parts[0];
+/** Rows `start … end` of some columns. */
+export interface RowRange {
+  readonly columns: Columns;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The rows of all ranges one after the other. Metadata dictionaries are joined. */
+export function joinRows(ranges: readonly RowRange[]): Columns {
   let count = 0;
-  for (const part of parts) count += part.count;
+  for (const { start, end } of ranges) count += end - start;
   const ms = new Float64Array(count);
   const sub = new Uint32Array(count);
   const ends = new Uint32Array(count);
   const metadataIds = new Uint32Array(count);
   const known = new Map<string, number>();
   const metadata: Metadata[] = [];
+  const lines: Uint8Array[] = [];
   let row = 0;
   let base = 0;
-  for (const part of parts) {
-    ms.set(part.ms.subarray(0, part.count), row);
-    sub.set(part.sub.subarray(0, part.count), row);
-    const ids = part.metadata.map((set) => {
-      const key = JSON.stringify(set);
-      let id = known.get(key);
-      if (id === undefined) {
-        id = metadata.push(set) - 1;
-        known.set(key, id);
-      }
-      return id;
-    });
-    for (let i = 0; i < part.count; i++) {
-      ends[row + i] = part.ends[i] + base;
-      metadataIds[row + i] = ids[part.metadataIds[i]];
+  for (const { columns, start, end } of ranges) {
+    ms.set(columns.ms.subarray(start, end), row);
+    sub.set(columns.sub.subarray(start, end), row);
+    const from = lineStart(columns, start);
+    const ids: number[] = [];
+    for (let at = start; at < end; at++, row++) {
+      ends[row] = columns.ends[at] - from + base;
+      const id = columns.metadataIds[at];
+      metadataIds[row] = ids[id] ??= numberOf(columns.metadata[id], known, metadata);
     }
-    row += part.count;
-    base += part.lines.length;
+    const to = lineStart(columns, end);
+    lines.push(columns.lines.subarray(from, to));
+    base += to - from;
   }
-  const lines = Buffer.concat(parts.map((part) => part.lines));
-  return { count, ms, sub, ends, lines, metadataIds, metadata };
+  return { count, ms, sub, ends, lines: Buffer.concat(lines), metadataIds, metadata };
+}
+
+function numberOf(set: Metadata, known: Map<string, number>, sets: Metadata[]): number {
+  const key = JSON.stringify(set);
+  let number = known.get(key);
+  if (number === undefined) known.set(key, (number = sets.push(set) - 1));
+  return number;
 }

@@ -1,46 +1,14 @@
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { setLabel, type Labels } from './columns.ts';
 import { LIMITS } from '../limits.ts';
-
-/** A moment: whole milliseconds since 1970 and nanoseconds within them. */
-export interface Instant {
-  readonly ms: number;
-  readonly sub: number;
-}
-
-export function compareInstants(a: Instant, b: Instant): number {
-  return a.ms - b.ms || a.sub - b.sub;
-}
-
-/** Levels counted in headers, in this order; the last is every other value and none. */
-export const COUNTED_LEVELS = [
-  'trace',
-  'debug',
-  'info',
-  'warn',
-  'error',
-  'critical',
-  'fatal',
-  'unknown',
-  '',
-] as const;
-
-/** One stream's part of a batch. */
-export interface StreamPart {
-  /** Index of the stream's labels within the segment. */
-  readonly stream: number;
-  /** Present where the segment names the stream for the first time. */
-  readonly labels?: Labels;
-  /** Which block of the payload holds it. */
-  readonly block: number;
-  readonly entries: number;
-  readonly linesBytes: number;
-  readonly columnsBytes: number;
-  readonly min: Instant;
-  readonly max: Instant;
-  /** Entries by detected level, in the order of COUNTED_LEVELS. */
-  readonly levels: readonly number[];
-}
+import type { PackedStreams } from './pack.ts';
+import {
+  compareInstants,
+  StreamTableReader,
+  StreamTableWriter,
+  type Instant,
+  type StreamPart,
+} from './stream-table.ts';
 
 /** Two zstd frames of the payload: the columns of its streams, one after the other, then their lines. */
 export interface BlockExtent {
@@ -87,12 +55,32 @@ export interface BatchHeader {
   readonly pushes?: readonly Uint8Array[];
 }
 
+/** The streams of a batch that is being sealed: packed on a worker, and numbered. */
+export interface SealedStreams extends PackedStreams {
+  /** Number of each stream in its segment. */
+  readonly numbers: Uint32Array;
+  /** Those that the segment names for the first time, ascending. */
+  readonly named: readonly NamedStream[];
+}
+
+export interface NamedStream {
+  /** Place among the streams of the batch. */
+  readonly at: number;
+  readonly labels: Labels;
+}
+
+/** A header as its origin makes it. */
+export interface SealedHeader extends Omit<BatchHeader, 'streams'> {
+  readonly streams: SealedStreams;
+}
+
 const HASH_BYTES = 32;
 export const PUSH_DIGEST_BYTES = 16;
-const HEADER_VERSION = 2;
+const HEADER_VERSION = 3;
 
-export function encodeHeader(header: BatchHeader): Buffer {
-  const writer = new ByteWriter(512 + header.streams.length * 64);
+export function encodeHeader(header: BatchHeader | SealedHeader): Buffer {
+  const streams = 'table' in header.streams ? header.streams : streamsOf(header.streams);
+  const writer = new ByteWriter(1024 + streams.table.length + streams.numbers.length * 2);
   writer.varint(HEADER_VERSION);
   writer.text(header.origin);
   writer.varint(header.epoch);
@@ -119,8 +107,7 @@ export function encodeHeader(header: BatchHeader): Buffer {
     writer.varint(block.linesStored);
     writer.varint(block.linesRaw);
   }
-  writer.varint(header.streams.length);
-  for (const part of header.streams) encodePart(writer, part);
+  encodeStreams(writer, streams);
   writer.varint(header.sources.length);
   for (const source of header.sources) {
     writer.text(source.source);
@@ -132,23 +119,47 @@ export function encodeHeader(header: BatchHeader): Buffer {
   return writer.finish();
 }
 
-function encodePart(writer: ByteWriter, part: StreamPart): void {
-  writer.varint(part.stream);
-  const names = part.labels ? Object.keys(part.labels).sort() : [];
-  writer.varint(part.labels ? names.length + 1 : 0);
+type EncodedStreams = Pick<SealedStreams, 'table' | 'named'> & { readonly numbers: ArrayLike<number> };
+
+/**
+ *   count | numbers: differences | named: bytes, count, (place: difference, labels)… | descriptions, see StreamTableWriter
+ *
+ * A segment numbers its streams in the order of their coming, so the next one mostly is the next number.
+ */
+function encodeStreams(writer: ByteWriter, { numbers, named, table }: EncodedStreams): void {
+  writer.varint(numbers.length);
+  let expected = 0;
+  for (let at = 0; at < numbers.length; at++) {
+    writer.zigzag(numbers[at] - expected);
+    expected = numbers[at] + 1;
+  }
+  const names = new ByteWriter(64 + named.length * 64);
+  names.varint(named.length);
+  let before = 0;
+  for (const { at, labels } of named) {
+    names.varint(at - before);
+    before = at;
+    encodeLabels(names, labels);
+  }
+  writer.bytes(names.finish());
+  writer.raw(table);
+}
+
+function encodeLabels(writer: ByteWriter, labels: Labels): void {
+  const names = Object.keys(labels).sort();
+  writer.varint(names.length);
   for (const name of names) {
     writer.text(name);
-    writer.text(part.labels![name]);
+    writer.text(labels[name]);
   }
-  writer.varint(part.block);
-  writer.varint(part.entries);
-  writer.varint(part.linesBytes);
-  writer.varint(part.columnsBytes);
-  writer.zigzag(part.min.ms);
-  writer.varint(part.min.sub);
-  writer.zigzag(part.max.ms);
-  writer.varint(part.max.sub);
-  for (const count of part.levels) writer.varint(count);
+}
+
+function streamsOf(parts: readonly StreamPart[]): EncodedStreams {
+  const writer = new ByteWriter();
+  const table = new StreamTableWriter(writer);
+  for (const part of parts) table.add(part);
+  const named = parts.flatMap(({ labels }, at) => (labels ? [{ at, labels }] : []));
+  return { table: writer.finish(), numbers: parts.map(({ stream }) => stream), named };
 }
 
 export interface HeaderOptions {
@@ -183,9 +194,7 @@ export function decodeHeader(bytes: Uint8Array, { withoutLabels = false }: Heade
     linesStored: reader.varint(),
     linesRaw: reader.varint(),
   }));
-  const streams = list(reader, LIMITS.batchStreamsMax, () =>
-    decodePart(reader, blocks.length, withoutLabels),
-  );
+  const streams = decodeStreams(reader, blocks.length, withoutLabels);
   const sources = list(reader, LIMITS.batchStreamsMax, () => ({
     source: reader.text(16_384),
     position: reader.text(16_384),
@@ -262,42 +271,43 @@ function isTime({ ms, sub }: Instant): boolean {
   return Math.abs(ms) <= TIME_MS_MAX && sub <= SUB_MAX;
 }
 
-function decodePart(reader: ByteReader, blocks: number, withoutLabels: boolean): StreamPart {
-  const stream = reader.varint();
-  // It becomes an index: one lying number must not make anybody count to it.
-  if (stream >= LIMITS.segmentStreamsMax) throw new RangeError('unknown stream');
-  const labels = withoutLabels ? skipLabels(reader) : decodeLabels(reader);
-  const block = reader.varint();
-  if (block >= blocks) throw new RangeError('unknown block');
-  return {
-    stream,
-    labels,
-    block,
-    entries: reader.varint(),
-    linesBytes: reader.varint(),
-    columnsBytes: reader.varint(),
-    min: { ms: reader.zigzag(), sub: reader.varint() },
-    max: { ms: reader.zigzag(), sub: reader.varint() },
-    levels: COUNTED_LEVELS.map(() => reader.varint()),
-  };
+function decodeStreams(reader: ByteReader, blocks: number, withoutLabels: boolean): StreamPart[] {
+  const numbers: number[] = [];
+  let expected = 0;
+  for (let left = reader.count(LIMITS.batchStreamsMax); left > 0; left--) {
+    const number = expected + reader.zigzag();
+    // It becomes an index: one lying number must not make anybody count to it.
+    if (!(number >= 0 && number < LIMITS.segmentStreamsMax)) throw new RangeError('unknown stream');
+    numbers.push(number);
+    expected = number + 1;
+  }
+  let named: (Labels | undefined)[] = [];
+  if (withoutLabels) reader.skip(LIMITS.headerBytesMax);
+  else named = decodeNamed(reader.bytes(LIMITS.headerBytesMax), numbers.length);
+  const table = new StreamTableReader(reader, blocks);
+  return numbers.map((stream, at) => ({ stream, labels: named[at], ...table.next() }));
 }
 
-function decodeLabels(reader: ByteReader): Labels | undefined {
-  const named = reader.count(LIMITS.labelsPerStreamMax + 1);
-  if (named === 0) return undefined;
+/** The labels of those that have any, by their places. */
+function decodeNamed(bytes: Uint8Array, streams: number): (Labels | undefined)[] {
+  const reader = new ByteReader(bytes);
+  const named: (Labels | undefined)[] = [];
+  for (let left = reader.count(streams), at = 0; left > 0; left--) {
+    at += reader.varint();
+    if (at >= streams || at in named) throw new RangeError('a name for no stream');
+    named[at] = decodeLabels(reader);
+  }
+  if (!reader.done) throw new RangeError('bytes after the names');
+  return named;
+}
+
+function decodeLabels(reader: ByteReader): Labels {
   const labels: Record<string, string> = {};
-  for (let i = 1; i < named; i++) {
+  for (let left = reader.count(LIMITS.labelsPerStreamMax); left > 0; left--) {
     const name = reader.text(LIMITS.labelNameBytesMax);
     setLabel(labels, name, reader.text(LIMITS.labelValueBytesMax));
   }
   return labels;
-}
-
-function skipLabels(reader: ByteReader): undefined {
-  for (let left = reader.count(LIMITS.labelsPerStreamMax + 1); left > 1; left--) {
-    reader.skip(LIMITS.labelNameBytesMax);
-    reader.skip(LIMITS.labelValueBytesMax);
-  }
 }
 
 function hash(reader: ByteReader): Buffer {

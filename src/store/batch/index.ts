@@ -1,6 +1,6 @@
-export type { Columns, Labels, Lines, Metadata } from './columns.ts';
-export { labelsKey, labelsText, lineStart, parseLabelsKey, setLabel } from './columns.ts';
-export { concatColumns, decodeColumns, decodeLines, encodeColumns, readSets } from './content.ts';
+export type { Columns, Labels, Lines, Metadata, StreamRows } from './columns.ts';
+export { labelsKey, labelsText, lineStart, parseLabelsKey, setLabel, sliceRows } from './columns.ts';
+export { decodeColumns, decodeLines, encodeColumns, joinRows, readSets } from './content.ts';
 export { filterMayContain, gramsOf, readFilter } from './filter.ts';
 export {
   frameHead,
@@ -11,8 +11,10 @@ export {
   readHead,
   readPreamble,
 } from './frame.ts';
-export { compareInstants, COUNTED_LEVELS, encodeHeader, PUSH_DIGEST_BYTES } from './header.ts';
-export type { BatchHeader, EpochLink, Instant, SourcePosition, StreamPart } from './header.ts';
+export { encodeHeader, PUSH_DIGEST_BYTES } from './header.ts';
+export type { BatchHeader, EpochLink, SealedHeader, SourcePosition } from './header.ts';
+export { compareInstants, COUNTED_LEVELS, totalsOf } from './stream-table.ts';
+export type { Instant, StreamPart } from './stream-table.ts';
 export { signedBy } from './identity.ts';
 export {
   batchName,
@@ -25,5 +27,5 @@ export {
 } from './open.ts';
 export type { EncodedPart, VerifiedBatch } from './open.ts';
 export { packBatch } from './pack.ts';
-export type { PackedBatch, PackedStream, StreamContent } from './pack.ts';
+export type { PackedBatch, StreamContent } from './pack.ts';
 export { ByteReader, ByteWriter } from './bytes.ts';

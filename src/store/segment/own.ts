@@ -3,9 +3,10 @@ import {
   frameHead,
   headerHash,
   type EpochLink,
+  type Labels,
   type PackedBatch,
+  type SealedHeader,
   type SourcePosition,
-  type StreamPart,
 } from '../batch/index.ts';
 import type { LogvineError } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
@@ -109,7 +110,7 @@ export class OwnLog {
     const open = this.#segmentForNext();
     const first = open.bytes === 0;
     const seq = ++this.#seq;
-    const header = {
+    const header: SealedHeader = {
       origin,
       epoch,
       seq,
@@ -123,7 +124,7 @@ export class OwnLog {
       owners: first ? open.segment.record.owners : [],
       filterBytes: packed.filterBytes,
       blocks: packed.blocks,
-      streams: packed.streams.map((stream) => this.#nameStream(stream, open.streams)),
+      streams: this.#numberStreams(packed.streams, open.streams),
       sources,
       pushes: packed.pushes,
     };
@@ -139,12 +140,7 @@ export class OwnLog {
       this.#queue.push({ segment: open.segment, frame, resolve, reject });
       this.#writing ??= this.#writeAll();
     });
-    let rawBytes = 0;
-    let entries = 0;
-    for (const stream of packed.streams) {
-      rawBytes += stream.linesBytes;
-      entries += stream.entries;
-    }
+    const { entries, linesBytes: rawBytes } = packed.streams;
     return { segment: open.segment, seq, frame: parts, frameBytes, rawBytes, entries, sources, written };
   }
 
@@ -207,13 +203,20 @@ export class OwnLog {
     await this.#writing;
   }
 
-  #nameStream(packed: PackedBatch['streams'][number], known: OpenSegment['streams']): StreamPart {
-    const { key, block, entries, linesBytes, columnsBytes, min, max, levels } = packed;
-    const rest = { block, entries, linesBytes, columnsBytes, min, max, levels };
-    const number = known.get(key);
-    if (number !== undefined) return { stream: number, ...rest };
-    const stream = this.#options.pool.takeKey(key);
-    known.set(stream.key, known.size);
-    return { stream: known.size - 1, labels: stream.labels, ...rest };
+  #numberStreams(packed: PackedBatch['streams'], known: OpenSegment['streams']): SealedHeader['streams'] {
+    const { keys } = packed;
+    const numbers = new Uint32Array(keys.length);
+    const named: { at: number; labels: Labels }[] = [];
+    for (let at = 0; at < keys.length; at++) {
+      let number = known.get(keys[at]);
+      if (number === undefined) {
+        const { key, labels } = this.#options.pool.takeKey(keys[at]);
+        number = known.size;
+        known.set(key, number);
+        named.push({ at, labels });
+      }
+      numbers[at] = number;
+    }
+    return { ...packed, numbers, named };
   }
 }

@@ -1,4 +1,11 @@
-import { ByteReader, ByteWriter, compareInstants, type BatchHeader, type Instant } from '../batch/index.ts';
+import {
+  ByteReader,
+  ByteWriter,
+  totalsOf,
+  type BatchHeader,
+  type Instant,
+  type SealedHeader,
+} from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
 import type { Stream, StreamPool } from './streams.ts';
 
@@ -59,22 +66,12 @@ export function emptyRecord(id: SegmentId): SegmentRecord {
 /** Adds a batch that stands at `offset`. The streams that it names are taken from the pool. */
 export function addBatch(
   record: SegmentRecord,
-  header: BatchHeader,
+  header: BatchHeader | SealedHeader,
   place: { offset: number; frameBytes: number; headerBytes: number; headerHash: Buffer },
   pool: StreamPool,
 ): void {
   if (header.owners.length > 0) record.owners = header.owners;
-  let entries = 0;
-  let rawBytes = 0;
-  let min: Instant = { ms: Infinity, sub: 0 };
-  let max: Instant = { ms: -Infinity, sub: 0 };
-  for (const part of header.streams) {
-    if (part.labels) nameStream(record, part.stream, pool.take(part.labels), pool);
-    entries += part.entries;
-    rawBytes += part.linesBytes;
-    if (compareInstants(part.min, min) < 0) min = part.min;
-    if (compareInstants(part.max, max) > 0) max = part.max;
-  }
+  nameStreams(record, header, pool);
   for (const { source, position } of header.sources) {
     // A healed batch comes late: what batches after it carried stands.
     if ((record.positions.get(source)?.seq ?? 0) < header.seq) {
@@ -82,6 +79,12 @@ export function addBatch(
     }
   }
   const streams = listOf(header);
+  const {
+    entries,
+    linesBytes: rawBytes,
+    min,
+    max,
+  } = 'table' in header.streams ? header.streams : totalsOf(header.streams);
   const { seq, sealedAtMs, filterBytes } = header;
   const entry: BatchEntry = { seq, ...place, filterBytes, entries, rawBytes, min, max, sealedAtMs, streams };
   const last = record.batches.at(-1);
@@ -92,6 +95,15 @@ export function addBatch(
       0,
       entry,
     );
+}
+
+function nameStreams(record: SegmentRecord, { streams }: BatchHeader | SealedHeader, pool: StreamPool): void {
+  if ('table' in streams) {
+    const { named, numbers, keys } = streams;
+    for (const { at } of named) nameStream(record, numbers[at], pool.takeKey(keys[at]), pool);
+    return;
+  }
+  for (const { labels, stream } of streams) if (labels) nameStream(record, stream, pool.take(labels), pool);
 }
 
 /** A batch that comes again, healed, names its streams again. */
@@ -108,8 +120,11 @@ export function releaseStreams({ streams }: SegmentRecord, pool: StreamPool): vo
 
 const PLAIN_LIST_MAX = 64;
 
-function listOf({ streams }: BatchHeader): StreamList {
-  const all = Uint32Array.from(streams, ({ stream }) => stream).sort();
+function listOf({ streams }: BatchHeader | SealedHeader): StreamList {
+  const all =
+    'table' in streams
+      ? streams.numbers.slice().sort()
+      : Uint32Array.from(streams, ({ stream }) => stream).sort();
   // Each is there once, unless an origin says it twice.
   const list = all.filter((stream, at) => at === 0 || stream !== all[at - 1]);
   return list.length > PLAIN_LIST_MAX ? list : [...list];

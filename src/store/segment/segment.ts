@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { LogvineError, messageOf } from '../errors.ts';
-import { compareInstants, type BatchHeader, type Instant } from '../batch/index.ts';
+import { compareInstants, type BatchHeader, type Instant, type SealedHeader } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
 import {
   addBatch,
@@ -15,7 +15,7 @@ import type { StreamPool } from './streams.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
 export interface FrameToWrite {
-  readonly header: BatchHeader;
+  readonly header: BatchHeader | SealedHeader;
   readonly headerHash: Buffer;
   readonly headerBytes: number;
   readonly parts: readonly Uint8Array[];
@@ -265,7 +265,7 @@ export class Segment {
   }
 
   /** Where a batch stood, by the one before it or the one behind it; undefined unless it is a hole of enough bytes. */
-  #placeOf({ seq, owners }: BatchHeader, bytes: number): number | undefined {
+  #placeOf({ seq, owners }: Pick<BatchHeader, 'seq' | 'owners'>, bytes: number): number | undefined {
     const { batches, quarantined } = this.record;
     const before = batches.findLast((batch) => batch.seq < seq);
     const after = batches.find((batch) => batch.seq > seq);
