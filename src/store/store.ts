@@ -285,9 +285,10 @@ export class Store {
       if (before) this.#checkChain(header, before.headerHash, from);
       // A heal leaves the file as long as it was: should it fail, the next start must not believe the catalog.
       await forget(this.#options, id);
-      const healed = await segment.heal(write);
-      if (healed) {
-        for (const one of healed) this.#countHeader(one.header, one.frameBytes);
+      const more = await segment.heal(write);
+      if (more) {
+        this.#countHeader(header, frame.length);
+        for (const { header: behind, frameBytes } of more) this.#countHeader(behind, frameBytes);
         return done;
       }
     }

@@ -228,7 +228,7 @@ export class Segment {
   /**
    * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
    * exactly what stood there. Undefined when the frame is neither the first nor the last one missing from a quarantined
-   * range: only the batches around it tell the place. Else all that is held again: `readmit` may find more.
+   * range: only the batches around it tell the place. Else what is held again besides it: see `readmit`.
    */
   heal(frame: FrameToWrite): Promise<Healed[] | undefined> {
     // One after the other: the same batch may come from two peers at once.
@@ -261,7 +261,7 @@ export class Segment {
     if (more.length > 0) this.touch();
     // Where the hole was the last batch, the next one follows this.
     if (this.last!.seq > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
-    return [{ header, frameBytes: bytes }, ...more];
+    return more;
   }
 
   /** Where a batch stood, by the one before it or the one behind it; undefined unless it is a hole of enough bytes. */
