@@ -33,6 +33,10 @@ const FIXED: readonly [seed: number, why: string][] = [
   [70319, 'a node left while its last batch was still being written'],
   [60394, 'a node left on the word of one whose copy was rot'],
   [60247, 'an answer came from two processes with one identity, and its fresh lines twice'],
+  [
+    200653,
+    'a sound frame of another batch, where a write was lost, was read as the one that was to stand there',
+  ],
   [50031, 'an own segment whose successor was all rot was a copy too many for ever'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];

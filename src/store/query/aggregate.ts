@@ -60,7 +60,7 @@ export function aggregateBatches(
     for (const batch of segment.batches) {
       try {
         const found = (filter: Uint8Array) => result.filters.push([at, batch.seq, filter]);
-        const left = selectionsLeft(segment.path, batch, selections, reader, found);
+        const left = selectionsLeft(segment, batch, selections, reader, found);
         if (left.length === 0) continue;
         const opened = new OpenBatch(segment, batch, reader);
         // All of it is read before any of it counts: a rotten batch is counted by who has it whole.

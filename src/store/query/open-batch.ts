@@ -39,6 +39,7 @@ export class OpenBatch {
     const head = readHead(reader.readAt(segment.path, batch.offset, PREAMBLE_BYTES + batch.headerBytes));
     if (!head) throw new RangeError('checksum');
     this.header = parseHeader(head.header, { withoutLabels: true });
+    checkIsBatch(this.header, segment, batch);
     this.#segment = segment;
     this.#batch = batch;
     this.#reader = reader;
@@ -148,6 +149,16 @@ export class OpenBatch {
     }
     return opened;
   }
+}
+
+/**
+ * Throws RangeError when a sound frame is not the one that was to stand there: a write that came to nothing, or went
+ * astray, leaves another batch in its place.
+ */
+export function checkIsBatch(header: BatchHeader, segment: SegmentScan, batch: BatchToScan): void {
+  const { origin, epoch, seq } = header;
+  if (origin !== segment.origin || epoch !== segment.epoch || seq !== batch.seq)
+    throw new RangeError(`another batch: ${origin}/${epoch}/${seq}`);
 }
 
 let blank = new Uint8Array(0);

@@ -2,6 +2,7 @@ import { lineStart, openStreams, parseHeader, readFrame, type Columns, type Labe
 import type { DiskReader } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
 import type { CompiledQuery } from './compile.ts';
+import { checkIsBatch } from './open-batch.ts';
 import { neededOf, selectionsLeft } from './prune.ts';
 import { selectRows } from './rows.ts';
 import { isRot, type PatternScan, type PatternScanResult } from './scan.ts';
@@ -134,10 +135,11 @@ export function scanPatterns(
     for (const batch of segment.batches) {
       try {
         const found = (filter: Uint8Array) => filters.push([index, batch.seq, filter]);
-        if (selectionsLeft(segment.path, batch, selections, reader, found).length === 0) continue;
+        if (selectionsLeft(segment, batch, selections, reader, found).length === 0) continue;
         const frame = readFrame(reader.readAt(segment.path, batch.offset, batch.frameBytes));
         if (!frame) throw new RangeError('checksum');
         const header = parseHeader(frame.header, { withoutLabels: true });
+        checkIsBatch(header, segment, batch);
         const wanted = [...header.streams.keys()].filter((at) =>
           segment.streams.has(header.streams[at].stream),
         );

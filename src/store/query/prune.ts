@@ -1,10 +1,18 @@
-import { filterMayContain, gramsOf, PREAMBLE_BYTES, readFilter } from '../batch/index.ts';
+import {
+  filterMayContain,
+  gramsOf,
+  parseHeader,
+  PREAMBLE_BYTES,
+  readFilter,
+  readHead,
+} from '../batch/index.ts';
 import type { DiskReader } from '../host/index.ts';
 import type { BatchEntry } from '../segment/index.ts';
 import type { Candidate } from './candidates.ts';
 import type { CompiledSelection } from './compile.ts';
 import type { IndexMemory } from './index-memory.ts';
-import type { BatchToScan } from './scan.ts';
+import { checkIsBatch } from './open-batch.ts';
+import type { BatchToScan, SegmentScan } from './scan.ts';
 
 /** What a selection's lines have to contain: and-ed groups of or-ed literals, each as `gramsOf`. */
 export type Needed = readonly (readonly Int32Array[])[];
@@ -53,10 +61,10 @@ export function pruneByMemory(
 
 /**
  * In a worker: which of the selections may have lines in the batch, by its filter, or by what is known of that already. `found`
- * gets the bits of a filter that was read and is to be remembered.
+ * gets the bits of a filter that was read and is to be remembered. Throws RangeError where another batch stands in its place.
  */
 export function selectionsLeft(
-  path: string,
+  segment: SegmentScan,
   batch: BatchToScan,
   selections: readonly Needed[],
   reader: DiskReader,
@@ -65,8 +73,12 @@ export function selectionsLeft(
   if (batch.passed) return batch.passed;
   const all = [...selections.keys()];
   if (selections.every((needed) => needed.length === 0)) return all;
-  const stored = reader.readAt(path, batch.offset + PREAMBLE_BYTES + batch.headerBytes, batch.filterBytes);
-  const filter = readFilter(stored);
+  const headBytes = PREAMBLE_BYTES + batch.headerBytes;
+  const stored = reader.readAt(segment.path, batch.offset, headBytes + batch.filterBytes);
+  const head = readHead(stored);
+  if (!head) return all;
+  checkIsBatch(parseHeader(head.header, { withoutLabels: true }), segment, batch);
+  const filter = readFilter(stored.subarray(headBytes));
   // A rotten filter rules nothing out; reading the batch then shows the rot.
   if (!filter) return all;
   if (batch.remember) found(Uint8Array.from(filter));

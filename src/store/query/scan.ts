@@ -14,6 +14,7 @@ import {
 import type { DiskReader } from '../host/index.ts';
 import type { EvalTimes } from '../logql/index.ts';
 import type { CompiledQuery } from './compile.ts';
+import { checkIsBatch } from './open-batch.ts';
 import type { PatternCount } from './patterns.ts';
 import { neededOf, selectionsLeft } from './prune.ts';
 import { selectRows } from './rows.ts';
@@ -128,7 +129,7 @@ export function scanBatches(request: EntryScan, query: CompiledQuery, reader: Di
     for (const batch of segment.batches) {
       try {
         const found = (filter: Uint8Array) => filters.push([index, batch.seq, filter]);
-        if (selectionsLeft(segment.path, batch, selections, reader, found).length === 0) continue;
+        if (selectionsLeft(segment, batch, selections, reader, found).length === 0) continue;
         bytesScanned += scanBatch(request, query, segment, batch, reader, builder);
         read.push([index, batch.seq]);
       } catch (error) {
@@ -162,6 +163,7 @@ function scanBatch(
   const frame = readFrame(bytes);
   if (!frame) throw new RangeError('checksum');
   const header = parseHeader(frame.header, { withoutLabels: true });
+  checkIsBatch(header, segment, batch);
   const wanted: number[] = [];
   for (const [part, stream] of header.streams.entries()) {
     if (segment.streams.has(stream.stream)) wanted.push(part);
