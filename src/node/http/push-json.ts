@@ -69,14 +69,11 @@ function checkShape(body: Buffer, limits: PushLimits): void {
   const openedMax = 2 * limits.entriesMax + 3 * limits.streamsMax + 100;
   let opened = 0;
   let depth = 0;
-  let isText = false;
-  for (let at = 0; at < body.length; at++) {
+  const { length } = body;
+  for (let at = 0; at < length; at++) {
     const byte = body[at];
-    if (isText) {
-      if (byte === QUOTE) isText = false;
-      else if (byte === BACKSLASH) at++;
-    } else if (byte === QUOTE) {
-      isText = true;
+    if (byte === QUOTE) {
+      at = endOfText(body, at + 1);
     } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       if (++opened > openedMax) throw pushInvalid(`more than ${openedMax} lists and objects in one push`);
       if (++depth > DEPTH_MAX)
@@ -85,6 +82,18 @@ function checkShape(body: Buffer, limits: PushLimits): void {
       depth--;
     }
   }
+}
+
+/** The place of the quote that ends a text, or the end of the body. Most of a push is text. */
+function endOfText(body: Buffer, start: number): number {
+  const { length } = body;
+  let at = start;
+  for (; at < length; at++) {
+    const byte = body[at];
+    if (byte === QUOTE) break;
+    if (byte === BACKSLASH) at++;
+  }
+  return at;
 }
 
 function streamKey(labels: unknown, where: string, keys: StreamKeys): string {
@@ -105,18 +114,20 @@ function addRows(builder: RowsBuilder, values: readonly unknown[], where: string
     if (!Array.isArray(value) || value.length < 2 || value.length > 3) {
       throw pushInvalid(`${where}, entry ${row} is not [timestamp, line] or [timestamp, line, metadata]`);
     }
-    const [time, line, metadata] = value as unknown[];
+    const entry = value as readonly unknown[];
+    const line = entry[1];
     if (typeof line !== 'string') throw pushInvalid(`${where}, entry ${row}: the line is not a string`);
     // At most three bytes a character: only what may be too long is measured.
     const length = line.length * 3 > limits.lineBytesMax ? Buffer.byteLength(line) : 0;
     if (length > limits.lineBytesMax) throw lineTooLong(`${where}, entry ${row}`, length, limits);
+    const time = entry[0];
     if (typeof time !== 'string' || !readNanoseconds(time, setTime)) {
       throw pushInvalid(
         `${where}, entry ${row}: timestamp ${quote(JSON.stringify(time) ?? 'missing')} is not a string of ` +
           'nanoseconds since 1970 (64 bits)',
       );
     }
-    builder.metadata(value.length < 3 ? NO_PAIRS : metadataPairs(metadata, `${where}, entry ${row}`, limits));
+    builder.metadata(entry.length < 3 ? NO_PAIRS : metadataPairs(entry[2], `${where}, entry ${row}`, limits));
     builder.addText(line);
   }
 }

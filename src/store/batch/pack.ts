@@ -66,7 +66,8 @@ export function packBatch(
     });
   }
   const described = describe(blocks);
-  for (const key of described.keys) keysHash.update(key).update('\n');
+  // A key has no line break: JSON escapes it.
+  keysHash.update(`${described.keys.join('\n')}\n`);
   const bytes = joinOwned(payload);
   const content = createHash('sha256');
   for (const part of [keysHash, columnsHash, linesHash]) content.update(part.digest());
