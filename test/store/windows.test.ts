@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
 import {
   batchRank,
@@ -19,6 +21,7 @@ import {
   type EntryRun,
   type Instant,
   type Labels,
+  type PackedBatch,
   type RunSource,
   type ScanStep,
   type SegmentWork,
@@ -362,6 +365,50 @@ test('a rotten batch is named, and none of its lines is served', async () => {
     assert.equal(done.tally.batches, 11);
     assert.equal(done.tally.read, 11);
   });
+});
+
+/** The same batch, signed as any other, but what its last stream's columns say is nonsense. */
+function withNonsense(packed: PackedBatch): PackedBatch {
+  const [block] = packed.blocks;
+  const from = packed.filterBytes;
+  const columns = zstdDecompressSync(packed.payload.subarray(from, from + block.columnsStored));
+  const last = packed.streams.at(-1)!;
+  // Behind the number of entries, which takes one byte, stands the unit of time.
+  columns[columns.length - last.columnsBytes + 1] = 7;
+  const stored = zstdCompressSync(columns);
+  const payload = Buffer.concat([
+    packed.payload.subarray(0, from),
+    stored,
+    packed.payload.subarray(from + block.columnsStored),
+  ]);
+  return {
+    ...packed,
+    payload,
+    payloadCrc: crc32(payload),
+    payloadHash: createHash('sha256').update(payload).digest(),
+    blocks: [{ ...block, columnsStored: stored.length }],
+  };
+}
+
+test('of a batch whose last stream cannot be decoded, no stream is served', async () => {
+  const random = seededRandom(8);
+  const disk = new SimDisk(random);
+  const store = await openStore({ disk: disk.boot(), clock: new SimClock(), keys: alice });
+  const line = { ms: START_MS, sub: 0, line: Buffer.from('hit'), metadata: {} };
+  const packed = packBatch(
+    LABELS.map((labels) => ({ labels, columns: columnsFrom([line]) })),
+    1,
+  );
+  await store.seal(packed, []).written;
+  await store.seal(withNonsense(packed), []).written;
+  const asked = { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 52, sub: 0 }, descending: false, limit: 100 };
+  const steps = await stepsOf({ store, disk }, '{app=~".+"} |= "hit"', asked);
+  assert.equal(rowsIn(steps).length, LABELS.length, 'those of the sound batch');
+  const failed = steps.filter((step) => step.kind === 'failed');
+  assert.deepEqual(
+    failed.map(({ seqs }) => seqs),
+    [[2]],
+  );
 });
 
 test('an aborted scan stops', async () => {

@@ -65,9 +65,10 @@ export function openStreams(
   }
 }
 
-/** A stream part as it was encoded: the bytes of its columns, and its lines. */
+/** A stream part as it was encoded: the bytes of its columns, decompressed when first asked for, and its lines. */
 export interface EncodedPart {
   readonly part: number;
+  /** Throws RangeError. */
   readonly columns: Buffer;
   readonly lines: Buffer;
 }
@@ -87,7 +88,9 @@ export function openParts(
     const end = linesAt + extent.linesStored;
     const parts = partsOfBlocks[block];
     if (parts.some((part) => isWanted.has(part))) {
-      const columns = decompress(payload.subarray(payloadAt, linesAt), extent.columnsRaw);
+      const columnsStored = payload.subarray(payloadAt, linesAt);
+      let decompressed: Buffer | undefined;
+      const columns = (): Buffer => (decompressed ??= decompress(columnsStored, extent.columnsRaw));
       const lines = decompress(payload.subarray(linesAt, end), extent.linesRaw);
       let columnsStart = 0;
       let linesStart = 0;
@@ -95,9 +98,12 @@ export function openParts(
         const columnsEnd = columnsStart + header.streams[part].columnsBytes;
         const linesEnd = linesStart + header.streams[part].linesBytes;
         if (isWanted.has(part)) {
+          const start = columnsStart;
           opened.push({
             part,
-            columns: columns.subarray(columnsStart, columnsEnd),
+            get columns() {
+              return columns().subarray(start, columnsEnd);
+            },
             lines: lines.subarray(linesStart, linesEnd),
           });
         }

@@ -43,6 +43,14 @@ export function selectRows(columns: Lines, filters: readonly LineFilter[]): Uint
   return rows ?? Uint32Array.from({ length: columns.count }, (_, row) => row);
 }
 
+/** False when a filter looks for literals and none of them stands anywhere: where lines end need not be known for that. */
+export function mayHold(lines: Buffer, filters: readonly LineFilter[]): boolean {
+  return filters.every(
+    ({ negated, anyOf }) =>
+      negated || anyOf.some((test) => test.kind !== 'literal' || lines.includes(test.bytes)),
+  );
+}
+
 function cost(filter: LineFilter): number {
   const kinds = { literal: 0, regex: 10, line: 20 } as const;
   return Math.max(...filter.anyOf.map((test) => kinds[test.kind])) + (filter.negated ? 5 : 0);

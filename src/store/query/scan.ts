@@ -17,7 +17,7 @@ import type { CompiledQuery } from './compile.ts';
 import { checkIsBatch } from './open-batch.ts';
 import type { PatternCount } from './patterns.ts';
 import { neededOf, selectionsLeft } from './prune.ts';
-import { selectRows } from './rows.ts';
+import { mayHold, selectRows } from './rows.ts';
 import { batchRank, RunBuilder, type EntryRun } from './run.ts';
 
 /** Batches of one segment to scan, and the streams in it that the selector matched. */
@@ -169,17 +169,24 @@ function scanBatch(
     if (segment.streams.has(stream.stream)) wanted.push(part);
   }
   let scanned = 0;
-  const rank = builder.rank(batchRank(segment.origin, segment.epoch, batch.seq));
-  for (const { part, columns: encoded, lines } of openParts(header, frame.payload, wanted)) {
+  const found: { columns: Columns; rows: Uint32Array; labels: Labels }[] = [];
+  for (const opened of openParts(header, frame.payload, wanted)) {
+    const { part, lines } = opened;
     scanned += lines.length;
+    if (!mayHold(lines, query.lineFilters)) continue;
     // Times and metadata are decoded where lines were found.
+    const { columns: encoded } = opened;
     const searched = decodeLines(encoded, lines);
     checkEntries(header, part, searched);
     const rows = selectRows(searched, query.lineFilters);
     if (rows.length === 0) continue;
     const labels = segment.streams.get(header.streams[part].stream)!;
-    addRows(decodeColumns(encoded, lines), rows, labels, rank, request.range, query, builder);
+    found.push({ columns: decodeColumns(encoded, lines), rows, labels });
   }
+  // Nothing is added before all is read: of a rotten batch no line is served.
+  const rank = builder.rank(batchRank(segment.origin, segment.epoch, batch.seq));
+  for (const { columns, rows, labels } of found)
+    addRows(columns, rows, labels, rank, request.range, query, builder);
   return scanned;
 }
 
