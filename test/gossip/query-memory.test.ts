@@ -8,6 +8,7 @@ import { createScanner } from '../../src/node/handlers.ts';
 import {
   compileQuery,
   decodeParts,
+  LogvineError,
   lineOf,
   PREAMBLE_BYTES,
   type BatchEntry,
@@ -28,6 +29,10 @@ interface World {
   readonly holder: Holder;
   /** Tasks that were given to workers. */
   tasks: number;
+  /** Filters that these brought. */
+  told: number;
+  /** Whether tasks end with an error. */
+  isFailing: boolean;
 }
 
 /** Batch n has a line with `word-n`, and one error beside its other lines. */
@@ -53,12 +58,17 @@ async function newWorld(): Promise<World> {
     compile: (query) => compileQuery(query, () => 0),
     scan: async (request) => {
       world.tasks++;
-      return scanner.scan(request);
+      const result = scanner.scan(request);
+      world.told += result.filters.length;
+      // Others begin before this one's answer is there.
+      await Promise.resolve();
+      if (world.isFailing) throw new LogvineError('LV_OVERLOADED', 'too many queries');
+      return result;
     },
     unsealed: () => Promise.resolve(undefined),
     unsealedLabels: () => [],
   });
-  const world: World = { store, disk, holder, tasks: 0 };
+  const world: World = { store, disk, holder, tasks: 0, told: 0, isFailing: false };
   return world;
 }
 
@@ -154,6 +164,18 @@ test('a word that no batch has is ruled out without a task, once the filters are
     stepMs: 1000,
   });
   assert.equal(patterns.tasks, 0);
+});
+
+test('many queries at once bring each filter once, and one that fails leaves it to the next', async () => {
+  const world = await newWorld();
+  world.isFailing = true;
+  await assert.rejects(ask(world, lines('nowhere in it')), { code: 'LV_OVERLOADED' });
+  world.isFailing = false;
+  world.told = 0;
+  const answers = await Promise.all(Array.from({ length: 20 }, () => ask(world, lines('word-7;'))));
+  for (const answer of answers) assert.deepEqual(answer.lines, ['word-7;']);
+  assert.equal(world.told, BATCHES);
+  assert.equal((await ask(world, lines('nowhere in it'))).tasks, 0);
 });
 
 test('of a query with several ranges, those that a remembered filter lets through are counted', async () => {

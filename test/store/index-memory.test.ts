@@ -52,7 +52,8 @@ test('a sweep over more batches than there is room for finds its share of them a
   for (let sweep = 0; sweep < 40; sweep++) {
     for (const batch of batches) {
       if (memory.filterOf(batch)) found += sweep < 20 ? 0 : 1;
-      else if (memory.wantsMore) {
+      else if (memory.claim(batch)) {
+        memory.settle(batch);
         brought += sweep < 20 ? 0 : 1;
         memory.keepFilter(batch, filterFor(batch.seq, 16_384));
       }
@@ -61,6 +62,16 @@ test('a sweep over more batches than there is room for finds its share of them a
   // Some 59 of 120 fit. The least recently used one would have been asked for next, each time.
   assert.ok(found / 20 > 50, `${found / 20} a sweep`);
   assert.ok(brought / 20 < 12, `${brought / 20} brought a sweep`);
+});
+
+test('of a batch, one task at a time is asked to tell', () => {
+  const memory = new IndexMemory();
+  const [one, other] = [entry(1), entry(2)];
+  assert.ok(memory.claim(one));
+  assert.ok(!memory.claim(one));
+  assert.ok(memory.claim(other));
+  memory.settle(one);
+  assert.ok(memory.claim(one), 'it told nothing: another may');
 });
 
 test('a batch that is no more gives its memory back', async () => {

@@ -1,5 +1,6 @@
 import { setLabel, type Instant, type Labels } from '../batch/index.ts';
 import type { BatchEntry, Segment, Stream, StreamList } from '../segment/index.ts';
+import type { IndexMemory } from './index-memory.ts';
 import type { BatchToScan, SegmentScan, TimeRange } from './scan.ts';
 
 /** Batches of one segment that a peer is asked to answer for. */
@@ -206,6 +207,18 @@ export function segmentsOf(
     })),
     streams: streamsOf(group, streams[index]),
   }));
+}
+
+/** After a task: what it was to tell of is told, or another may be asked. */
+export function settle(
+  task: readonly Candidate[],
+  segments: readonly SegmentScan[],
+  memory: IndexMemory,
+): void {
+  const named = namesOf(task);
+  for (const [at, { batches }] of segments.entries()) {
+    for (const { seq, remember } of batches) if (remember) memory.settle(named(at, seq).batch);
+  }
 }
 
 /** A segment may have very many streams: a task gets those that its own batches hold. */

@@ -35,6 +35,8 @@ export class IndexMemory {
   readonly #bytesMax: number;
   readonly #filters = new WeakMap<BatchEntry, Uint8Array>();
   readonly #parts = new WeakMap<BatchEntry, readonly StreamPart[]>();
+  /** Batches that a task under way will tell of. */
+  readonly #claimed = new WeakSet<BatchEntry>();
   readonly #slots: Slot[] = [];
   readonly #gone = new FinalizationRegistry<Slot>((slot) => this.#release(slot));
   #bytes = 0;
@@ -60,11 +62,22 @@ export class IndexMemory {
     return this.#parts.get(batch);
   }
 
-  /** Whether to bring what is found of a batch that it does not know; when it is full, rarely. */
-  get wantsMore(): boolean {
-    if (this.#bytes + ROOM_BYTES <= this.#bytesMax) return true;
-    this.#refused = (this.#refused + 1) % REPLACE_EVERY;
-    return this.#refused === 0;
+  /**
+   * Whether to bring what is found of a batch that it does not know: for one task at a time, so that many queries at once do not
+   * carry the same many times, and rarely when it is full. Who is told so calls `settle` when the task is over.
+   */
+  claim(batch: BatchEntry): boolean {
+    if (this.#claimed.has(batch)) return false;
+    if (this.#bytes + ROOM_BYTES > this.#bytesMax) {
+      this.#refused = (this.#refused + 1) % REPLACE_EVERY;
+      if (this.#refused !== 0) return false;
+    }
+    this.#claimed.add(batch);
+    return true;
+  }
+
+  settle(batch: BatchEntry): void {
+    this.#claimed.delete(batch);
   }
 
   keepFilter(batch: BatchEntry, filter: Uint8Array): void {

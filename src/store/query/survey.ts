@@ -7,6 +7,7 @@ import {
   overlaps,
   runTasks,
   segmentsOf,
+  settle,
   type Candidate,
   type SegmentWork,
 } from './candidates.ts';
@@ -78,11 +79,12 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   const told = (batch: BatchEntry) => ({
     plainStreams: plainOf(batch),
     ...(passed.has(batch) && { passed: passed.get(batch) }),
-    ...(isNews(batch) && memory.wantsMore && { remember: true }),
+    ...(isNews(batch) && memory.claim(batch) && { remember: true }),
   });
   const tasks = runTasks(intoTasks(unanswered, { isLight, parallel }), parallel, async (task) => {
     job.signal.throwIfAborted();
-    const result = await job.scan(segmentsOf(task, streams, told));
+    const segments = segmentsOf(task, streams, told);
+    const result = await job.scan(segments).finally(() => settle(task, segments, memory));
     job.take(result);
     const named = namesOf(task);
     for (const [at, seq, filter] of result.filters) memory.keepFilter(named(at, seq).batch, filter);

@@ -6,6 +6,7 @@ import {
   overlaps,
   runTasks,
   segmentsOf,
+  settle,
   type Candidate,
   type Candidates,
   type SegmentWork,
@@ -246,12 +247,12 @@ function scanChosen(
   const isLight = (batch: BatchEntry): boolean => isFiltered && !passed.has(batch);
   const told = (batch: BatchEntry) => ({
     ...(passed.has(batch) && { passed: passed.get(batch) }),
-    ...(isLight(batch) && !memory.filterOf(batch) && memory.wantsMore && { remember: true }),
+    ...(isLight(batch) && !memory.filterOf(batch) && memory.claim(batch) && { remember: true }),
   });
   return runTasks(intoTasks(chosen, { isLight, parallel }), parallel, async (task) => {
     const segments = segmentsOf(task, streams, told);
     const request: EntryScan = { kind: 'entries', query, range, descending, limit, segments };
-    const result = await job.scan(request, signal);
+    const result = await job.scan(request, signal).finally(() => settle(task, segments, memory));
     progress.advance(task.length);
     return { task, result };
   });
