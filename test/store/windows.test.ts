@@ -33,14 +33,15 @@ import { SimDisk } from '../helpers/sim-disk.ts';
 import {
   below,
   columnsFrom,
+  type Entry,
   forEachSeed,
   frameOf,
   openStore,
+  partsOf,
   pick,
   quiet,
   randomEntries,
   shuffle,
-  type Entry,
 } from './material.ts';
 
 const alice = await keysFromSeed(Buffer.alloc(32, 1));
@@ -372,7 +373,7 @@ function withNonsense(packed: PackedBatch): PackedBatch {
   const [block] = packed.blocks;
   const from = packed.filterBytes;
   const columns = zstdDecompressSync(packed.payload.subarray(from, from + block.columnsStored));
-  const last = packed.streams.at(-1)!;
+  const last = partsOf(packed).at(-1)!;
   // Behind the number of entries, which takes one byte, stands the unit of time.
   columns[columns.length - last.columnsBytes + 1] = 7;
   const stored = zstdCompressSync(columns);
