@@ -154,4 +154,4 @@ export const soak: Fault = {
   },
 };
 
-export const measures: readonly Fault[] = [detect(3), detect(10), idle(3), idle(10)];
+export const measures: readonly Fault[] = [3, 10, 40].flatMap((count) => [detect(count), idle(count)]);
