@@ -43,6 +43,7 @@ export class SimMesh {
   readonly warnings: string[] = [];
   readonly timing: Partial<MembershipTiming>;
   readonly #plans = new Map<string, NodePlan>();
+  readonly #names = new Map<PeerId, string>();
 
   constructor(seed: number, faults: Partial<Faults> = {}, timing: Partial<MembershipTiming> = {}) {
     this.random = seededRandom(seed);
@@ -91,6 +92,7 @@ export class SimMesh {
     membership.start();
     const node = { name, transport, membership };
     this.nodes.set(name, node);
+    this.#names.set(transport.self, name);
     return node;
   }
 
@@ -99,8 +101,7 @@ export class SimMesh {
   }
 
   nameOf(peer: PeerId): string {
-    for (const [name, { transport }] of this.nodes) if (transport.self === peer) return name;
-    return '?';
+    return this.#names.get(peer) ?? '?';
   }
 
   node(name: string): SimNode {

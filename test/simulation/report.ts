@@ -133,8 +133,10 @@ async function reportDetection(): Promise<string[]> {
 async function grown(seed: number, members: number): Promise<SimMesh> {
   const mesh = new SimMesh(seed);
   await mesh.grow(members);
-  if (!(await mesh.clock.until(() => mesh.allSee(members), 300_000))) {
-    throw new Error(`${members} members do not agree after 5 minutes`);
+  // Not at every event: with a thousand members, to look takes longer than what they do.
+  for (let seconds = 0; !mesh.allSee(members); seconds++) {
+    if (seconds === 300) throw new Error(`${members} members do not agree after 5 minutes`);
+    await mesh.clock.advance(1_000);
   }
   return mesh;
 }
