@@ -11,10 +11,12 @@ import { SimNetwork, type Faults, type SimTransport } from '../helpers/sim-netwo
 /** The two calls of Disk that membership needs, in memory. */
 export class MemoryFiles {
   readonly files = new Map<string, Buffer>();
+  writes = 0;
   async readFile(path: string): Promise<Buffer | undefined> {
     return this.files.get(path);
   }
   async replaceFile(path: string, content: Uint8Array): Promise<void> {
+    this.writes++;
     this.files.set(path, Buffer.from(content));
   }
 }

@@ -125,6 +125,18 @@ test('the mesh is found again from members.json when the seeds are gone', async 
   assert.ok(await mesh.clock.until(() => mesh.agreedState('n0') === 'dead', 10_000));
 });
 
+test('who joins a mesh writes down all of it at once, not each member', async () => {
+  const mesh = new SimMesh(5);
+  await mesh.grow(30);
+  assert.ok(await mesh.clock.until(() => mesh.allSee(30), 60_000));
+  await mesh.start('late');
+  assert.ok(await mesh.clock.until(() => mesh.allSee(31), 60_000));
+  const { writes, files } = mesh.filesOf('late');
+  assert.ok(writes <= 3, `${writes} writes`);
+  const { members } = JSON.parse(files.get('/data/members.json')!.toString()) as { members: unknown[] };
+  assert.equal(members.length, 30);
+});
+
 test('a damaged members.json is no obstacle', async () => {
   const mesh = new SimMesh(10);
   await mesh.grow(3);

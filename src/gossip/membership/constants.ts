@@ -10,7 +10,7 @@ export interface MembershipTiming {
   readonly suspicionMult: number;
   /** A lone accuser waits this many times longer than several do. */
   readonly suspicionMaxMult: number;
-  /** Interval of push-pull with a random peer in a mesh of up to 32; it grows with the logarithm beyond. */
+  /** Interval of push-pull with a random peer in a mesh of up to 32; it grows with their number beyond. */
   readonly syncIntervalMs: number;
   /** A member dead for so long is gone: its segments are repaired around it. */
   readonly goneAfterMs: number;

@@ -17,6 +17,8 @@ export class RememberedMembers {
   #savedMs = -Infinity;
   #timer: { cancel(): void } | undefined;
   #writing: Promise<void> = Promise.resolve();
+  /** The write after the one under way, not begun yet. */
+  #next: Promise<void> | undefined;
 
   constructor(options: {
     directory: string;
@@ -55,17 +57,18 @@ export class RememberedMembers {
     this.#timer = this.#clock.after(waitMs, () => void this.save());
   }
 
-  /** Saves now. Never rejects. */
+  /** Saves now; one write for all who ask while another is under way, or in one turn. Never rejects. */
   save(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#savedMs = this.#clock.monotonicMs();
-    this.#writing = this.#write(this.#writing);
-    return this.#writing;
+    this.#next ??= this.#writing.then(() => this.#write());
+    this.#writing = this.#next;
+    return this.#next;
   }
 
-  async #write(earlier: Promise<void>): Promise<void> {
-    await earlier;
+  async #write(): Promise<void> {
+    this.#next = undefined;
     try {
       await this.#disk.replaceFile(this.#path, encodeMessage({ version: 1, members: this.#current() }));
     } catch (error) {
