@@ -205,7 +205,10 @@ test('truncated and grown past the old place between two looks', async (t) => {
   bench.write('app.log', 'other\nlines\nthat are longer\n');
   await bench.pass();
   assert.deepEqual(bench.sink.lines(), ['one', 'other', 'lines', 'that are longer']);
-  assert.match(bench.sink.gaps()[0], /an unknown number of bytes/);
+  assert.match(bench.sink.gaps()[0], /app\.log was truncated: all that was seen of it had been read/);
+  assert.deepEqual(bench.tail.totals(), { gaps: 0, gapBytes: 0 }, 'nothing is known to be lost');
+  const note = bench.sink.blocks.find((block) => block.metadata?.logvine_gap !== undefined)!;
+  assert.deepEqual(note.metadata, { detected_level: 'info', logvine_gap: 'truncated' });
 });
 
 test('a writer that goes on at its old place leaves a hole, which is skipped', async (t) => {

@@ -238,13 +238,16 @@ async function writeGap(
   next: Progress | undefined,
   context: TurnContext,
 ): Promise<void> {
-  const amount = lostBytes > 0 ? `${lostBytes}` : 'an unknown number of';
   // A name may hold anything; a record is one line, and safe to print.
   // eslint-disable-next-line no-control-regex
   const name = file.labelPath.replaceAll(/[\u0000-\u001f\u007f]/g, '?');
-  const text = `logvine: gap in ${name}: ${amount} bytes lost (${GAP_REASONS[kind]})\n`;
-  const metadata = { detected_level: 'warn', logvine_gap: kind };
+  const text =
+    lostBytes > 0
+      ? `logvine: gap in ${name}: ${lostBytes} bytes lost (${GAP_REASONS[kind]})\n`
+      : `logvine: ${name} was truncated: all that was seen of it had been read; what was written right before, if anything, is lost\n`;
+  const metadata = { detected_level: lostBytes > 0 ? 'warn' : 'info', logvine_gap: kind };
   await write(file, { bytes: Buffer.from(text), metadata, isNote: true }, next, context);
+  if (lostBytes === 0) return;
   file.gaps++;
   file.gapBytes += lostBytes;
   context.onGap(file, lostBytes);

@@ -109,9 +109,7 @@ export class Tail implements Input {
       onGap: (file, lostBytes) => {
         this.#gaps++;
         this.#gapBytes += lostBytes;
-        this.#warn(
-          `${file.labelPath}: gap, ${lostBytes > 0 ? lostBytes : 'an unknown number of'} bytes lost`,
-        );
+        this.#warn(`${file.labelPath}: gap, ${lostBytes} bytes lost`);
       },
     };
   }
