@@ -1,4 +1,4 @@
-import type { Handover, Membership } from '../gossip/index.ts';
+import type { Handover, Membership, Remaining } from '../gossip/index.ts';
 import { messageOf, type Clock } from '../store/index.ts';
 import type { Batcher } from './pipeline/batcher.ts';
 
@@ -21,7 +21,7 @@ export class Departure {
   #left: Promise<void> | undefined;
   #closed = false;
   /** Of the last look; undefined before the first. */
-  segmentsToHandOver: number | undefined;
+  remaining: Remaining | undefined;
 
   constructor(options: DepartureOptions) {
     this.#options = options;
@@ -39,8 +39,8 @@ export class Departure {
     membership.startLeaving();
     for (;;) {
       try {
-        if (!this.#closed) this.segmentsToHandOver = await handover.segmentsLeft();
-        if (!this.#closed && this.segmentsToHandOver === 0 && (await membership.leave())) return;
+        if (!this.#closed) this.remaining = await handover.remaining();
+        if (!this.#closed && this.remaining?.segments === 0 && (await membership.leave())) return;
       } catch (error) {
         if (!this.#closed) log('warn', `leaving: ${messageOf(error)}`);
       }

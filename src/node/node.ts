@@ -153,7 +153,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
         });
         return left;
       },
-      segmentsToHandOver: () => core.departure.segmentsToHandOver,
+      toHandOver: () => core.departure.remaining,
       log,
     });
     closers.push(() => server.close());

@@ -214,12 +214,16 @@ describe('status, members, labels', () => {
 describe('leave, config, and the rest', () => {
   test('leave tells how far it is, and fails when the node stops telling', async () => {
     const io = new FakeIo();
-    const body = '{"segmentsToHandOver":2}\n{"left":true}\n';
+    const [moving, waiting] = [2, 1].map((peersInReach) =>
+      JSON.stringify({ segments: peersInReach, copiesNeeded: 2, peersInReach }),
+    );
+    const body = `${moving}\n${waiting}\n{"left":true}\n`;
     const { services, requests } = serving({ '/api/v1/leave': { body } });
     assert.equal(await main(['leave'], io, services), 0);
     assert.equal(requests[0].method, 'POST');
-    assert.deepEqual(io.reports, ['leaving: 2 segments to hand over']);
-    const cut = serving({ '/api/v1/leave': { body: '{"segmentsToHandOver":2}\n' } });
+    assert.equal(io.reports[0], 'leaving: 2 segments to hand over');
+    assert.match(io.reports[1], /^leaving: 1 segment to hand over: each has to be at 2 other peers, and 1/);
+    const cut = serving({ '/api/v1/leave': { body: `${moving}\n` } });
     assert.equal(await main(['leave'], io, cut.services), 1);
   });
 

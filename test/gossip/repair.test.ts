@@ -249,7 +249,7 @@ test('what a leaving peer has to hand over is what the others do not have k time
     segmentBytesMax: 1,
   });
   const dave = mesh.peer('dave');
-  const segmentsToHandOver = () => mesh.clock.run(dave.running.handover.segmentsLeft());
+  const segmentsToHandOver = async () => (await mesh.clock.run(dave.running.handover.remaining())).segments;
   const expected = [...dave.store.segments()].filter(({ id }) => {
     const sealed = mesh.sealed.filter(
       ({ batch }) => batch.segment.id.origin === id.origin && batch.segment.id.index === id.index,

@@ -32,6 +32,15 @@ export interface HandoverOptions {
   poll(peer: PeerId): Promise<void>;
 }
 
+/** How far a peer has come that hands over. */
+export interface Remaining {
+  /** Held here, and by fewer of the peers that stay than have to. */
+  readonly segments: number;
+  /** Peers that have to have a segment before this one may go, and those that stay and answer. */
+  readonly copiesNeeded: number;
+  readonly peersInReach: number;
+}
+
 /**
  * What a peer that leaves still has to hand over. An inventory says what a peer believes to have; a segment counts as handed
  * over once k of those that stay have read theirs again from disk, as for a surplus copy (I8).
@@ -45,8 +54,8 @@ export class Handover {
     this.#options = options;
   }
 
-  /** Segments held here that fewer than k of the peers that stay have. Members that are down for a moment are waited for. */
-  async segmentsLeft(): Promise<number> {
+  /** Looks anew. Members that are down for a moment are waited for. */
+  async remaining(): Promise<Remaining> {
     const { view, wanted, replicas, ackQuorum, store, known, clock, poll, hasUnacknowledged } = this.#options;
     const others = placeable(view.members()).filter(
       ({ peer, state }) => state === 'alive' && peer !== view.self,
@@ -64,7 +73,8 @@ export class Handover {
       const isLate = clock.monotonicMs() > untilMs;
       if (isLate || !(await this.#isConfirmed(segment, owed, staying, needed))) left++;
     }
-    return left === 0 && hasUnacknowledged() ? 1 : left;
+    const segments = left === 0 && hasUnacknowledged() ? 1 : left;
+    return { segments, copiesNeeded: needed, peersInReach: staying.length };
   }
 
   async #isConfirmed(

@@ -2,6 +2,7 @@ export { CONFIRM_PROTOCOL } from './confirm.ts';
 export { Dropper } from './dropper.ts';
 export { FETCH_PROTOCOL, serveFetch } from './fetch.ts';
 export { Handover } from './handover.ts';
+export type { Remaining } from './handover.ts';
 export {
   answerInventory,
   encodeMessage,

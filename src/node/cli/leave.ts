@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
+import type { Remaining } from '../../gossip/index.ts';
 import { LogvineError } from '../../store/index.ts';
 import { fetchLines, untilStopped } from './http.ts';
 import type { Io } from './io.ts';
@@ -7,7 +8,10 @@ import { endpointOf, withEndpoint, type EndpointOptions } from './options.ts';
 import type { Services } from './services.ts';
 
 /** A line of the answer: how much is still to be handed over, or that all of it is and the node has gone. */
-const progress = z.union([z.object({ left: z.literal(true) }), z.object({ segmentsToHandOver: z.number() })]);
+const progress = z.union([
+  z.object({ left: z.literal(true) }),
+  z.object({ segments: z.number(), copiesNeeded: z.number(), peersInReach: z.number() }),
+]);
 
 export function registerLeave(program: Command, io: Io, services: Services): void {
   withEndpoint(program.command('leave'))
@@ -20,14 +24,21 @@ export function registerLeave(program: Command, io: Io, services: Services): voi
         if (!parsed.success)
           throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} answered something else`);
         if ('left' in parsed.data) return io.write('left: every batch is elsewhere\n');
-        const { segmentsToHandOver } = parsed.data;
-        const waits =
-          segmentsToHandOver > 0 ? `${segmentsToHandOver} segments to hand over` : 'no other peer answers';
-        io.report(`leaving: ${waits}`);
+        io.report(`leaving: ${waitsFor(parsed.data)}`);
       }
       throw new LogvineError(
         'LV_PROTOCOL',
         `${endpoint.addr} stopped answering before it had left: ask again`,
       );
     });
+}
+
+function waitsFor({ segments, copiesNeeded, peersInReach }: Remaining): string {
+  if (segments === 0) return 'no other peer answers';
+  const amount = segments === 1 ? '1 segment' : `${segments} segments`;
+  if (peersInReach >= copiesNeeded) return `${amount} to hand over`;
+  return (
+    `${amount} to hand over: each has to be at ${copiesNeeded} other peers, and ${peersInReach === 1 ? '1 is' : `${peersInReach} are`} in reach; ` +
+    'those that are down are waited for until they return, are replaced or are given up'
+  );
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import type { Coordinator, Pushes, Verifier } from '../../gossip/index.ts';
+import type { Coordinator, Pushes, Remaining, Verifier } from '../../gossip/index.ts';
 import {
   LIMITS,
   LogvineError,
@@ -38,7 +38,7 @@ export interface ServerOptions {
   /** Begins to leave, or goes on; resolves when everything is handed over and the mesh knows. */
   leave(): Promise<void>;
   /** Undefined before the first look. */
-  segmentsToHandOver(): number | undefined;
+  toHandOver(): Remaining | undefined;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
