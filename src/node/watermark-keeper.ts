@@ -9,8 +9,10 @@ import {
   type PeerId,
   type Repairer,
   type Replicator,
+  type Rider,
+  type Watermark,
 } from '../gossip/index.ts';
-import { messageOf, type Clock, type Disk, type Store, type Timer } from '../store/index.ts';
+import { LIMITS, messageOf, type Clock, type Disk, type Store, type Timer } from '../store/index.ts';
 
 const SAVE_EVERY_MS = 5_000;
 /** Saving takes at most this share of the time: what is known of a large mesh is large. */
@@ -49,6 +51,9 @@ export class WatermarkKeeper {
   readonly #options: WatermarkKeeperOptions;
   readonly #path: string;
   readonly #full = new Set<string>();
+  /** Most pings bring what the one before them brought: what was last told, and last heard of each peer. */
+  #told: { own: Watermark | undefined; version: number; isFull: boolean; bytes: Buffer } | undefined;
+  readonly #heard = new Map<PeerId, { bytes: Buffer; rider: Rider }>();
   #timer: Timer | undefined;
   #saving: Promise<void> = Promise.resolve();
   #closed = false;
@@ -87,6 +92,7 @@ export class WatermarkKeeper {
   forgotten(peer: PeerId): void {
     this.#options.repairer.known.forget(peer, this.#options.store);
     this.#full.delete(peer);
+    this.#heard.delete(peer);
   }
 
   #raiseOwn(): void {
@@ -110,7 +116,13 @@ export class WatermarkKeeper {
     this.#raiseOwnInTurn();
     const { origin, epoch } = this.#options.store;
     const own = this.marks.get(origin, epoch);
-    return this.#rider(own ? [own] : []);
+    const { version } = this.#options.store.health;
+    const isFull = this.#options.isFull();
+    const last = this.#told;
+    if (last && last.own === own && last.version === version && last.isFull === isFull) return last.bytes;
+    const bytes = this.#rider(own ? [own] : []);
+    this.#told = { own, version, isFull, bytes };
+    return bytes;
   }
 
   fullState(): Buffer {
@@ -125,7 +137,16 @@ export class WatermarkKeeper {
   }
 
   onDigest(from: PeerId, bytes: Buffer): void {
-    const { marks, inventory, isFull } = parseRider(bytes);
+    let last = this.#heard.get(from);
+    if (!last?.bytes.equals(bytes)) {
+      last = { bytes, rider: parseRider(bytes) };
+      if (this.#heard.size >= LIMITS.membersMax) this.#heard.clear();
+      this.#heard.set(from, last);
+    }
+    this.#take(from, last.rider);
+  }
+
+  #take(from: PeerId, { marks, inventory, isFull }: Rider): void {
     this.marks.merge(from, marks, this.#options.clock.nowMs());
     this.#options.repairer.heard(from, inventory.instance, inventory.version);
     if (isFull) this.#full.add(from);
@@ -133,7 +154,7 @@ export class WatermarkKeeper {
   }
 
   onFullState(from: PeerId, bytes: Buffer): void {
-    this.onDigest(from, bytes);
+    this.#take(from, parseRider(bytes));
   }
 
   #schedule(delayMs: number): void {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import {
   headerHash,
   parseHeader,
@@ -528,7 +528,7 @@ export class Store {
 function isAsStored(frame: Buffer, { headerHash: known }: BatchEntry): boolean {
   const parts = readFrame(frame);
   if (!parts || !headerHash(parts.header).equals(known)) return false;
-  return createHash('sha256').update(parts.payload).digest().equals(parseHeader(parts.header).payloadHash);
+  return hash('sha256', parts.payload, 'buffer').equals(parseHeader(parts.header).payloadHash);
 }
 
 function offeredBy(from: string | undefined): string {

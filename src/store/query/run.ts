@@ -115,7 +115,8 @@ export function nanosecondsOf(run: Columns, row: number): bigint {
 }
 
 const NO_NAMES: readonly string[] = [];
-const ROWS_FIRST = 1024;
+/** Most runs are short: a search that finds little in each of many batches should not set memory aside for more. */
+const ROWS_FIRST = 64;
 
 function grown<T extends Float64Array | Uint32Array>(array: T, length: number): T {
   const larger = new (array.constructor as new (length: number) => T)(length);
