@@ -26,6 +26,13 @@ const saved = z.object({
   known: holdingsSaved,
 });
 
+interface Told {
+  readonly marks: readonly Watermark[];
+  readonly version: number;
+  readonly isFull: boolean;
+  readonly bytes: Buffer;
+}
+
 export interface WatermarkKeeperOptions {
   readonly clock: Clock;
   readonly disk: Disk;
@@ -52,7 +59,8 @@ export class WatermarkKeeper {
   readonly #path: string;
   readonly #full = new Set<string>();
   /** Most pings bring what the one before them brought: what was last told, and last heard of each peer. */
-  #told: { own: Watermark | undefined; version: number; isFull: boolean; bytes: Buffer } | undefined;
+  readonly #told: { ping?: Told; state?: Told } = {};
+  #own: readonly Watermark[] = [];
   readonly #heard = new Map<PeerId, { bytes: Buffer; rider: Rider }>();
   #timer: Timer | undefined;
   #saving: Promise<void> = Promise.resolve();
@@ -116,24 +124,24 @@ export class WatermarkKeeper {
     this.#raiseOwnInTurn();
     const { origin, epoch } = this.#options.store;
     const own = this.marks.get(origin, epoch);
-    const { version } = this.#options.store.health;
-    const isFull = this.#options.isFull();
-    const last = this.#told;
-    if (last && last.own === own && last.version === version && last.isFull === isFull) return last.bytes;
-    const bytes = this.#rider(own ? [own] : []);
-    this.#told = { own, version, isFull, bytes };
-    return bytes;
+    if (this.#own[0] !== own) this.#own = own ? [own] : [];
+    return this.#rider('ping', this.#own);
   }
 
   fullState(): Buffer {
     this.#raiseOwnInTurn();
-    return this.#rider(this.marks.toPassOn());
+    return this.#rider('state', this.marks.toPassOn());
   }
 
-  #rider(marks: Parameters<typeof encodeRider>[0]['marks']): Buffer {
-    const { store, isFull } = this.#options;
-    const inventory = { instance: store.instance, version: store.health.version };
-    return encodeRider({ marks, inventory, isFull: isFull() });
+  #rider(to: 'ping' | 'state', marks: readonly Watermark[]): Buffer {
+    const { instance, health } = this.#options.store;
+    const { version } = health;
+    const isFull = this.#options.isFull();
+    const last = this.#told[to];
+    if (last?.marks === marks && last.version === version && last.isFull === isFull) return last.bytes;
+    const bytes = encodeRider({ marks, inventory: { instance, version }, isFull });
+    this.#told[to] = { marks, version, isFull, bytes };
+    return bytes;
   }
 
   onDigest(from: PeerId, bytes: Buffer): void {

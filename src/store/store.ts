@@ -528,7 +528,8 @@ export class Store {
 function isAsStored(frame: Buffer, { headerHash: known }: BatchEntry): boolean {
   const parts = readFrame(frame);
   if (!parts || !headerHash(parts.header).equals(known)) return false;
-  return hash('sha256', parts.payload, 'buffer').equals(parseHeader(parts.header).payloadHash);
+  const { payloadHash } = parseHeader(parts.header, { withoutLabels: true });
+  return hash('sha256', parts.payload, 'buffer').equals(payloadHash);
 }
 
 function offeredBy(from: string | undefined): string {

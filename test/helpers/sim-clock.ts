@@ -64,6 +64,7 @@ export class SimClock implements Clock {
   /** Lets `ms` pass. */
   async advance(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms;
+    await undefined;
     await this.#settled();
     while (this.#heap.length > 0 && this.#heap[0]!.atMs <= untilMs) await this.#step();
     this.#nowMs = untilMs;
@@ -72,6 +73,7 @@ export class SimClock implements Clock {
   /** Lets time pass until `done()`, checked after every event. False when it was not after `withinMs`. */
   async until(done: () => boolean, withinMs: number): Promise<boolean> {
     const untilMs = this.#nowMs + withinMs;
+    await undefined;
     await this.#settled();
     while (!done()) {
       if (this.#heap.length === 0 || this.#heap[0]!.atMs > untilMs) return false;
@@ -105,6 +107,7 @@ export class SimClock implements Clock {
 
   async #goOn(): Promise<void> {
     while (this.#automatic) {
+      await undefined;
       await this.#settled();
       if (this.#heap.length > 0) await this.#step();
     }
@@ -171,11 +174,11 @@ let turns = 0;
 
 /**
  * As a turn of the event loop, without one: the queue of `process.nextTick` comes to its turn when that of the promises
- * is empty. Now and then the loop gets a turn too, for everybody else in the process.
+ * is empty. Now and then the loop gets a turn too, for everybody else in the process. To be called from a promise's turn.
  */
 export function settledSoon(): Promise<void> {
   if (++turns % TURNS_BETWEEN_LOOPS === 0) return settledInTurn();
-  return new Promise((resolve) => queueMicrotask(() => process.nextTick(resolve)));
+  return new Promise((resolve) => process.nextTick(resolve));
 }
 
 /** A repeatable Random (mulberry32). */
