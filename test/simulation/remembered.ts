@@ -1,26 +1,29 @@
-import crypto, { createPublicKey, type KeyObject } from 'node:crypto';
+import crypto, { type KeyObject } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import zlib from 'node:zlib';
 
 const SIGNATURES_REMEMBERED_MAX = 20_000;
 const DECOMPRESSED_BYTES_MAX = 32 * 1024 * 1024;
 
+let keys = new Map<string, KeyObject>();
 let signed = new Map<string, Buffer>();
 let decompressed = new Map<string, { stored: Buffer; raw: Buffer }>();
 let decompressedBytes = 0;
 
 /**
  * Many nodes in one process do the same work, each for itself. From here on, a signature that was made here, or was found good,
- * is not computed again over the same bytes, nor are the same bytes decompressed again. The bytes are compared, so that
- * other bytes are as wrong as ever.
+ * is not computed again over the same bytes, nor are the same bytes decompressed again, nor a key read from the same seed.
+ * The bytes are compared, so that other bytes are as wrong as ever.
  */
 export function rememberWork(): void {
   // What another run has done is of no use to this one, and would add up over thousands of them.
+  keys = new Map();
   signed = new Map();
   decompressed = new Map();
   decompressedBytes = 0;
   if (isInstalled) return;
   isInstalled = true;
+  rememberKeys();
   rememberSignatures();
   rememberDecompressed();
   syncBuiltinESMExports();
@@ -28,13 +31,34 @@ export function rememberWork(): void {
 
 const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
+/** A node reads its key at each start. */
+function rememberKeys(): void {
+  const { createPrivateKey, createPublicKey } = crypto;
+  type Encoded = { key: Buffer; format: 'der'; type: 'pkcs8' };
+  const readOnce = (encoded: Encoded): KeyObject => {
+    const name = encoded.key.toString('latin1');
+    let key = keys.get(name);
+    if (!key) keys.set(name, (key = createPrivateKey(encoded)));
+    return key;
+  };
+  const publicHalves = new WeakMap<KeyObject, KeyObject>();
+  const halfOnce = (of: KeyObject | crypto.PublicKeyInput): KeyObject => {
+    if (!(of instanceof crypto.KeyObject)) return createPublicKey(of);
+    let half = publicHalves.get(of);
+    if (!half) publicHalves.set(of, (half = createPublicKey(of)));
+    return half;
+  };
+  crypto.createPrivateKey = readOnce as typeof crypto.createPrivateKey;
+  crypto.createPublicKey = halfOnce as typeof crypto.createPublicKey;
+}
+
 /** The public half of each key, as text. */
 const publicTexts = new WeakMap<KeyObject, string>();
 
 function publicTextOf(key: KeyObject): string {
   let text = publicTexts.get(key);
   if (text === undefined) {
-    const half = key.type === 'private' ? createPublicKey(key) : key;
+    const half = key.type === 'private' ? crypto.createPublicKey(key) : key;
     text = half.export({ format: 'der', type: 'spki' }).toString('latin1');
     publicTexts.set(key, text);
   }
