@@ -52,6 +52,7 @@ import type { Config } from './config/index.ts';
 import { Departure } from './departure.ts';
 import { Follow } from './follow.ts';
 import { Batcher } from './pipeline/batcher.ts';
+import { remembering } from './remembering.ts';
 import type { Tasks } from './tasks.ts';
 import { WatermarkKeeper } from './watermark-keeper.ts';
 
@@ -351,7 +352,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const holder = new Holder({
       store,
       parallel: pool.size * 2,
-      compile: (query) => compileQuery(query, () => clock.nowMs()),
+      compile: remembering(LIMITS.queriesCompiledMax, (query) => compileQuery(query, () => clock.nowMs())),
       scan: (request, signal) => pool.run('scan', request, { ...read, signal }),
       unsealed: (query, range, descending, limit) =>
         batcher.withUnsealed(async (streams) => {

@@ -2,6 +2,7 @@ import {
   aggregateBatches,
   compileMetric,
   compileQuery,
+  LIMITS,
   packBatch,
   RunBuilder,
   scanBatches,
@@ -20,9 +21,8 @@ import {
 } from '../store/index.ts';
 import { preparePush, shared } from './http/push-prepare.ts';
 import { columnsOf, withLevels, withLevelsOfStreams } from './pipeline/index.ts';
+import { remembering } from './remembering.ts';
 import type { Tasks, UnsealedStream } from './tasks.ts';
-
-const QUERIES_REMEMBERED_MAX = 64;
 
 function contentOf(stream: UnsealedStream, discoverLevels: boolean): Columns {
   const { labels, timeZone, blocks, columns } = stream;
@@ -47,27 +47,16 @@ export type Handlers = {
 
 type Request<Kind extends keyof Tasks> = Tasks[Kind]['request'];
 
-/** Makes what is asked for once, and remembers the last ones. */
-function remembering<Made>(make: (key: string) => Made): (key: string) => Made {
-  const made = new Map<string, Made>();
-  return (key) => {
-    let known = made.get(key);
-    if (known === undefined) {
-      if (made.size >= QUERIES_REMEMBERED_MAX) made.delete(made.keys().next().value!);
-      made.set(key, (known = make(key)));
-    }
-    return known;
-  };
-}
-
 /** Searches batches for whatever is asked. Keeps compiled queries. */
 export function createScanner(
   reader: DiskReader,
   clock: Pick<Clock, 'nowMs'>,
 ): { compile(query: string): CompiledQuery; scan(request: ScanRequest): ScanResult } {
   const nowMs = (): number => clock.nowMs();
-  const compile = remembering((query): CompiledQuery => compileQuery(query, nowMs));
-  const compileWithTimes = remembering((key): CompiledMetric => {
+  const compile = remembering(LIMITS.queriesCompiledMax, (query): CompiledQuery =>
+    compileQuery(query, nowMs),
+  );
+  const compileWithTimes = remembering(LIMITS.queriesCompiledMax, (key): CompiledMetric => {
     const [start, end, step, query] = JSON.parse(key) as string[];
     const times = { startNs: BigInt(start), endNs: BigInt(end), stepNs: BigInt(step) };
     return compileMetric(query, times, nowMs);

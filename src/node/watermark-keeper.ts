@@ -9,8 +9,10 @@ import {
   type PeerId,
   type Repairer,
   type Replicator,
+  type Rider,
+  type Watermark,
 } from '../gossip/index.ts';
-import { messageOf, type Clock, type Disk, type Store, type Timer } from '../store/index.ts';
+import { LIMITS, messageOf, type Clock, type Disk, type Store, type Timer } from '../store/index.ts';
 
 const SAVE_EVERY_MS = 5_000;
 /** Saving takes at most this share of the time: what is known of a large mesh is large. */
@@ -23,6 +25,13 @@ const saved = z.object({
   marks: marksSaved,
   known: holdingsSaved,
 });
+
+interface Told {
+  readonly marks: readonly Watermark[];
+  readonly version: number;
+  readonly isFull: boolean;
+  readonly bytes: Buffer;
+}
 
 export interface WatermarkKeeperOptions {
   readonly clock: Clock;
@@ -49,6 +58,10 @@ export class WatermarkKeeper {
   readonly #options: WatermarkKeeperOptions;
   readonly #path: string;
   readonly #full = new Set<string>();
+  /** Most pings bring what the one before them brought: what was last told, and last heard of each peer. */
+  readonly #told: { ping?: Told; state?: Told } = {};
+  #own: readonly Watermark[] = [];
+  readonly #heard = new Map<PeerId, { bytes: Buffer; rider: Rider }>();
   #timer: Timer | undefined;
   #saving: Promise<void> = Promise.resolve();
   #closed = false;
@@ -87,6 +100,7 @@ export class WatermarkKeeper {
   forgotten(peer: PeerId): void {
     this.#options.repairer.known.forget(peer, this.#options.store);
     this.#full.delete(peer);
+    this.#heard.delete(peer);
   }
 
   #raiseOwn(): void {
@@ -110,22 +124,37 @@ export class WatermarkKeeper {
     this.#raiseOwnInTurn();
     const { origin, epoch } = this.#options.store;
     const own = this.marks.get(origin, epoch);
-    return this.#rider(own ? [own] : []);
+    if (this.#own[0] !== own) this.#own = own ? [own] : [];
+    return this.#rider('ping', this.#own);
   }
 
   fullState(): Buffer {
     this.#raiseOwnInTurn();
-    return this.#rider(this.marks.toPassOn());
+    return this.#rider('state', this.marks.toPassOn());
   }
 
-  #rider(marks: Parameters<typeof encodeRider>[0]['marks']): Buffer {
-    const { store, isFull } = this.#options;
-    const inventory = { instance: store.instance, version: store.health.version };
-    return encodeRider({ marks, inventory, isFull: isFull() });
+  #rider(to: 'ping' | 'state', marks: readonly Watermark[]): Buffer {
+    const { instance, health } = this.#options.store;
+    const { version } = health;
+    const isFull = this.#options.isFull();
+    const last = this.#told[to];
+    if (last?.marks === marks && last.version === version && last.isFull === isFull) return last.bytes;
+    const bytes = encodeRider({ marks, inventory: { instance, version }, isFull });
+    this.#told[to] = { marks, version, isFull, bytes };
+    return bytes;
   }
 
   onDigest(from: PeerId, bytes: Buffer): void {
-    const { marks, inventory, isFull } = parseRider(bytes);
+    let last = this.#heard.get(from);
+    if (!last?.bytes.equals(bytes)) {
+      last = { bytes, rider: parseRider(bytes) };
+      if (this.#heard.size >= LIMITS.membersMax) this.#heard.clear();
+      this.#heard.set(from, last);
+    }
+    this.#take(from, last.rider);
+  }
+
+  #take(from: PeerId, { marks, inventory, isFull }: Rider): void {
     this.marks.merge(from, marks, this.#options.clock.nowMs());
     this.#options.repairer.heard(from, inventory.instance, inventory.version);
     if (isFull) this.#full.add(from);
@@ -133,7 +162,7 @@ export class WatermarkKeeper {
   }
 
   onFullState(from: PeerId, bytes: Buffer): void {
-    this.onDigest(from, bytes);
+    this.#take(from, parseRider(bytes));
   }
 
   #schedule(delayMs: number): void {

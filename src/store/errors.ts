@@ -28,11 +28,18 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
+/** Peers come and go: that one does not answer says nothing about the place in the code that hears of it. */
+const ORDINARY: ReadonlySet<ErrorCode> = new Set(['LV_PEER_UNREACHABLE', 'LV_PEER_TIMEOUT', 'LV_CLOSED']);
+
 /** The only error that Logvine throws on purpose: a stable code, and a message that says what, where and what to do. */
 export class LogvineError extends Error {
   readonly code: ErrorCode;
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    // A stack costs more than all else that is done about a peer that is gone.
+    const { stackTraceLimit } = Error;
+    if (ORDINARY.has(code)) Error.stackTraceLimit = 0;
     super(message, options);
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'LogvineError';
     this.code = code;
   }

@@ -81,6 +81,8 @@ export const LIMITS = {
   /** Entries that a Loki client may ask for at once (JSON is built in memory). */
   queryLimitMax: 100_000,
   queriesAtOnceMax: 64,
+  /** Compiled queries that a thread remembers, and regular expressions. */
+  queriesCompiledMax: 64,
   /** WebSocket tails at one peer. */
   tailsAtOnceMax: 64,
   /** Queries that wait for their turn; beyond it they are refused. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import {
   headerHash,
   parseHeader,
@@ -528,7 +528,8 @@ export class Store {
 function isAsStored(frame: Buffer, { headerHash: known }: BatchEntry): boolean {
   const parts = readFrame(frame);
   if (!parts || !headerHash(parts.header).equals(known)) return false;
-  return createHash('sha256').update(parts.payload).digest().equals(parseHeader(parts.header).payloadHash);
+  const { payloadHash } = parseHeader(parts.header, { withoutLabels: true });
+  return hash('sha256', parts.payload, 'buffer').equals(payloadHash);
 }
 
 function offeredBy(from: string | undefined): string {

@@ -15,7 +15,9 @@ export class SimClock implements Clock {
   #nowMs = 0;
   #order = 0;
   /** A binary heap by (time, order of arming). */
-  readonly #heap: Pending[] = [];
+  #heap: Pending[] = [];
+  /** Of those in the heap. */
+  #cancelled = 0;
   #automatic = false;
   readonly #settled: () => Promise<void>;
   /** Events so far. */
@@ -32,9 +34,7 @@ export class SimClock implements Clock {
 
   /** Timers armed and not fired or cancelled; a leak shows here. */
   get pending(): number {
-    let count = 0;
-    for (const { run } of this.#heap) if (run) count++;
-    return count;
+    return this.#heap.length - this.#cancelled;
   }
 
   nowMs(): number {
@@ -48,12 +48,23 @@ export class SimClock implements Clock {
   after(delayMs: number, run: () => void): Timer {
     const pending: Pending = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, run };
     this.#push(pending);
-    return { cancel: () => (pending.run = undefined) };
+    return { cancel: () => this.#cancel(pending) };
+  }
+
+  /** Most timers are deadlines that are met: they are taken out once they are most of the heap. */
+  #cancel(pending: Pending): void {
+    if (pending.run === undefined) return;
+    pending.run = undefined;
+    if (++this.#cancelled <= CANCELLED_MIN || this.#cancelled * 2 < this.#heap.length) return;
+    // In order, and so a heap.
+    this.#heap = this.#heap.filter(({ run }) => run).sort((a, b) => (earlier(a, b) ? -1 : 1));
+    this.#cancelled = 0;
   }
 
   /** Lets `ms` pass. */
   async advance(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms;
+    await undefined;
     await this.#settled();
     while (this.#heap.length > 0 && this.#heap[0]!.atMs <= untilMs) await this.#step();
     this.#nowMs = untilMs;
@@ -62,6 +73,7 @@ export class SimClock implements Clock {
   /** Lets time pass until `done()`, checked after every event. False when it was not after `withinMs`. */
   async until(done: () => boolean, withinMs: number): Promise<boolean> {
     const untilMs = this.#nowMs + withinMs;
+    await undefined;
     await this.#settled();
     while (!done()) {
       if (this.#heap.length === 0 || this.#heap[0]!.atMs > untilMs) return false;
@@ -95,6 +107,7 @@ export class SimClock implements Clock {
 
   async #goOn(): Promise<void> {
     while (this.#automatic) {
+      await undefined;
       await this.#settled();
       if (this.#heap.length > 0) await this.#step();
     }
@@ -102,10 +115,15 @@ export class SimClock implements Clock {
 
   async #step(): Promise<void> {
     const next = this.#pop();
-    if (next.run === undefined) return;
+    const { run } = next;
+    if (run === undefined) {
+      this.#cancelled--;
+      return;
+    }
+    next.run = undefined;
     this.#nowMs = Math.max(this.#nowMs, next.atMs);
     this.events++;
-    next.run();
+    run();
     await this.#settled();
   }
 
@@ -140,6 +158,8 @@ export class SimClock implements Clock {
   }
 }
 
+const CANCELLED_MIN = 64;
+
 function earlier(left: Pending, right: Pending): boolean {
   return left.atMs < right.atMs || (left.atMs === right.atMs && left.order < right.order);
 }
@@ -154,11 +174,11 @@ let turns = 0;
 
 /**
  * As a turn of the event loop, without one: the queue of `process.nextTick` comes to its turn when that of the promises
- * is empty. Now and then the loop gets a turn too, for everybody else in the process.
+ * is empty. Now and then the loop gets a turn too, for everybody else in the process. To be called from a promise's turn.
  */
 export function settledSoon(): Promise<void> {
   if (++turns % TURNS_BETWEEN_LOOPS === 0) return settledInTurn();
-  return new Promise((resolve) => queueMicrotask(() => process.nextTick(resolve)));
+  return new Promise((resolve) => process.nextTick(resolve));
 }
 
 /** A repeatable Random (mulberry32). */

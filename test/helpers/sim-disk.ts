@@ -41,6 +41,12 @@ function applied(content: Buffer, change: Change): Buffer {
   return grown;
 }
 
+/** Whether a path names something directly in a directory. */
+function isInside(directory: string): (path: string) => boolean {
+  const start = directory === '/' ? '/' : `${directory}/`;
+  return (path) => path.length > start.length && path.startsWith(start) && !path.includes('/', start.length);
+}
+
 function systemError(code: string, message: string): Error {
   return Object.assign(new Error(`${code}: ${message}`), { code });
 }
@@ -212,11 +218,11 @@ export class SimDisk {
   }
 
   list(path: string): string[] {
-    const start = path === '/' ? '/' : `${path}/`;
-    return [...this.#names.keys()]
-      .filter((name) => name !== '/' && name.startsWith(start) && !name.slice(start.length).includes('/'))
-      .map((name) => name.slice(start.length))
-      .sort();
+    const isIn = isInside(path);
+    const start = path === '/' ? 1 : path.length + 1;
+    const names: string[] = [];
+    for (const name of this.#names.keys()) if (isIn(name)) names.push(name.slice(start));
+    return names.sort();
   }
 
   create(path: string): Inode {
@@ -293,13 +299,14 @@ export class SimDisk {
   }
 
   syncDirectory(path: string): void {
+    const isIn = isInside(path);
     for (const name of this.#durableNames.keys()) {
-      if (name !== '/' && dirname(name) === path && !this.#names.has(name)) this.#durableNames.delete(name);
+      if (isIn(name) && !this.#names.has(name)) this.#durableNames.delete(name);
     }
-    for (const name of this.list(path)) {
-      const full = path === '/' ? `/${name}` : `${path}/${name}`;
-      this.#durableNames.set(full, this.#names.get(full)!);
-    }
+    const fresh: string[] = [];
+    for (const [name, node] of this.#names)
+      if (isIn(name) && this.#durableNames.get(name) !== node) fresh.push(name);
+    for (const name of fresh.sort()) this.#durableNames.set(name, this.#names.get(name)!);
   }
 
   /** Writes what fits; a full disk shortens the write before it says so. */
@@ -427,8 +434,10 @@ class SimDiskView implements Disk {
   }
 
   space(): Promise<{ freeBytes: number; totalBytes: number }> {
-    const { spaceBytes, usedBytes, totalBytes } = this.#disk;
-    const freeBytes = spaceBytes === Infinity ? Infinity : Math.max(0, spaceBytes - usedBytes);
+    const { spaceBytes, totalBytes } = this.#disk;
+    if (spaceBytes === Infinity) return Promise.resolve({ freeBytes: Infinity, totalBytes });
+    const { usedBytes } = this.#disk;
+    const freeBytes = Math.max(0, spaceBytes - usedBytes);
     return Promise.resolve({ freeBytes, totalBytes: Math.min(totalBytes, Math.max(spaceBytes, usedBytes)) });
   }
 

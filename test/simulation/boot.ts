@@ -1,4 +1,3 @@
-import { keysFromSeed } from '../../src/gossip/transport/index.ts';
 import type { Config } from '../../src/node/config/index.ts';
 import { createCore, TIMING, type CoreTiming } from '../../src/node/core.ts';
 import { createHandlers } from '../../src/node/handlers.ts';
@@ -139,7 +138,6 @@ export async function boot(options: BootOptions): Promise<void> {
     return;
   }
   host.peer = transport.self;
-  const { sign } = await keysFromSeedOnce(identity.seed);
   const timing: CoreTiming = {
     ...TIMING,
     inventoryPollMs: settings.inventoryPollMs,
@@ -160,7 +158,7 @@ export async function boot(options: BootOptions): Promise<void> {
     config: configOf(host, settings),
     version: 'simulated',
     timing,
-    sign,
+    sign: (bytes) => transport.sign(bytes),
     log: (level, message) => {
       if (process.alive) options.log(level, message);
     },
@@ -168,13 +166,4 @@ export async function boot(options: BootOptions): Promise<void> {
   });
   process.core = core;
   await core.recoverOwn();
-}
-
-const signers = new Map<string, ReturnType<typeof keysFromSeed>>();
-
-function keysFromSeedOnce(seed: Buffer): ReturnType<typeof keysFromSeed> {
-  const text = seed.toString('hex');
-  let keys = signers.get(text);
-  if (!keys) signers.set(text, (keys = keysFromSeed(seed)));
-  return keys;
 }

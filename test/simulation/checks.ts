@@ -132,7 +132,7 @@ export class Checks {
     const content = host.disk.durableOf(path);
     if (!content) return;
     // What a write that went astray has hidden from the node, it cannot keep.
-    const seen = batchesIn(host.disk.contentOf(path));
+    const seen = batchesIn(host.disk.file(path).content);
     const batches = [...batchesIn(content).values()].filter(
       ({ id, offset, bytes }) => offset + bytes.length > newSize && seen.has(id),
     );
@@ -171,7 +171,7 @@ export class Checks {
     const gone = this.#lastGone.get(host);
     if (gone && clock.monotonicMs() - gone.atMs < 10_000) stored += gone.bytes;
     for (const path of host.disk.files()) {
-      if (path.endsWith('.seg')) stored += host.disk.contentOf(path).length;
+      if (path.endsWith('.seg')) stored += host.disk.file(path).content.length;
     }
     return stored > keptBytesMax;
   }

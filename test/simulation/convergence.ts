@@ -155,7 +155,7 @@ export function checkBounds(cluster: Cluster): void {
   }
   for (const { name, disk } of present) {
     for (const path of disk.files()) {
-      if (path.endsWith('.seg') && batchesIn(disk.contentOf(path)).size > 100_000)
+      if (path.endsWith('.seg') && batchesIn(disk.file(path).content).size > 100_000)
         story.violated('bounds', `${path} of ${name} has too many batches`);
     }
   }

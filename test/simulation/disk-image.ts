@@ -71,8 +71,9 @@ export function* durableBatches(disk: SimDisk): IterableIterator<[path: string, 
 
 /** The bytes of a file were changed in place. */
 export function forgetParsed(disk: SimDisk, path: string): void {
-  const content = disk.durableOf(path);
-  if (content) parsed.delete(content);
+  const { content, durable } = disk.file(path);
+  parsed.delete(content);
+  parsed.delete(durable);
 }
 
 /** The texts of all lines in a frame. */

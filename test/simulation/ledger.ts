@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** One line that somebody wrote into a file, or pushed. */
 export interface Line {
@@ -43,9 +43,9 @@ export class Ledger {
     if (!lines) this.#sources.set(source, (lines = []));
     const number = lines.length;
     const ms = Math.floor(wallMs);
-    const hash = createHash('md5').update(`${source} ${number} ${ms}`).digest('hex').slice(0, 12);
-    const word = Number.parseInt(hash[0]!, 16) % 10;
-    const text = `${new Date(ms).toISOString()} o=${source} n=${number} w=${word} h=${hash} level=info`;
+    const digits = hash('md5', `${source} ${number} ${ms}`).slice(0, 12);
+    const word = Number.parseInt(digits[0]!, 16) % 10;
+    const text = `${new Date(ms).toISOString()} o=${source} n=${number} w=${word} h=${digits} level=info`;
     const line: Line = {
       source,
       number,

@@ -4,7 +4,7 @@ import { SimMesh } from '../gossip/membership-mesh.ts';
 import { Chance } from './chance.ts';
 import { Cluster } from './cluster.ts';
 import { drawSettings } from './boot.ts';
-import { rememberVerified } from './verified.ts';
+import { rememberWork } from './remembered.ts';
 
 const HOUR_MS = 3_600_000;
 const REPLICAS = 3;
@@ -187,7 +187,7 @@ const rateRow = (nodes: number, bytes: number): string =>
 
 /** Prints the parts that were asked for, or all that take minutes. Throws for a name that there is none of. */
 export async function report(names: readonly string[]): Promise<void> {
-  rememberVerified();
+  rememberWork();
   const unasked = Object.keys(REPORTS).filter((name) => name !== NOT_UNASKED);
   for (const name of names.length > 0 ? names : unasked) {
     const rows = await REPORTS[name]?.();

@@ -4,7 +4,7 @@ import { Chance } from './chance.ts';
 import { Cluster } from './cluster.ts';
 import { checkBounds, converge } from './convergence.ts';
 import { Nemesis } from './nemesis.ts';
-import { rememberVerified } from './verified.ts';
+import { rememberWork } from './remembered.ts';
 import { drawRates, Workload } from './workload.ts';
 
 const HOUR_MS = 3_600_000;
@@ -37,7 +37,7 @@ export interface SimulationResult {
 
 /** One run of a mesh under faults, as its seed has it. */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
-  rememberVerified();
+  rememberWork();
   const mend = options.fault ? BREAKS[options.fault]() : undefined;
   try {
     return await run(options);

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import type { SimClock } from '../helpers/sim-clock.ts';
 
 const EVENTS_KEPT_MAX = 60_000;
+/** Characters. */
+const HASHED_AT_ONCE = 16_384;
 /** Faults from so long before the first event that concerns a failure are told too. */
 const BEFORE_MS = 60_000;
 
@@ -29,6 +31,7 @@ export class Story {
   readonly violations: Violation[] = [];
   readonly #clock: SimClock;
   readonly #hash = createHash('sha256');
+  #unhashed = '';
   #events: Told[] = [];
   /** Faults and other turning points: told whatever the failure is about. */
   readonly #headlines: Told[] = [];
@@ -39,9 +42,15 @@ export class Story {
 
   tell(who: string, what: string): void {
     const atMs = this.#clock.monotonicMs();
-    this.#hash.update(`${atMs}/${this.#clock.events} ${who}: ${what}\n`);
+    this.#unhashed += `${atMs}/${this.#clock.events} ${who}: ${what}\n`;
+    if (this.#unhashed.length > HASHED_AT_ONCE) this.#hashOn();
     this.#events.push({ atMs, who, what });
     if (this.#events.length > EVENTS_KEPT_MAX * 2) this.#events = this.#events.slice(-EVENTS_KEPT_MAX);
+  }
+
+  #hashOn(): void {
+    this.#hash.update(this.#unhashed);
+    this.#unhashed = '';
   }
 
   /** As `tell`, for what a reader always wants to know. */
@@ -57,6 +66,7 @@ export class Story {
 
   /** The fingerprint of the run so far: equal for equal runs, and for hardly anything else. */
   fingerprint(): string {
+    this.#hashOn();
     return this.#hash.copy().digest('hex').slice(0, 16);
   }
 

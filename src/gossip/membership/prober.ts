@@ -67,13 +67,16 @@ export class Prober {
     const startedMs = this.#clock.monotonicMs();
     const totalMs = this.#health.scale(this.#timing.probeIntervalMs);
     const directMs = this.#health.scale(this.#timing.probeTimeoutMs);
-    const over = this.#timers.sleep(totalMs).then(() => false);
     // A late direct answer counts until the end.
     const direct = this.#host.ping(target, totalMs).then(
       () => true,
       () => false,
     );
-    const early = await Promise.race([direct, this.#timers.sleep(directMs).then(() => false)]);
+    const first = Promise.withResolvers<boolean>();
+    const callOff = this.#timers.after(directMs, () => first.resolve(false));
+    void direct.then(first.resolve);
+    const early = await first.promise;
+    callOff();
     if (early) return this.#health.note(-1);
 
     const helpers = shuffled(
@@ -82,6 +85,7 @@ export class Prober {
     );
     helpers.length = Math.min(helpers.length, BOUNDS.helpers);
     const leftMs = Math.max(1, totalMs - (this.#clock.monotonicMs() - startedMs));
+    const over = this.#timers.sleep(leftMs).then(() => false);
     let nacks = 0;
     const answered = Promise.withResolvers<boolean>();
     void direct.then((yes) => yes && answered.resolve(true));

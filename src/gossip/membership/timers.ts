@@ -14,17 +14,22 @@ export class Timers {
     return this.#closed;
   }
 
-  after(delayMs: number, run: () => void): void {
-    if (this.#closed) return;
+  /** Returns what calls it off. */
+  after(delayMs: number, run: () => void): () => void {
+    if (this.#closed) return () => undefined;
     const timer = this.#clock.after(delayMs, () => {
       this.#pending.delete(timer);
       run();
     });
     this.#pending.add(timer);
+    return () => {
+      timer.cancel();
+      this.#pending.delete(timer);
+    };
   }
 
   sleep(delayMs: number): Promise<void> {
-    return new Promise((resolve) => this.after(delayMs, resolve));
+    return new Promise((resolve) => void this.after(delayMs, resolve));
   }
 
   close(): void {

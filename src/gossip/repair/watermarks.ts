@@ -13,22 +13,38 @@ export const PASSED_ON_MAX = 15_000;
 const SIGNATURE_BYTES = 64;
 const SIGNATURE_LENGTH = Math.ceil(SIGNATURE_BYTES / 3) * 4;
 
-const counter = z.number().int().nonnegative().max(LIMITS.counterMax);
-
 /** How far a run of an origin is, in its own word. */
-const watermark = z
-  .object({
-    origin: z.string().max(128),
-    epoch: counter,
-    sealed: counter,
-    durable: counter,
-    /** Base64 of the origin's Ed25519 signature over the rest: who passes it on cannot change it. */
-    signature: z.string().length(SIGNATURE_LENGTH),
-  })
-  .refine(({ sealed, durable }) => durable <= sealed, 'more is durable than was sealed');
+export interface Progress {
+  readonly origin: string;
+  readonly epoch: number;
+  readonly sealed: number;
+  readonly durable: number;
+}
 
-export type Watermark = z.infer<typeof watermark>;
-export type Progress = Omit<Watermark, 'signature'>;
+export interface Watermark extends Progress {
+  /** Base64 of the origin's Ed25519 signature over the rest: who passes it on cannot change it. */
+  readonly signature: string;
+}
+
+const isCounter = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= LIMITS.counterMax;
+
+/** By hand: thousands come with every full state, and some with every ping. */
+const watermark = z.unknown().transform((value, context): Watermark => {
+  const { origin, epoch, sealed, durable, signature } = (value ?? {}) as Partial<Watermark>;
+  const isSound =
+    typeof origin === 'string' &&
+    origin.length <= 128 &&
+    isCounter(epoch) &&
+    isCounter(sealed) &&
+    isCounter(durable) &&
+    durable <= sealed &&
+    typeof signature === 'string' &&
+    signature.length === SIGNATURE_LENGTH;
+  if (isSound) return { origin, epoch, sealed, durable, signature };
+  context.addIssue({ code: 'custom', message: 'not a watermark' });
+  return z.NEVER;
+});
 
 /** What known.json keeps. */
 export const marksSaved = listOf(
@@ -60,7 +76,10 @@ const rider = z.object({
 });
 export type Rider = z.infer<typeof rider>;
 
-export function encodeRider({ marks, ...rest }: Rider): Buffer {
+export function encodeRider({
+  marks,
+  ...rest
+}: Omit<Rider, 'marks'> & { marks: readonly Watermark[] }): Buffer {
   const plain = marks.map(({ origin, epoch, sealed, durable, signature }) => ({
     origin,
     epoch,
@@ -96,6 +115,8 @@ export class Watermarks {
   readonly #marks = new Map<string, Map<number, Known>>();
   readonly #isMember: (peer: string) => boolean;
   #changed = false;
+  /** What was last chosen to be passed on, while nothing is news. */
+  #passedOn: Watermark[] | undefined;
 
   /** `isMember`: of the mesh, dead ones included. Members have a place here whoever else is heard of. */
   constructor(isMember: (peer: string) => boolean = () => false) {
@@ -142,6 +163,7 @@ export class Watermarks {
     epochs.set(epoch, { ...mark, heardMs: Math.max(heardMs, known?.heardMs ?? 0), signed });
     if (epochs.size > EPOCHS_PER_ORIGIN_MAX) epochs.delete(Math.min(...epochs.keys()));
     this.#changed = true;
+    this.#passedOn = undefined;
   }
 
   /** Members always have a place, beside as many others. */
@@ -182,7 +204,8 @@ export class Watermarks {
    * What others should know, up to a bound: the newest run of each origin before the second newest of any, members first.
    * Only what its origin has signed.
    */
-  toPassOn(): Watermark[] {
+  toPassOn(): readonly Watermark[] {
+    if (this.#passedOn) return this.#passedOn;
     const ranked: { mark: Known; depth: number; isMember: boolean }[] = [];
     for (const [origin, epochs] of this.#marks) {
       const isMember = this.#isMember(origin);
@@ -202,6 +225,8 @@ export class Watermarks {
       }
       if (mark.signed === 'good') chosen.push(mark);
     }
+    // Who is a member decides only over what there is no room for.
+    if (ranked.length <= PASSED_ON_MAX && checksLeft > 0) this.#passedOn = chosen;
     return chosen;
   }
 

@@ -69,7 +69,6 @@ interface Group {
   sealed?: SealedBatch;
 }
 
-const CHECK_EVERY_MS = 50;
 /** Time, end and metadata of one entry in its columns. */
 const ROW_BYTES = 20;
 
@@ -88,6 +87,7 @@ export class Batcher implements BlockSink {
   #unsealedBytes = 0;
   #sealing: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
+  #timerDueMs = Infinity;
   readonly #waiting: (() => void)[] = [];
   readonly #arena = new Arena();
   readonly #followers = new Set<(streams: UnsealedStream[]) => void>();
@@ -243,22 +243,26 @@ export class Batcher implements BlockSink {
     if (!group) return;
     const { clock, targetBytes, lingerBytes, lingerMs, ageMsMax, pushLingerMs } = this.#options;
     const ageMs = clock.monotonicMs() - group.openedAtMs;
+    const dueAgeMs = Math.min(
+      ageMsMax,
+      group.bytes >= lingerBytes ? lingerMs : Infinity,
+      group.hurried ? pushLingerMs : Infinity,
+    );
     const due =
       group.bytes >= targetBytes ||
       group.streams >= LIMITS.batchStreamsMax ||
       group.pushes.length >= LIMITS.batchPushesMax ||
       group.labelBytes >= LIMITS.batchLabelBytesMax ||
-      (group.bytes >= lingerBytes && ageMs >= lingerMs) ||
-      ageMs >= ageMsMax ||
-      (group.hurried && ageMs >= pushLingerMs);
+      ageMs >= dueAgeMs;
     if (due) {
       this.#close();
       return;
     }
-    const checkMs = group.hurried ? Math.max(1, pushLingerMs - ageMs) : CHECK_EVERY_MS;
-    if (group.hurried) this.#timer?.cancel();
-    else if (this.#timer) return;
-    this.#timer = clock.after(checkMs, () => {
+    const dueMs = group.openedAtMs + dueAgeMs;
+    if (this.#timer && this.#timerDueMs <= dueMs) return;
+    this.#timer?.cancel();
+    this.#timerDueMs = dueMs;
+    this.#timer = clock.after(Math.max(1, dueAgeMs - ageMs), () => {
       this.#timer = undefined;
       this.#sealIfDue();
     });

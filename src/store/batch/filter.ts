@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib';
  * case). A literal of n ≥ 4 bytes can occur only if all of its n − 3 runs are set, so the filter prunes *substring*
  * searches, which a filter over whole words cannot. One hash a gram is enough, since a literal asks for several.
  *
- * The bitmap starts at 2^18 bits and is halved while it stays sparse (see docs/decisions/0002-ngram-filter.md).
+ * The bitmap has 2^18 bits and is halved while it stays sparse (see docs/decisions/0002-ngram-filter.md).
  */
 
 const LOG2_BITS_MAX = 18;
@@ -19,8 +19,9 @@ for (let byte = 0; byte < 256; byte++) FOLD[byte] = byte >= 65 && byte <= 90 ? b
 
 /** Builds a filter over several blocks of lines: a power of two of bytes, and their CRC-32. */
 export function buildFilter(blocks: readonly Uint8Array[]): Buffer {
-  const words = new Int32Array(1 << (LOG2_BITS_MAX - 5));
-  for (const block of blocks) addBlock(words, block);
+  const log2Bits = log2BitsFor(blocks.reduce((sum, { length }) => sum + Math.max(0, length - 3), 0));
+  const words = new Int32Array(1 << (log2Bits - 5));
+  for (const block of blocks) addBlock(words, block, log2Bits);
   const bits = fold(words);
   const checksum = Buffer.allocUnsafe(4);
   checksum.writeUInt32LE(crc32(bits));
@@ -37,9 +38,19 @@ export function readFilter(stored: Buffer): Uint8Array | undefined {
   return sound && crc32(bits) === stored.readUInt32LE(bits.length) ? bits : undefined;
 }
 
-function addBlock(words: Int32Array, block: Uint8Array): void {
+/**
+ * The size to begin with: that which a bitmap of the largest size would be halved to at least, since so many grams do not fill
+ * it however few of them are the same.
+ */
+function log2BitsFor(grams: number): number {
+  let log2Bits = LOG2_BITS_MAX;
+  while (log2Bits > LOG2_BITS_MIN && grams <= FILL_MAX * 2 ** (log2Bits - 1)) log2Bits--;
+  return log2Bits;
+}
+
+function addBlock(words: Int32Array, block: Uint8Array, log2Bits: number): void {
   const fold = FOLD;
-  const shift = 32 - LOG2_BITS_MAX;
+  const shift = 32 - log2Bits;
   const length = block.length;
   if (length < 4) return;
   let gram = (fold[block[0]] << 16) | (fold[block[1]] << 8) | fold[block[2]];

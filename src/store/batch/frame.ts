@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { LIMITS } from '../limits.ts';
 
@@ -93,5 +93,5 @@ export function readFrame(bytes: Buffer): Frame | undefined {
 
 /** The hash by which the next batch refers to this one. */
 export function headerHash(header: Uint8Array): Buffer {
-  return createHash('sha256').update(header).digest();
+  return hash('sha256', header, 'buffer');
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { constants, zstdDecompressSync } from 'node:zlib';
 import { LogvineError } from '../errors.ts';
 import type { Columns } from './columns.ts';
@@ -20,7 +20,7 @@ export function verifyFrame(bytes: Buffer): VerifiedBatch {
   if (!frame) throw new LogvineError('LV_FRAME_CORRUPT', 'a frame does not match its checksums');
   const header = parseHeader(frame.header);
   const name = batchName(header);
-  if (!createHash('sha256').update(frame.payload).digest().equals(header.payloadHash)) {
+  if (!hash('sha256', frame.payload, 'buffer').equals(header.payloadHash)) {
     throw new LogvineError('LV_FRAME_CORRUPT', `batch ${name}: the payload does not match its hash`);
   }
   if (!signedBy(header.origin, frame.header, frame.signature)) {

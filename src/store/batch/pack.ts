@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { constants, crc32, zstdCompressSync } from 'node:zlib';
 import { ByteWriter } from './bytes.ts';
 import { labelsKey, lineStart, type Columns, type Labels, type StreamRows } from './columns.ts';
@@ -74,7 +74,7 @@ export function packBatch(
   return {
     payload: bytes,
     payloadCrc: crc32(bytes),
-    payloadHash: createHash('sha256').update(bytes).digest(),
+    payloadHash: hash('sha256', bytes, 'buffer'),
     contentHash: content.digest(),
     filterBytes: filter.length,
     blocks: extents,

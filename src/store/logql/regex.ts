@@ -4,6 +4,7 @@
  */
 import { isAscii, isUtf8 } from 'node:buffer';
 import { RE2JS } from 're2js';
+import { LIMITS } from '../limits.ts';
 import { emitRegex } from './regex-emit.ts';
 import { includes } from './regex-class.ts';
 import { requiredLiterals, type LiteralGroup } from './regex-literals.ts';
@@ -43,8 +44,21 @@ export interface CompiledRegex {
   readonly isWithoutLineFeed: boolean;
 }
 
+/** The last ones: a query is parsed, checked and compiled, often again and again. */
+const compiled = new Map<string, CompiledRegex>();
+
 /** Throws SyntaxError with Go's text when RE2 does not allow the pattern. `dotAll`: `.` matches line feeds too. */
 export function compileRegex(pattern: string, options: { dotAll?: boolean } = {}): CompiledRegex {
+  const key = `${options.dotAll ? 's' : ''} ${pattern}`;
+  let regex = compiled.get(key);
+  if (regex) return regex;
+  regex = compileAnew(pattern, options);
+  if (compiled.size >= LIMITS.queriesCompiledMax) compiled.delete(compiled.keys().next().value!);
+  compiled.set(key, regex);
+  return regex;
+}
+
+function compileAnew(pattern: string, options: { dotAll?: boolean }): CompiledRegex {
   if (repeatedSize(pattern) > REPEATED_MAX) {
     throw new SyntaxError('error parsing regexp: expression too large: its repetitions are too many');
   }

@@ -115,7 +115,10 @@ export function nanosecondsOf(run: Columns, row: number): bigint {
 }
 
 const NO_NAMES: readonly string[] = [];
-const ROWS_FIRST = 1024;
+/** Most runs are short or empty: a search that finds little in many batches should not set memory aside for more. */
+const ROWS_FIRST = 64;
+const NO_TIMES = new Float64Array(0);
+const NO_NUMBERS = new Uint32Array(0);
 
 function grown<T extends Float64Array | Uint32Array>(array: T, length: number): T {
   const larger = new (array.constructor as new (length: number) => T)(length);
@@ -135,14 +138,14 @@ export class RunBuilder {
   readonly #buffers: Uint8Array[] = [];
   #count = 0;
   #bytes = 0;
-  #ms = new Float64Array(ROWS_FIRST);
-  #sub = new Uint32Array(ROWS_FIRST);
-  #stream = new Uint32Array(ROWS_FIRST);
-  #rank = new Uint32Array(ROWS_FIRST);
-  #meta = new Uint32Array(ROWS_FIRST);
-  #buffer = new Uint32Array(ROWS_FIRST);
-  #start = new Uint32Array(ROWS_FIRST);
-  #end = new Uint32Array(ROWS_FIRST);
+  #ms: Float64Array = NO_TIMES;
+  #sub: Uint32Array = NO_NUMBERS;
+  #stream: Uint32Array = NO_NUMBERS;
+  #rank: Uint32Array = NO_NUMBERS;
+  #meta: Uint32Array = NO_NUMBERS;
+  #buffer: Uint32Array = NO_NUMBERS;
+  #start: Uint32Array = NO_NUMBERS;
+  #end: Uint32Array = NO_NUMBERS;
 
   get count(): number {
     return this.#count;
@@ -180,7 +183,7 @@ export class RunBuilder {
     end: number,
   ): void {
     const row = this.#count++;
-    if (row === this.#ms.length) this.#grow(row * 2);
+    if (row === this.#ms.length) this.#grow(Math.max(ROWS_FIRST, row * 2));
     this.#ms[row] = ms;
     this.#sub[row] = sub;
     this.#stream[row] = stream;
