@@ -66,6 +66,17 @@ export class RangePartial {
     }
   }
 
+  /** Takes in what a state of one bucket adds; the state is kept. Throws as `add`. */
+  addState(key: string, labels: Labels, bucket: number, state: State): void {
+    this.#merge(this.#seriesOf(key, labels), bucket, state);
+  }
+
+  /** Takes in another partial of the same leaf, which is not used any more. Throws as `add`. */
+  absorb(other: RangePartial): void {
+    for (const [key, { labels, states }] of other.#series)
+      for (const [bucket, state] of states) this.addState(key, labels, bucket, state);
+  }
+
   #seriesOf(key: string, labels: Labels): Series {
     let series = this.#series.get(key);
     if (series !== undefined) return series;
