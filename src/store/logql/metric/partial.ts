@@ -54,8 +54,10 @@ export class RangePartial {
   add(key: string, labels: Labels, ms: number, sub: number, value: number): void {
     const bucket = this.grid.bucket(ms, sub);
     if (bucket === -1) return;
-    const state = this.#operation.first(value, this.grid.relativeMs(ms, sub));
-    this.#merge(this.#seriesOf(key, labels), bucket, state);
+    const series = this.#seriesOf(key, labels);
+    const present = this.#operation.add && series.states.get(bucket);
+    if (present !== undefined) this.#operation.add!(present, value);
+    else this.#merge(series, bucket, this.#operation.first(value, this.grid.relativeMs(ms, sub)));
   }
 
   /** Takes in another peer's part. `keyOf` is `labelsText`. Throws as `add`. */
