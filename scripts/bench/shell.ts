@@ -43,18 +43,12 @@ export async function timeMs(run: () => Promise<unknown>): Promise<number> {
   return performance.now() - startMs;
 }
 
-export interface Median {
-  readonly ms: number;
-  /** How often it ran, the first time included. */
-  readonly runs: number;
-}
-
 /** The median after one run that warms up: of 5 runs, of 3 when one takes half a second. What takes long runs only once. */
-export async function medianMs(run: () => Promise<unknown>): Promise<Median> {
+export async function medianMs(run: () => Promise<unknown>): Promise<number> {
   const firstMs = await timeMs(run);
-  if (firstMs > LONG_MS) return { ms: firstMs, runs: 1 };
+  if (firstMs > LONG_MS) return firstMs;
   const count = firstMs < 500 ? 5 : 3;
   const times: number[] = [];
   for (let i = 0; i < count; i++) times.push(await timeMs(run));
-  return { ms: times.sort((a, b) => a - b)[(count - 1) / 2], runs: count + 1 };
+  return times.sort((a, b) => a - b)[(count - 1) / 2];
 }

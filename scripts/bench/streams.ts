@@ -158,7 +158,7 @@ async function askAboutStreams(report: Report, { node, startMs }: Pushed): Promi
   report.table(`${figure(STREAMS)} streams`, 'answered', 'ms', 'aim');
   for (const [name, expected, run] of questions) {
     let found = 0;
-    const { ms } = await medianMs(async () => {
+    const ms = await medianMs(async () => {
       found = await run();
       report.check(`${name} of ${STREAMS} streams`, String(found), String(expected));
     });

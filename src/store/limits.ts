@@ -89,6 +89,8 @@ export const LIMITS = {
   queriesWaitingMax: 512,
   /** What scans found in the index of batches, remembered for all queries of a peer: filters and headers' numbers. */
   indexMemoryBytesMax: 64 * MiB,
+  /** What metric queries found in batches, remembered for when they are asked again. */
+  answerMemoryBytesMax: 32 * MiB,
   /** Series in the answer to a metric query, as Loki's `max_query_series`. */
   querySeriesMax: 500,
   /** Series that a metric query gathers before it sums them up, at one peer. */

@@ -124,6 +124,12 @@ const metric = (query: string): ScanMessage['question'] => ({
   stepNs: '0',
 });
 
+/** When a metric query is evaluated, from the first batch's second on. */
+const at = (ms: number): { startNs: string; endNs: string } => ({
+  startNs: `${T + ms}000000`,
+  endNs: `${T + ms}000000`,
+});
+
 const BY_LEVEL = metric('sum by (detected_level) (count_over_time({app="a"}[2h]))');
 
 const batchOf = (world: World, seq: number): { segment: Segment; batch: BatchEntry } => {
@@ -223,6 +229,71 @@ test('counts by level are answered without a task, once the headers are known', 
   } as ScanMessage['question']);
   assert.deepEqual(cut.sums, { error: 1, info: 3 });
   assert.ok(cut.tasks > 0);
+});
+
+const counting = (literal: string, range = '2h', more = ''): ScanMessage['question'] =>
+  metric(`sum by (app) (count_over_time({app="a"} |= "${literal}" ${more}[${range}]))`);
+
+test('a metric query that is asked again reads only the batches that are new', async () => {
+  const world = await newWorld();
+  const first = await ask(world, counting('another'));
+  assert.deepEqual(first.sums, { a: BATCHES * (LINES - 1) });
+  assert.ok(first.tasks > 0 && first.tally.bytesScanned > 0 && first.tally.fromIndex === 0);
+  const again = await ask(world, counting('another'));
+  assert.deepEqual(again.sums, first.sums);
+  assert.deepEqual(again.tally, { ...first.tally, fromIndex: BATCHES, bytesScanned: 0 });
+  assert.equal(again.tasks, 0);
+  // A moment later, as dashboards ask.
+  const later = await ask(world, { ...counting('another'), ...at(3_600_500) });
+  assert.deepEqual([later.sums, later.tasks], [first.sums, 0]);
+  // Windows that begin or end within batches, or leave some out.
+  const cut = await ask(world, { ...counting('another'), ...at(5_001) });
+  assert.deepEqual(cut.sums, { a: 4 * (LINES - 1) + 1 });
+  assert.ok(cut.tasks > 0);
+  const inHalf = await ask(world, { ...counting('another', '5s'), ...at(5_500) });
+  assert.deepEqual(inHalf.sums, { a: 5 * (LINES - 1) });
+  const other = await ask(world, counting('line 2'));
+  assert.deepEqual(other.sums, { a: BATCHES });
+  assert.ok(other.tasks > 0);
+});
+
+test('answers in many windows are remembered where the windows move by whole steps', async () => {
+  const world = await newWorld();
+  const over = (fromMs: number, toMs: number): ScanMessage['question'] => ({
+    ...(counting('another', '2ms') as Extract<ScanMessage['question'], { kind: 'metric' }>),
+    startNs: `${T + fromMs}000000`,
+    endNs: `${T + toMs}000000`,
+    stepNs: '1000000',
+  });
+  const first = await ask(world, over(4_000, 9_500));
+  const [again, moved] = [await ask(world, over(4_000, 9_500)), await ask(world, over(3_997, 9_497))];
+  assert.deepEqual([again.sums, again.tasks], [first.sums, 0]);
+  assert.deepEqual([moved.sums, moved.tasks], [first.sums, 0]);
+  const shifted = { ...over(4_000, 9_500), startNs: `${T + 4_000}500000`, endNs: `${T + 9_500}500000` };
+  const between = await ask(world, shifted as ScanMessage['question']);
+  assert.deepEqual(between.sums, first.sums);
+  assert.ok(between.tasks > 0, 'buckets that begin at other times hold other lines');
+});
+
+test('what depends on the moment of asking, or is as large as the lines, is read again', async () => {
+  const world = await newWorld();
+  for (const query of [
+    'sum(count_over_time({app="a"} | label_format t="{{ now | unixEpoch }}" [2h]))',
+    'last_over_time({app="a"} | regexp "line (?P<n>[0-9]+)" | n!="" | unwrap n [2h]) by (app)',
+    `sum by (x) (count_over_time({app="a"} | label_format x="${'long'.repeat(1_000)}{{ __line__ }}" [2h]))`,
+  ]) {
+    await ask(world, metric(query));
+    assert.ok((await ask(world, metric(query))).tasks > 0, query);
+  }
+});
+
+test('a batch that is quarantined is not answered for any more', async () => {
+  const world = await newWorld();
+  await ask(world, counting('another'));
+  flip(world, 4, inLines);
+  assert.deepEqual((await ask(world, lines('word-4;'))).failed, [4]);
+  const without = await ask(world, counting('another'));
+  assert.deepEqual([without.sums, without.failed, without.tasks], [{ a: 11 * (LINES - 1) }, [4], 0]);
 });
 
 test('a rotten filter rules nothing out, and is not remembered', async () => {

@@ -176,9 +176,11 @@ test('what the holders sum up is what a naive evaluation over all lines gives', 
     const lines = linesIn(mesh.sealed);
     for (const query of QUERIES) {
       const text = query.replaceAll('RANGE', pick(random, ['5s', '30s', '1m', '10m']));
-      const times = randomTimes(random);
-      // Twice: the second time more is known of the batches.
-      for (let again = 0; again < 2; again++) {
+      const drawn = randomTimes(random);
+      // Again: more is known of the batches. Later and earlier: windows move on by whole steps, or lie elsewhere.
+      const step = drawn.stepNs > 0n ? drawn.stepNs : 7_000_000_000n;
+      for (const moved of [0n, 0n, 2n * step, -3n * step, 0n, 1_234_567n, ns(SPREAD_MS)]) {
+        const times = { ...drawn, startNs: drawn.startNs + moved, endNs: drawn.endNs + moved };
         const { result, receipt } = await ask(mesh, pick(random, NAMES), text, times);
         assert.deepEqual(rounded(result), rounded(naive(text, times, lines)), text);
         assert.ok(receipt.complete);

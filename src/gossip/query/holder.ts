@@ -1,4 +1,5 @@
 import {
+  AnswerMemory,
   compareInstants,
   IndexMemory,
   LogvineError,
@@ -84,6 +85,7 @@ function* seqsOf(runs: readonly Run[]): Generator<number> {
 export class Holder {
   readonly #options: HolderOptions;
   readonly #memory = new IndexMemory();
+  readonly #answers = new AnswerMemory();
 
   constructor(options: HolderOptions) {
     this.#options = options;
@@ -102,7 +104,14 @@ export class Holder {
     }
     const isFresh = fresh?.epoch === store.epoch;
     if (isFresh) work.push(...this.#sealedSince(fresh.afterSeq, fresh.except));
-    const part: Part = { range: { from, to }, work, isFresh, signal, memory: this.#memory };
+    const part: Part = {
+      range: { from, to },
+      work,
+      isFresh,
+      signal,
+      memory: this.#memory,
+      answers: this.#answers,
+    };
     for await (const step of this.#answer(message.question, part)) {
       if (step.kind !== 'failed') yield step;
       else {

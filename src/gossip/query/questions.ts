@@ -1,9 +1,11 @@
 import {
+  type AnswerMemory,
   compileMetric,
   decodeParts,
   encodeParts,
   HeaderSums,
   isAnsweredByHeaders,
+  KnownAnswers,
   labelsKey,
   labelsText,
   LIMITS,
@@ -62,8 +64,9 @@ export interface Part {
   /** Also lines that are in no batch yet. */
   readonly isFresh: boolean;
   readonly signal: AbortSignal;
-  /** One for all questions. */
+  /** One of each for all questions. */
   readonly memory: IndexMemory;
+  readonly answers: AnswerMemory;
 }
 
 /** What a holder says on the way to its answer; the tally comes last. */
@@ -110,7 +113,7 @@ export async function* answerEntries(
 export async function* answerMetric(
   answerer: Answerer,
   question: QuestionOf<'metric'>,
-  { work, isFresh, signal, memory }: Part,
+  { work, isFresh, signal, memory, answers }: Part,
 ): AsyncGenerator<AnswerStep> {
   const { query } = question;
   const times = timesOf(question);
@@ -141,6 +144,7 @@ export async function* answerMetric(
     selections: metric.leaves.map(neededOf),
     memory,
     takeHeader: sums && ((header) => sums.add(header)),
+    answers: KnownAnswers.of(query, partials, answers),
     signal,
     parallel,
     scan: (segments) => scan({ segments, rows: [] }),

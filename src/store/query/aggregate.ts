@@ -20,6 +20,7 @@ import {
   PARTS_REMEMBERED_MAX,
   seenMetadata,
 } from './headers.ts';
+import { encodeAnswer } from './known-answers.ts';
 import { OpenBatch } from './open-batch.ts';
 import { encodeParts } from './parts.ts';
 import { neededOf, selectionsLeft } from './prune.ts';
@@ -51,11 +52,13 @@ export function aggregateBatches(
     read: [],
     fromIndex: [],
     plain: [],
+    answers: [],
     heads: [],
     failed: [],
     filters: [],
     bytesScanned: 0,
   };
+  let isLarge = false;
   for (const [at, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
       try {
@@ -64,10 +67,18 @@ export function aggregateBatches(
         if (left.length === 0) continue;
         const opened = new OpenBatch(segment, batch, reader);
         // All of it is read before any of it counts: a rotten batch is counted by who has it whole.
-        const additions = sums?.add(opened)
-          ? []
-          : left.map((leaf) => additionsOf(metric.leaves[leaf], partials[leaf], opened));
-        for (const add of additions.flat()) add();
+        if (!sums?.add(opened)) {
+          const own = batch.answerFrom && !isLarge ? metric.newPartials() : undefined;
+          const into = own ?? partials;
+          const additions = left.map((leaf) => additionsOf(metric.leaves[leaf], into[leaf], opened));
+          for (const add of additions.flat()) add();
+          if (own) {
+            const answer = encodeAnswer(own, batch.answerFrom!);
+            isLarge = answer === undefined;
+            result.answers.push([at, batch.seq, answer]);
+            for (const [leaf, partial] of partials.entries()) partial.absorb(own[leaf]);
+          }
+        }
         result.read.push([at, batch.seq]);
         if (!opened.isFrameRead) result.fromIndex.push([at, batch.seq]);
         if (opened.plain.length > 0) result.plain.push([at, batch.seq, opened.plain]);

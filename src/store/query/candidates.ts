@@ -185,7 +185,7 @@ export function intoTasks(chosen: readonly Candidate[], { isLight, parallel }: G
 export function segmentsOf(
   task: readonly Candidate[],
   streams: Candidates['streams'],
-  told: (batch: BatchEntry) => Pick<BatchToScan, 'plainStreams' | 'passed' | 'remember'>,
+  told: (batch: BatchEntry) => Pick<BatchToScan, 'plainStreams' | 'passed' | 'remember' | 'answerFrom'>,
 ): SegmentScan[] {
   const bySegment = new Map<number, Candidate[]>();
   for (const candidate of task) {

@@ -1,4 +1,5 @@
 export { aggregateBatches } from './aggregate.ts';
+export { AnswerMemory } from './answer-memory.ts';
 export { overlaps } from './candidates.ts';
 export { workOf, type SegmentWork } from './candidates.ts';
 export { compileQuery } from './compile.ts';
@@ -7,6 +8,7 @@ export { compileMetric, instantOf } from './compile-metric.ts';
 export type { CompiledMetric } from './compile-metric.ts';
 export { HeaderSums, isAnsweredByHeaders, PARTS_PLANNED_MAX } from './headers.ts';
 export { IndexMemory } from './index-memory.ts';
+export { KnownAnswers } from './known-answers.ts';
 export { mergeSources, sourceOf } from './merge.ts';
 export type { RunSource } from './merge.ts';
 export { decodeParts, encodeParts } from './parts.ts';

@@ -14,6 +14,7 @@ import {
 import type { DiskReader } from '../host/index.ts';
 import type { EvalTimes } from '../logql/index.ts';
 import type { CompiledQuery } from './compile.ts';
+import type { FirstBuckets } from './known-answers.ts';
 import { checkIsBatch } from './open-batch.ts';
 import type { PatternCount } from './patterns.ts';
 import { neededOf, selectionsLeft } from './prune.ts';
@@ -37,6 +38,8 @@ export interface SegmentScan {
     readonly passed?: readonly number[];
     /** What is found in its index is to be told: there is room to remember it. */
     readonly remember?: boolean;
+    /** What a metric query finds in it is to be told, from where its buckets count: see `encodeAnswer`. */
+    readonly answerFrom?: FirstBuckets;
   }[];
   /** Stream index within the segment → labels, for matching streams only. */
   readonly streams: ReadonlyMap<number, Labels>;
@@ -106,6 +109,8 @@ export interface MetricScanResult extends ScanTold {
   readonly fromIndex: [number, number][];
   /** Batches, and streams in them whose metadata proved to be levels alone. */
   readonly plain: [number, number, number[]][];
+  /** What was found in batches that were wanted so, to be remembered; undefined: it is too much for that. */
+  readonly answers: [number, number, Uint8Array | undefined][];
   /** What headers say of their streams, to be remembered. */
   readonly heads: [number, number, readonly StreamPart[]][];
 }

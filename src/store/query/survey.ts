@@ -13,6 +13,7 @@ import {
 } from './candidates.ts';
 import type { KnownHeader } from './headers.ts';
 import type { IndexMemory } from './index-memory.ts';
+import type { KnownAnswers } from './known-answers.ts';
 import { ProgressCounter, type ScanProgress } from './progress.ts';
 import { pruneByMemory, type Needed } from './prune.ts';
 import type { MetricScanResult, PatternScanResult, SegmentScan, TimeRange } from './scan.ts';
@@ -32,6 +33,8 @@ export interface SurveyJob<Result> {
   readonly memory: IndexMemory;
   /** Takes in what a remembered header says, if that is enough; nothing of it else. */
   readonly takeHeader?: (header: KnownHeader) => boolean;
+  /** What the same question has found before. */
+  readonly answers?: KnownAnswers | undefined;
   readonly signal: AbortSignal;
   /** Tasks at once. */
   readonly parallel: number;
@@ -52,7 +55,7 @@ const plainStreams = new WeakMap<BatchEntry, number[]>();
 export async function* surveyBatches<Result extends MetricScanResult | PatternScanResult>(
   job: SurveyJob<Result>,
 ): AsyncGenerator<SurveyStep, ScanTally> {
-  const { memory, mostly, parallel, takeHeader } = job;
+  const { answers, memory, mostly, parallel, takeHeader } = job;
   const found = candidatesOf(job.work, job.matchesStream, job.isInTime, job.seenLabels);
   const { batches: candidates, streams, total } = found;
   const { batches, passed } = pruneByMemory(candidates, job.selections, memory);
@@ -66,7 +69,8 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
     const plain = plainOf(batch);
     const labelsOf = (stream: number): Labels | undefined => streams[index].get(stream);
     const isPlain = (stream: number): boolean => plain.includes(stream);
-    return !parts || !takeHeader({ parts, labelsOf, isPlain });
+    const isAnswered = (parts && takeHeader({ parts, labelsOf, isPlain })) || answers?.take(batch);
+    return !isAnswered;
   });
   const answered = batches.length - unanswered.length;
   tally.read += answered;
@@ -78,6 +82,7 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
     mostly === 'headers' ? !memory.partsOf(batch) : mostly === 'filters' && !memory.filterOf(batch);
   const told = (batch: BatchEntry) => ({
     plainStreams: plainOf(batch),
+    answerFrom: answers?.wanted(batch),
     ...(passed.has(batch) && { passed: passed.get(batch) }),
     ...(isNews(batch) && memory.claim(batch) && { remember: true }),
   });
@@ -94,6 +99,7 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
     tally.bytesScanned += result.bytesScanned;
     if (result.kind === 'metric') {
       tally.fromIndex += result.fromIndex.length;
+      for (const [at, seq, answer] of result.answers) answers?.keep(named(at, seq).batch, answer);
       for (const [at, seq, parts] of result.heads) memory.keepParts(named(at, seq).batch, parts);
       for (const [at, seq, found] of result.plain) {
         const { batch } = named(at, seq);

@@ -44,7 +44,7 @@ export interface ScanTally {
   read: number;
   /** Not looked at, because the limit was reached before. */
   unneeded: number;
-  /** Of those read: answered from their headers alone. */
+  /** Of those read: answered from their headers alone, or from what was found in them before. */
   fromIndex: number;
   /** Uncompressed bytes that were searched. */
   bytesScanned: number;

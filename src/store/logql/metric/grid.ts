@@ -99,6 +99,12 @@ export class Grid {
       : -1;
   }
 
+  /** Equal for grids whose buckets begin and end at the same times, as far as each reaches; undefined where windows leave gaps. */
+  get phase(): string | undefined {
+    const afterNs = ((this.afterNs % this.#widthNs) + this.#widthNs) % this.#widthNs;
+    return this.windowBuckets < this.stepBuckets ? undefined : `${this.#widthNs}+${afterNs}`;
+  }
+
   /** End of the window of a step, in milliseconds relative to the grid's start. */
   windowEndMs(step: number): number {
     return Number(this.#widthNs * BigInt(step * this.stepBuckets + this.windowBuckets)) / 1e6;

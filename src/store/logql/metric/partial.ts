@@ -54,8 +54,10 @@ export class RangePartial {
   add(key: string, labels: Labels, ms: number, sub: number, value: number): void {
     const bucket = this.grid.bucket(ms, sub);
     if (bucket === -1) return;
-    const state = this.#operation.first(value, this.grid.relativeMs(ms, sub));
-    this.#merge(this.#seriesOf(key, labels), bucket, state);
+    const series = this.#seriesOf(key, labels);
+    const present = this.#operation.add && series.states.get(bucket);
+    if (present !== undefined) this.#operation.add!(present, value);
+    else this.#merge(series, bucket, this.#operation.first(value, this.grid.relativeMs(ms, sub)));
   }
 
   /** Takes in another peer's part. `keyOf` is `labelsText`. Throws as `add`. */
@@ -64,6 +66,17 @@ export class RangePartial {
       const series = this.#seriesOf(keyOf(labels), labels);
       for (const [i, bucket] of buckets.entries()) this.#merge(series, bucket, [...states[i]]);
     }
+  }
+
+  /** Takes in what a state of one bucket adds; the state is kept. Throws as `add`. */
+  addState(key: string, labels: Labels, bucket: number, state: State): void {
+    this.#merge(this.#seriesOf(key, labels), bucket, state);
+  }
+
+  /** Takes in another partial of the same leaf, which is not used any more. Throws as `add`. */
+  absorb(other: RangePartial): void {
+    for (const [key, { labels, states }] of other.#series)
+      for (const [bucket, state] of states) this.addState(key, labels, bucket, state);
   }
 
   #seriesOf(key: string, labels: Labels): Series {

@@ -10,6 +10,8 @@ export type State = number[];
 interface Operation {
   /** The state of one sample; `at` is milliseconds from the grid's start. */
   first(value: number, at: number): State;
+  /** Adds a sample without making a state of it; only where states never grow. */
+  readonly add?: (into: State, value: number) => void;
   /** Adds the right state to the left. */
   merge(into: State, other: readonly number[]): void;
   /** The result for a window. */
@@ -26,6 +28,9 @@ export interface Window {
 
 const sum: Operation = {
   first: (value) => [value],
+  add(into, value) {
+    into[0] += value;
+  },
   merge(into, other) {
     into[0] += other[0];
   },
