@@ -8,6 +8,7 @@ export {
   parseMatchers,
   parseMetricQuery,
 } from './parser.ts';
+export { pretty } from './pretty.ts';
 export { print, printMatchers, printStage } from './print.ts';
 export { compileMatcher, compileMatchers, matches } from './matchers.ts';
 export { compileAnchored, compileRegex, type CompiledRegex } from './regex.ts';
