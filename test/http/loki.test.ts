@@ -246,16 +246,17 @@ describe('explore', () => {
       ]);
     const { data } = await ask();
     assert.equal(data.resultType, 'matrix');
+    // Steps are multiples of 30 s, and T is 20 s after one.
     assert.deepEqual(data.result, [
-      { metric: { detected_level: 'error' }, values: [[T + 30, '1']] },
+      { metric: { detected_level: 'error' }, values: [[T + 10, '1']] },
       {
         metric: { detected_level: 'info' },
         values: [
-          [T + 30, '1'],
-          [T + 60, '2'],
+          [T + 10, '1'],
+          [T + 40, '2'],
         ],
       },
-      { metric: { detected_level: 'warn' }, values: [[T + 30, '1']] },
+      { metric: { detected_level: 'warn' }, values: [[T + 10, '1']] },
     ]);
     assertWhole(data.stats.logvine);
     const day = 'sum by (detected_level) (count_over_time({app=~".+"}[1d]))';
@@ -424,15 +425,22 @@ describe('size and volume', () => {
       ['step', '30'],
     ]);
     assert.equal(data.resultType, 'matrix');
+    // Between multiples of 30 s, and T is 20 s after one.
     assert.deepEqual(data.result, [
       {
         metric: { app: 'api' },
         values: [
-          [T + 30, '88'],
-          [T + 60, '43'],
+          [T + 9.999, '88'],
+          [T + 39.999, '43'],
         ],
       },
     ]);
+    const gone = await node.ask('index/volume_range', [
+      ...RANGE,
+      ['query', '{app="api"}'],
+      ['targetLabels', 'gone'],
+    ]);
+    assert.deepEqual(gone.data.result, []);
   });
 
   test('patterns', async () => {
@@ -493,6 +501,8 @@ describe('what cannot be answered', () => {
     ['index/stats?query=1', 400, /only label matchers/],
     ['series?match[]={app=}', 400, /parse error/],
     ['format_query?query=rate(', 400, /parse error/],
+    ['index/volume?query={a="b"}&aggregateBy=x', 400, /invalid aggregation option/],
+    ['query_range?query={a="b"}&step=x', 400, /step x is neither/],
     ['tail?query={app="api"}', 400, /Upgrade header is missing/],
   ];
   for (const [path, status, message] of refused) {

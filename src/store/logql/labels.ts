@@ -59,7 +59,7 @@ export class LabelState {
       this.#stream = stream;
       this.#metadata = metadata;
       let named = this.#namedSets.get(metadata);
-      if (named === undefined) this.#namedSets.set(metadata, (named = renamed(stream, metadata)));
+      if (named === undefined) this.#namedSets.set(metadata, (named = metadataBeside(stream, metadata)));
       this.#named = named;
     }
     this.#touchedCount = 0;
@@ -243,7 +243,8 @@ function record(entries: Iterable<readonly [string, string]>): Record<string, st
   return Object.fromEntries([...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
 }
 
-function renamed(stream: Labels, metadata: Metadata): Metadata {
+/** The metadata with names that the stream has, too, renamed; the given object itself when none is. */
+export function metadataBeside(stream: Labels, metadata: Metadata): Metadata {
   const names = Object.keys(metadata);
   if (!names.some((name) => own(stream, name) !== undefined)) return metadata;
   return Object.fromEntries(
