@@ -605,6 +605,27 @@ describe('live tail', () => {
     again.socket.terminate();
   });
 
+  test('the past comes in order of time, whatever its streams', async () => {
+    const base = Date.now() - 60_000;
+    const at = (ms: number): string => `${base + ms}000000`;
+    await node.push([
+      {
+        stream: { app: 'order', n: '1' },
+        values: [
+          [at(1), 'first'],
+          [at(3), 'third'],
+          [at(4), 'fourth'],
+        ],
+      },
+      { stream: { app: 'order', n: '2' }, values: [[at(2), 'second']] },
+    ]);
+    const tail = new Tail(node.url, { query: '{app="order"}', start: at(0), limit: '10' });
+    await tail.opened();
+    await tail.until(() => tail.lines().length >= 4);
+    assert.deepEqual(tail.lines(), ['first', 'second', 'third', 'fourth']);
+    tail.socket.terminate();
+  });
+
   test('what cannot be tailed is refused before the upgrade', async () => {
     for (const [query, message] of [
       ['{app="live"', /^Error: 400 .*parse error/],

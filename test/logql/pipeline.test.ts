@@ -196,6 +196,11 @@ test('logfmt', () => {
     labels('| logfmt --strict', 'a=1 =2 c=3')?.__error_details__,
     "logfmt syntax error at pos 5 : unexpected '='",
   );
+  assert.deepEqual(
+    labels('| logfmt x="at", x="method"', line),
+    { x: 'GET' },
+    'of two for one label, the last',
+  );
   assert.deepEqual(labels('| logfmt verb="method", at, gone', line), { at: 'info', gone: '', verb: 'GET' });
 });
 

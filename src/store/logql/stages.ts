@@ -118,7 +118,11 @@ function logfmtFields(
   extractions: readonly { label: string; expression: string }[],
   strict: boolean,
 ): StageRunner {
-  const labelOf = new Map(extractions.map(({ label, expression }) => [parseLogfmtField(expression), label]));
+  // Of two expressions for one label, the last counts.
+  const expressions = new Map(extractions.map(({ label, expression }) => [label, expression]));
+  const labelOf = new Map(
+    [...expressions].map(([label, expression]) => [parseLogfmtField(expression), label]),
+  );
   return ({ text, labels }) => {
     for (const { label } of extractions) if (!labels.hasGiven(label)) labels.set(label, '');
     const error = eachPair(text, strict, (key, value) => {

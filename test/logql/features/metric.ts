@@ -374,6 +374,7 @@ export const times: Feature[] = [
         '{app="web"} 1@20 1@40',
       ]);
       assert.deepEqual(over(range, 'vector(3)'), ['{} 3@0 3@20 3@40']);
+      assert.deepEqual(over([T, T, 20_000], 'vector(3)'), ['{} 3@0'], 'of one step, too');
       assert.deepEqual(over(range, '1 + 1'), ['{} 2@0 2@20 2@40']);
       // The plan's last step is the last that is not after the end; a query's start and end are aligned before.
       assert.deepEqual(over([T - 40_000, T, 30_000], 'vector(1)'), ['{} 1@0 1@30']);

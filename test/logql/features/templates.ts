@@ -168,7 +168,7 @@ export const templates: Feature[] = [
   writes('minf', ['{{ minf 1 2.5 1.5 }}', '1']),
   writes('mul', ['{{ mul 5 2 3 }}', '30']),
   writes('mulf', ['{{ mulf 5.5 2 2.5 }}', '27.5']),
-  writes('mod', ['{{ mod 10 3 }}', '1']),
+  writes('mod', ['{{ mod 10 3 }} {{ mod 0b111 0o5 }}', '1 2']),
   writes('round', ['{{ round 123.555555 3 }} {{ round 123.88571428571 5 .2 }}', '123.556 123.88572']),
   writes('sub', ['{{ sub 5 2 }}', '3']),
   writes('subf', ['{{ subf 5.5 2 1.5 }}', '2']),

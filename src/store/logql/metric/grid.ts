@@ -5,11 +5,11 @@
  */
 import { LogvineError } from '../../errors.ts';
 
-/** When to evaluate; an instant query has one step: `startNs` = `endNs`. Nanoseconds since 1970. */
+/** When to evaluate; an instant query has one time and no step: `startNs` = `endNs`, `stepNs` = 0. Nanoseconds since 1970. */
 export interface EvalTimes {
   readonly startNs: bigint;
   readonly endNs: bigint;
-  /** Above zero, but for an instant query. */
+  /** Above zero, but for an instant query: a range of one step is still a matrix. */
   readonly stepNs: bigint;
 }
 
