@@ -503,6 +503,7 @@ describe('what cannot be answered', () => {
     ['format_query?query=rate(', 400, /parse error/],
     ['index/volume?query={a="b"}&aggregateBy=x', 400, /invalid aggregation option/],
     ['query_range?query={a="b"}&step=x', 400, /step x is neither/],
+    ['query_range?query={a="b"}&limit=0', 400, /limit must be a positive value/],
     ['tail?query={app="api"}', 400, /Upgrade header is missing/],
   ];
   for (const [path, status, message] of refused) {

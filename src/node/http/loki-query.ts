@@ -73,11 +73,13 @@ function answerMetric(
 
 function streamsOf(request: FastifyRequest, parameters: Parameters): LokiStreams {
   const interval = parameters.get('interval');
+  const limit = parameters.limit(LIMIT_DEFAULT, LIMITS.queryLimitMax);
+  if (limit === 0) throw new LogvineError('LV_QUERY_INVALID', 'limit must be a positive value');
   return new LokiStreams({
     categorize: wantsCategories(request.headers),
     descending: parameters.descending(),
     intervalNs: interval ? parseStep(interval, 'interval') : 0n,
-    limit: Math.max(1, parameters.limit(LIMIT_DEFAULT, LIMITS.queryLimitMax)),
+    limit,
   });
 }
 

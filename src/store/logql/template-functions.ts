@@ -345,8 +345,11 @@ const HTML: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '"': '&#34;',
   "'": '&#39;',
+  '\0': '\ufffd',
 };
 
+// oxlint-disable-next-line no-control-regex
+const HTML_SPECIAL = /[<>&"'\x00]/g;
 // oxlint-disable-next-line no-control-regex
 const JS_SPECIAL = /["'\\<>&=\x00-\x1f]/g;
 
@@ -438,7 +441,7 @@ const FUNCTIONS: Readonly<Record<string, readonly [number, number, TemplateFunct
   print: [0, 99, print],
   println: [0, 99, (args) => `${args.map(textOf).join(' ')}\n`],
   printf: [1, 99, ([format, ...args]) => bounded(sprintf(text(format), args))],
-  html: [1, 99, (args) => print(args).replace(/[<>&"']/g, (char) => HTML[char])],
+  html: [1, 99, (args) => print(args).replace(HTML_SPECIAL, (char) => HTML[char])],
   js: [1, 99, (args) => print(args).replace(JS_SPECIAL, escapeJs)],
   urlquery: [1, 99, (args) => encodeUrl(print(args))],
   eq: [2, 99, ([a, ...others]) => others.some((b) => equal(a, b))],
