@@ -645,3 +645,19 @@ describe('live tail', () => {
     assert.equal(await tail.closed, 1006);
   });
 });
+
+test('metadata named like a label of its stream is renamed, with and without stages; empty metadata is none', async () => {
+  const other = await LokiNode.start();
+  try {
+    await other.push([
+      { stream: { app: 'named' }, values: [[ns(T), 'line', { app: 'own', user: 'u', none: '' }]] },
+    ]);
+    for (const query of ['{app="named"}', '{app="named"} | app="named"']) {
+      const { data } = await other.ask('query_range', [...RANGE, ['query', query]]);
+      const { detected_level: _level, service_name: _service, ...labels } = data.result[0].stream;
+      assert.deepEqual(labels, { app: 'named', app_extracted: 'own', user: 'u' }, query);
+    }
+  } finally {
+    await other.close();
+  }
+});

@@ -245,10 +245,16 @@ function record(entries: Iterable<readonly [string, string]>): Record<string, st
 
 /** The metadata with names that the stream has, too, renamed; the given object itself when none is. */
 export function metadataBeside(stream: Labels, metadata: Metadata): Metadata {
-  const names = Object.keys(metadata);
-  if (!names.some((name) => own(stream, name) !== undefined)) return metadata;
+  for (const name in metadata) {
+    if (own(stream, name) !== undefined) return renamed(stream, metadata);
+  }
+  return metadata;
+}
+
+function renamed(stream: Labels, metadata: Metadata): Metadata {
+  const pairs = Object.entries(metadata);
   return Object.fromEntries(
-    names.map((name) => [own(stream, name) === undefined ? name : name + DUPLICATE_SUFFIX, metadata[name]]),
+    pairs.map(([name, value]) => [own(stream, name) === undefined ? name : name + DUPLICATE_SUFFIX, value]),
   );
 }
 

@@ -174,8 +174,9 @@ function unpack(wanted: Wanted): StageRunner {
     if (error !== undefined) {
       labels.fail('JSONParserErr', error);
     } else if (entry !== undefined) {
-      // Of two members of one name, the last counts.
-      for (const [key, value] of new Map(found)) setParsed(labels, sanitizeName(key), value, wanted);
+      // Of two members of one name, the last counts: it is set first, and the other is then left out.
+      for (let i = found.length - 1; i >= 0; i--)
+        setParsed(labels, sanitizeName(found[i][0]), found[i][1], wanted);
       state.setText(entry);
     }
     return true;
