@@ -246,16 +246,17 @@ describe('explore', () => {
       ]);
     const { data } = await ask();
     assert.equal(data.resultType, 'matrix');
+    // Steps are multiples of 30 s, and T is 20 s after one.
     assert.deepEqual(data.result, [
-      { metric: { detected_level: 'error' }, values: [[T + 30, '1']] },
+      { metric: { detected_level: 'error' }, values: [[T + 10, '1']] },
       {
         metric: { detected_level: 'info' },
         values: [
-          [T + 30, '1'],
-          [T + 60, '2'],
+          [T + 10, '1'],
+          [T + 40, '2'],
         ],
       },
-      { metric: { detected_level: 'warn' }, values: [[T + 30, '1']] },
+      { metric: { detected_level: 'warn' }, values: [[T + 10, '1']] },
     ]);
     assertWhole(data.stats.logvine);
     const day = 'sum by (detected_level) (count_over_time({app=~".+"}[1d]))';
@@ -424,15 +425,22 @@ describe('size and volume', () => {
       ['step', '30'],
     ]);
     assert.equal(data.resultType, 'matrix');
+    // Between multiples of 30 s, and T is 20 s after one.
     assert.deepEqual(data.result, [
       {
         metric: { app: 'api' },
         values: [
-          [T + 30, '88'],
-          [T + 60, '43'],
+          [T + 9.999, '88'],
+          [T + 39.999, '43'],
         ],
       },
     ]);
+    const gone = await node.ask('index/volume_range', [
+      ...RANGE,
+      ['query', '{app="api"}'],
+      ['targetLabels', 'gone'],
+    ]);
+    assert.deepEqual(gone.data.result, []);
   });
 
   test('patterns', async () => {
@@ -493,6 +501,9 @@ describe('what cannot be answered', () => {
     ['index/stats?query=1', 400, /only label matchers/],
     ['series?match[]={app=}', 400, /parse error/],
     ['format_query?query=rate(', 400, /parse error/],
+    ['index/volume?query={a="b"}&aggregateBy=x', 400, /invalid aggregation option/],
+    ['query_range?query={a="b"}&step=x', 400, /step x is neither/],
+    ['query_range?query={a="b"}&limit=0', 400, /limit must be a positive value/],
     ['tail?query={app="api"}', 400, /Upgrade header is missing/],
   ];
   for (const [path, status, message] of refused) {
@@ -595,6 +606,27 @@ describe('live tail', () => {
     again.socket.terminate();
   });
 
+  test('the past comes in order of time, whatever its streams', async () => {
+    const base = Date.now() - 60_000;
+    const at = (ms: number): string => `${base + ms}000000`;
+    await node.push([
+      {
+        stream: { app: 'order', n: '1' },
+        values: [
+          [at(1), 'first'],
+          [at(3), 'third'],
+          [at(4), 'fourth'],
+        ],
+      },
+      { stream: { app: 'order', n: '2' }, values: [[at(2), 'second']] },
+    ]);
+    const tail = new Tail(node.url, { query: '{app="order"}', start: at(0), limit: '10' });
+    await tail.opened();
+    await tail.until(() => tail.lines().length >= 4);
+    assert.deepEqual(tail.lines(), ['first', 'second', 'third', 'fourth']);
+    tail.socket.terminate();
+  });
+
   test('what cannot be tailed is refused before the upgrade', async () => {
     for (const [query, message] of [
       ['{app="live"', /^Error: 400 .*parse error/],
@@ -612,4 +644,20 @@ describe('live tail', () => {
     await other.close();
     assert.equal(await tail.closed, 1006);
   });
+});
+
+test('metadata named like a label of its stream is renamed, with and without stages; empty metadata is none', async () => {
+  const other = await LokiNode.start();
+  try {
+    await other.push([
+      { stream: { app: 'named' }, values: [[ns(T), 'line', { app: 'own', user: 'u', none: '' }]] },
+    ]);
+    for (const query of ['{app="named"}', '{app="named"} | app="named"']) {
+      const { data } = await other.ask('query_range', [...RANGE, ['query', query]]);
+      const { detected_level: _level, service_name: _service, ...labels } = data.result[0].stream;
+      assert.deepEqual(labels, { app: 'named', app_extracted: 'own', user: 'u' }, query);
+    }
+  } finally {
+    await other.close();
+  }
 });

@@ -143,7 +143,7 @@ test('errors say where and what', () => {
     ['{}', `parse error at line 1, col 1: ${SELECTOR_ERROR}`],
     ['sum(rate({a=~".*", b!="x"}[1m]))', `parse error at line 1, col 10: ${SELECTOR_ERROR}`],
     ['{a="b"', 'parse error at line 1, col 7: syntax error: unexpected $end, expecting } or ,'],
-    ['{a}', 'parse error at line 1, col 3: syntax error: unexpected }, expecting = or != or =~ or !~'],
+    ['{a}', 'parse error at line 1, col 3: syntax error: unexpected }, expecting = or =~ or !~ or !='],
     ['{a="b"}\n  | json\n  | foo', 'parse error at line 3, col 8: syntax error: unexpected $end'],
     ['{é="b"} |= ', 'parse error at line 1, col 12: syntax error: unexpected $end, expecting STRING or ip'],
     ['{a="b"} |~ "["', 'parse error at line 1, col 9: error parsing regexp: missing closing ]: `[`'],

@@ -129,6 +129,18 @@ function escapeUnit(char: string): string {
   return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
+test('errors that are fields of the line stay with keep, and templates see them', () => {
+  assert.deepEqual(labels('| json | keep a', '{"a":"1","b":"2","__error__":"mine"}'), {
+    __error__: 'mine',
+    a: '1',
+  });
+  assert.equal(labels('| json | label_format x="{{.__error__}}"', '{"__error__":"mine"}')?.x, 'mine');
+});
+
+test('unpack: of two members of one name the last counts', () => {
+  assert.deepEqual(labels('| unpack', '{"a":"x","a":"y","_entry":"e"}'), { a: 'y' });
+});
+
 test('json: what is malformed keeps what came before and says so', () => {
   assert.deepEqual(labels('| json', 'not json'), {
     __error__: 'JSONParserErr',
@@ -143,6 +155,16 @@ test('json: what is malformed keeps what came before and says so', () => {
     __error__: 'JSONParserErr',
     __error_details__: "Value is string, but can't find closing '\"' symbol",
   });
+  assert.deepEqual(labels('| json', '{"a": 1, "b": '), {
+    __error__: 'JSONParserErr',
+    __error_details__: 'Malformed JSON error',
+    a: '1',
+  });
+  assert.deepEqual(
+    labels('| json', '{"a": "x\\ud83d", "b": "\\ude00", "c": "\\ud83d\\ude00", "d": "\\ud83d\\u0041"}'),
+    { a: '', b: '', c: '😀', d: '' },
+    'half a surrogate pair is no escape, and a value with a wrong escape is empty',
+  );
   assert.deepEqual(
     labels('| json', `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}`)?.__error__,
     'JSONParserErr',
@@ -173,6 +195,11 @@ test('logfmt', () => {
   assert.deepEqual(
     labels('| logfmt --strict', 'a=1 =2 c=3')?.__error_details__,
     "logfmt syntax error at pos 5 : unexpected '='",
+  );
+  assert.deepEqual(
+    labels('| logfmt x="at", x="method"', line),
+    { x: 'GET' },
+    'of two for one label, the last',
   );
   assert.deepEqual(labels('| logfmt verb="method", at, gone', line), { at: 'info', gone: '', verb: 'GET' });
 });
@@ -298,7 +325,7 @@ test('templates: the functions that Loki documents', () => {
     ['{{ date "2006-01-02" (unixToTime "1679577215") }}', '2023-03-23'],
     ['{{ alignLeft 5 "hello world"}}|{{ alignLeft 5 "hi"}}|', 'hello|hi   |'],
     ['{{ alignRight 5 "hello world"}}|{{ alignRight 5 "hi"}}|', 'world|   hi|'],
-    ['{{ "hi" | b64enc }} {{ b64dec "aGk" }}', 'aGk= hi'],
+    ['{{ "hi" | b64enc }} {{ b64dec "aGk=" }}', 'aGk= hi'],
     ['{{ default "-" "" }}{{ .gone | default "x" }}{{ default "-" "foo" }}', '-xfoo'],
     ['{{ range $q := fromJson .queries }}[{{ $q.query }}]{{ end }}', '[a][b]'],
     ['{{ fromJson "{\\"foo\\": 55, \\"a\\": [1, 2.5]}" }}', 'map[a:[1 2.5] foo:55]'],

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { LogvineError } from '../../src/store/errors.ts';
 import { parse } from '../../src/store/logql/parser.ts';
+import { pretty } from '../../src/store/logql/pretty.ts';
 import { print } from '../../src/store/logql/print.ts';
 import { anyExpr } from './arbitrary.ts';
 
@@ -12,6 +13,77 @@ test('print and parse are each other’s inverse', () => {
       assert.deepEqual(parse(print(expr)), expr);
     }),
     { numRuns: 2000 },
+  );
+});
+
+test('a query laid out over lines is the same query', () => {
+  fc.assert(
+    fc.property(anyExpr, (expr) => {
+      assert.deepEqual(parse(pretty(expr)), expr);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('what is longer than a line is laid out in its parts', () => {
+  assert.equal(
+    pretty(parse('sum(rate({app="api"}|="x"[5m]))by(app)')),
+    'sum by (app)(rate({app="api"} |= "x"[5m]))',
+  );
+  const log =
+    '{namespace="a-long-name-of-a-namespace", app="api"} |= "first" != "second" | json | status >= 500 | line_format "{{.msg}}"';
+  assert.equal(
+    pretty(parse(log)),
+    [
+      '{namespace="a-long-name-of-a-namespace", app="api"}',
+      '  |= "first" != "second"',
+      '  | json',
+      '  | status>=500',
+      '  | line_format "{{.msg}}"',
+    ].join('\n'),
+  );
+  const metric = (label: string): string =>
+    `quantile_over_time(0.5, {namespace="a-long-name-of-a-namespace", app="api"} | logfmt | unwrap ${label} | __error__="" [5m] offset 1h) by (app, host)`;
+  assert.equal(
+    pretty(parse(`topk by (a, b) (2, ${metric('x')}) / on (a, b) group_left (c) (1 + ${metric('y')})`)),
+    [
+      '  topk by (a, b)(',
+      '    2,',
+      '    quantile_over_time(',
+      '      0.5,',
+      '      {namespace="a-long-name-of-a-namespace", app="api"} | logfmt',
+      '        | unwrap x',
+      '        | __error__="" [5m] offset 1h',
+      '    ) by (app, host)',
+      '  )',
+      '/ on (a, b) group_left (c)',
+      '  (',
+      '      1',
+      '    +',
+      '      quantile_over_time(',
+      '        0.5,',
+      '        {namespace="a-long-name-of-a-namespace", app="api"} | logfmt',
+      '          | unwrap y',
+      '          | __error__="" [5m] offset 1h',
+      '      ) by (app, host)',
+      '  )',
+    ].join('\n'),
+  );
+  assert.equal(
+    pretty(
+      parse(
+        `label_replace(rate({namespace="a-long-name-of-a-namespace", app="api"}[5m]), "target", "$1", "source", "(.*)")`,
+      ),
+    ),
+    [
+      'label_replace(',
+      '  rate({namespace="a-long-name-of-a-namespace", app="api"}[5m]),',
+      '  "target",',
+      '  "$1",',
+      '  "source",',
+      '  "(.*)"',
+      ')',
+    ].join('\n'),
   );
 });
 

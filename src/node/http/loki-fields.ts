@@ -1,6 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { lineOf, type EntryRun, type Labels } from '../../store/index.ts';
-import { compilePipeline, parseBytes, parseLogQuery, type Pipeline } from '../../store/logql/index.ts';
+import {
+  compilePipeline,
+  ERROR_DETAILS_LABEL,
+  ERROR_LABEL,
+  parseBytes,
+  parseLogQuery,
+  type Pipeline,
+} from '../../store/logql/index.ts';
 import { parseDuration } from '../config/index.ts';
 import { inquiryOf, withReceipt } from './loki-labels.ts';
 import { parseStep, type LokiContext, type Route } from './loki-query.ts';
@@ -17,12 +24,13 @@ const LINE_BYTES_MAX = 64 * 1024;
 export function addFieldRoutes(route: Route, context: LokiContext): void {
   const { coordinator, admission } = context;
 
-  async function fieldsOf(request: FastifyRequest, reply: FastifyReply) {
+  /** Of one field, only the values are limited. */
+  async function fieldsOf(request: FastifyRequest, reply: FastifyReply, name?: string) {
     const { parameters, range, signal } = inquiryOf(context, request, reply);
     const limit = parameters.limit(FIELDS_DEFAULT, FIELDS_MAX) || FIELDS_DEFAULT;
     const lineLimit = Math.min(LINES_MAX, parameters.count('line_limit', 0) || LINES_DEFAULT);
     const query = parameters.query();
-    const fields = new FieldSet(limit);
+    const fields = new FieldSet(name === undefined ? limit : FIELDS_MAX);
     const receipt = await admission.run(signal, async () => {
       const runs = coordinator.entries({ query, range, descending: true, limit: lineLimit, signal });
       for (;;) {
@@ -41,7 +49,7 @@ export function addFieldRoutes(route: Route, context: LokiContext): void {
 
   route('detected_field/:name/values', async (request, reply) => {
     const { name } = request.params as { name: string };
-    const { fields, limit, receipt } = await fieldsOf(request, reply);
+    const { fields, limit, receipt } = await fieldsOf(request, reply, name);
     return withReceipt({ values: fields.valuesOf(name).slice(0, limit), limit }, receipt);
   });
 
@@ -68,8 +76,8 @@ export function addFieldRoutes(route: Route, context: LokiContext): void {
 type Parser = 'json' | 'logfmt';
 
 interface Field {
-  /** Undefined: structured metadata. */
-  readonly parsers: Set<Parser> | undefined;
+  /** Undefined: structured metadata alone. */
+  parsers: Set<Parser> | undefined;
   readonly jsonPath: readonly string[] | undefined;
   readonly values: Set<string>;
   type: FieldType | undefined;
@@ -109,6 +117,7 @@ class FieldSet {
     if (object) {
       for (const [path, value] of leavesOf(object, [])) {
         const name = nameOf(path);
+        if (name === '' || name === ERROR_LABEL || name === ERROR_DETAILS_LABEL) continue;
         const isLabel = Object.hasOwn(labels, name) && !parsedNames.includes(name);
         this.#see(isLabel ? `${name}_extracted` : name, value, 'json', path);
       }
@@ -136,7 +145,7 @@ class FieldSet {
       const parsers = parser && new Set<Parser>();
       this.#fields.set(name, (field = { parsers, jsonPath, values: new Set(), type: undefined }));
     }
-    if (parser) field.parsers?.add(parser);
+    if (parser) (field.parsers ??= new Set()).add(parser);
     if (field.values.size < VALUES_OF_A_FIELD_MAX) field.values.add(value);
     const type = typeOf(value);
     // Values of several types are text; whole numbers are numbers, too.

@@ -7,6 +7,7 @@ import {
   parseMatchers,
   printMatchers,
   rangesOf,
+  type EvalTimes,
   type Matcher,
   type MetricResult,
 } from '../../store/logql/index.ts';
@@ -153,7 +154,9 @@ export function addVolumeRoutes(route: Route, context: LokiContext): void {
 
   async function volumes(request: FastifyRequest, reply: FastifyReply, isRange: boolean): Promise<object> {
     const { parameters, range, signal } = inquiryOf(context, request, reply);
-    const matchers = matchersOf(parameters.query() || '{}');
+    const matchers = matchersOf(parameters.query());
+    if (!['', 'series', 'labels'].includes(parameters.get('aggregateBy') ?? ''))
+      throw new LogvineError('LV_QUERY_INVALID', 'invalid aggregation option');
     const selector = printMatchers(matchers);
     const limit = parameters.limit(VOLUMES_DEFAULT, VOLUMES_MAX) || VOLUMES_DEFAULT;
     const targets = targetsOf(parameters, matchers);
@@ -167,14 +170,14 @@ export function addVolumeRoutes(route: Route, context: LokiContext): void {
             const query = `sum by (${by.join(',')}) (bytes_over_time(${window}))`;
             return coordinator.metric({ query, times, signal, seriesMax });
           }
-          const times = rangeTimes(range.from, range.to, parameters.get('step'));
+          const times = volumeTimes(rangeTimes(range.from, range.to, parameters.get('step')));
           const query = `sum by (${by.join(',')}) (bytes_over_time(${selector}[${times.stepNs / 1_000_000n || 1n}ms]))`;
           return coordinator.metric({ query, times, signal, seriesMax });
         };
         const { result, receipt } = await ask(names);
         if (result.kind === 'scalar') throw new LogvineError('LV_QUERY_INVALID', 'a volume has streams');
         const isByLabel = parameters.get('aggregateBy') === 'labels';
-        const shown = largest(isByLabel ? byLabel(result, names) : result, limit);
+        const shown = largest(isByLabel ? byLabel(result, names) : labelled(result), limit, range.to.ms);
         return { shown, receipt };
       })
       .then(({ shown, receipt }) => metricAnswer(shown, receipt));
@@ -188,6 +191,13 @@ export function addVolumeRoutes(route: Route, context: LokiContext): void {
     // A pushed label may have a name that LogQL cannot say.
     return [...names].filter((name) => /^[a-zA-Z_]\w*$/.test(name)).sort();
   }
+}
+
+/** Steps from one multiple of the step to the next, each seen from its last nanosecond, as Loki cuts a range. */
+function volumeTimes({ startNs, endNs, stepNs }: EvalTimes): EvalTimes {
+  const first = (startNs / stepNs + 1n) * stepNs;
+  const last = ((endNs + stepNs - 1n) / stepNs) * stepNs;
+  return { startNs: first - 1n, endNs: (last > first ? last : first) - 1n, stepNs };
 }
 
 /** Labels to sum by: those asked for, else those of the selector; undefined: every label of the streams. */
@@ -213,8 +223,22 @@ function byLabel({ kind, series }: Vector, names: readonly string[]): Vector {
   return { kind, series: summed.filter(({ points }) => points.length > 0) };
 }
 
-function largest({ kind, series }: Vector, limit: number): Vector {
+/** What has none of the labels that are asked for has no volume. */
+function labelled({ kind, series }: Vector): Vector {
+  return { kind, series: series.filter(({ labels }) => Object.keys(labels).length > 0) };
+}
+
+/** The series with most, their last points not after the end that was asked for. */
+function largest({ kind, series }: Vector, limit: number, endMs: number): Vector {
   const total = ({ points }: Vector['series'][number]): number =>
     points.reduce((sum, [, value]) => sum + value, 0);
-  return { kind, series: [...series].sort((a, b) => total(b) - total(a)).slice(0, limit) };
+  const most = [...series].sort((a, b) => total(b) - total(a)).slice(0, limit);
+  const shown = (ms: number): number => (kind === 'vector' || ms > endMs ? endMs : ms);
+  return {
+    kind,
+    series: most.map(({ labels, points }) => ({
+      labels,
+      points: points.map(([ms, value]) => [shown(ms), value]),
+    })),
+  };
 }

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Coordinator } from '../../gossip/index.ts';
 import { LIMITS, LogvineError, type Clock, type Instant } from '../../store/index.ts';
-import { isLog, parse, type EvalTimes } from '../../store/logql/index.ts';
+import { alignTimes, isLog, parse, type EvalTimes } from '../../store/logql/index.ts';
 import { parseDuration } from '../config/index.ts';
 import type { Admission } from './admission.ts';
 import { LokiStreams, metricAnswer } from './loki.ts';
@@ -38,9 +38,11 @@ export async function answerRange(
   const query = parameters.query();
   const range = parseRange(parameters.range(), clock.nowMs());
   if (!isLog(parse(query))) {
-    const times = rangeTimes(range.from, range.to, parameters.get('step'));
+    const times = alignTimes(rangeTimes(range.from, range.to, parameters.get('step')));
     return answerMetric(context, reply, query, times);
   }
+  // Loki minds the step of a log query, too.
+  rangeTimes(range.from, range.to, parameters.get('step'));
   const streams = streamsOf(request, parameters);
   const signal = deadlineOf(reply, clock);
   return admission.run(signal, async () => {
@@ -71,11 +73,13 @@ function answerMetric(
 
 function streamsOf(request: FastifyRequest, parameters: Parameters): LokiStreams {
   const interval = parameters.get('interval');
+  const limit = parameters.limit(LIMIT_DEFAULT, LIMITS.queryLimitMax);
+  if (limit === 0) throw new LogvineError('LV_QUERY_INVALID', 'limit must be a positive value');
   return new LokiStreams({
     categorize: wantsCategories(request.headers),
     descending: parameters.descending(),
     intervalNs: interval ? parseStep(interval, 'interval') : 0n,
-    limit: Math.max(1, parameters.limit(LIMIT_DEFAULT, LIMITS.queryLimitMax)),
+    limit,
   });
 }
 
@@ -117,10 +121,10 @@ export function metricAsked(
     return { query, times: { startNs: at, endNs: at, stepNs: 0n }, signal };
   }
   const range = parseRange(parameters.range(), clock.nowMs());
-  return { query, times: rangeTimes(range.from, range.to, parameters.get('step')), signal };
+  return { query, times: alignTimes(rangeTimes(range.from, range.to, parameters.get('step'))), signal };
 }
 
-/** Steps begin at the start and are not aligned to anything, as in Loki when it is not told otherwise. */
+/** The steps from `from` to `to`, without a `step` in about 250. Throws LV_QUERY_INVALID. */
 export function rangeTimes(from: Instant, to: Instant, step: string | undefined): EvalTimes {
   const [startNs, endNs] = [nsOf(from), nsOf(to)];
   const seconds = Math.floor(Number((endNs - startNs) / NS_PER_MS) / 1000 / POINTS_DEFAULT);

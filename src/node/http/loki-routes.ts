@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { LIMITS } from '../../store/index.ts';
-import { parse, print, STEPS_MAX } from '../../store/logql/index.ts';
+import { parse, pretty, STEPS_MAX } from '../../store/logql/index.ts';
 import { VERSION } from '../report.ts';
 import { Admission } from './admission.ts';
 import { addFieldRoutes } from './loki-fields.ts';
@@ -28,7 +28,7 @@ export function addLokiRoutes(app: FastifyInstance, options: ServerOptions): voi
 
   route('format_query', async (request) => ({
     status: 'success',
-    data: print(parse(new Parameters(request).query())),
+    data: pretty(parse(new Parameters(request).query())),
   }));
 
   app.get('/loki/api/v1/status/buildinfo', async () => ({

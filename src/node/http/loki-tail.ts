@@ -6,7 +6,7 @@ import { LIMITS, LogvineError, messageOf, type Instant } from '../../store/index
 import { isLog, parse } from '../../store/logql/index.ts';
 import type { Dropped } from '../follow.ts';
 import { authorize } from './auth.ts';
-import { LokiStreams } from './loki.ts';
+import { LokiStreams, type LokiStream } from './loki.ts';
 import { wantsCategories } from './loki-query.ts';
 import { whenFollowed } from './native-routes.ts';
 import type { ServerOptions } from './server.ts';
@@ -157,13 +157,27 @@ function streamsFor({ categorize }: TailRequest, descending: boolean): LokiStrea
   return new LokiStreams({ categorize, descending, intervalNs: 0n, limit: Infinity });
 }
 
+/** Entries in order of time, whatever their streams: logcli prints them as they come. Those of one stream in a row share it. */
+function inOrder(streams: LokiStreams): LokiStream[] {
+  const { descending } = streams.options;
+  const entries = streams.streams().flatMap(({ stream, values }) => {
+    const inTime = descending ? values.toReversed() : values;
+    return inTime.map((value) => ({ stream, value, ns: BigInt(value[0] as string) }));
+  });
+  entries.sort((a, b) => (a.ns < b.ns ? -1 : a.ns > b.ns ? 1 : 0));
+  const ordered: LokiStream[] = [];
+  for (const { stream, value } of entries) {
+    const last = ordered.at(-1);
+    if (last?.stream === stream) last.values.push(value);
+    else ordered.push({ stream, values: [value] });
+  }
+  return ordered;
+}
+
 /** Sends entries, oldest first. Resolves when the frame has been handed to the network: a slow client holds the tail back. */
 function send(client: WebSocket, streams: LokiStreams, dropped: Dropped | undefined): Promise<void> {
-  const { descending } = streams.options;
   const message = JSON.stringify({
-    streams: streams
-      .streams()
-      .map(({ stream, values }) => ({ stream, values: descending ? values.toReversed() : values })),
+    streams: inOrder(streams),
     ...streams.encodingFlags,
     dropped_entries: (dropped?.entries ?? []).map(({ labels, ms }) => ({
       labels,

@@ -59,7 +59,7 @@ export class Parameters {
   }
 
   descending(): boolean {
-    const direction = (this.get('direction') ?? 'backward').toLowerCase();
+    const direction = (this.get('direction') || 'backward').toLowerCase();
     if (direction !== 'forward' && direction !== 'backward') {
       throw new LogvineError(
         'LV_QUERY_INVALID',

@@ -22,7 +22,7 @@ const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 
 
 /** The reference time's parts, longest first where one begins another. */
 const ELEMENT =
-  /January|Jan|Monday|Mon|MST|2006|-07:00:00|-07:00|-070000|-0700|-07|Z07:00:00|Z07:00|Z070000|Z0700|Z07|002|01|02|03|04|05|06|15|PM|pm|_2|[.,]0+(?!\d)|[.,]9+(?!\d)|1|2|3|4|5/g;
+  /January|Jan|Monday|Mon|MST|2006|-07:00:00|-07:00|-070000|-0700|-07|Z07:00:00|Z07:00|Z070000|Z0700|Z07|002|01|02|03|04|05|06|15|PM|pm|__2|_2|[.,]0+(?!\d)|[.,]9+(?!\d)|1|2|3|4|5/g;
 
 interface Wall {
   readonly year: number;
@@ -130,6 +130,7 @@ export function formatTime(time: GoTime, layout: string): string {
     '1': String(wall.month),
     '002': pad(wall.yearDay, 3),
     '02': pad(wall.day, 2),
+    __2: String(wall.yearDay).padStart(3, ' '),
     _2: String(wall.day).padStart(2, ' '),
     '2': String(wall.day),
     '15': pad(wall.hour, 2),
@@ -165,6 +166,7 @@ const READERS: Readonly<Record<string, string>> = {
   '1': '(?<monthNumber>\\d\\d?)',
   '002': '(?<yearDay>\\d{3})',
   '02': '(?<day>\\d\\d)',
+  __2: ' {0,2}(?<yearDay>\\d{1,3})',
   _2: ' ?(?<day>\\d\\d?)',
   '2': '(?<day>\\d\\d?)',
   '15': '(?<hour>\\d\\d?)',

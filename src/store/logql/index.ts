@@ -8,6 +8,7 @@ export {
   parseMatchers,
   parseMetricQuery,
 } from './parser.ts';
+export { pretty } from './pretty.ts';
 export { print, printMatchers, printStage } from './print.ts';
 export { compileMatcher, compileMatchers, matches } from './matchers.ts';
 export { compileAnchored, compileRegex, type CompiledRegex } from './regex.ts';
@@ -20,7 +21,7 @@ export {
   type NeededBytes,
 } from './line-filter.ts';
 export { compilePipeline, type Pipeline, type PipelineOptions } from './pipeline.ts';
-export { ERROR_DETAILS_LABEL, ERROR_LABEL, type LabelCategories } from './labels.ts';
+export { ERROR_DETAILS_LABEL, ERROR_LABEL, metadataBeside, type LabelCategories } from './labels.ts';
 export { parseBytes, parseDurationNs, parseFloatGo, formatDurationMs, plainDecimal } from './numbers.ts';
 export {
   evaluateByStep,
@@ -31,6 +32,6 @@ export {
   type RangeLeaf,
   type ResultSeries,
 } from './metric/evaluate.ts';
-export { STEPS_MAX, stepCount, type EvalTimes } from './metric/grid.ts';
+export { STEPS_MAX, alignTimes, stepCount, type EvalTimes } from './metric/grid.ts';
 export { RangePartial, type PartialLimits, type PartialSeries } from './metric/partial.ts';
 export type { Sampler } from './metric/sampler.ts';

@@ -93,6 +93,7 @@ function scalarEnd(text: string, at: number): number {
 
 /** The value at `at`; of an object, only that it begins here (`to` and `next` are its start). */
 function readValue(text: string, at: number): RawValue {
+  if (at >= text.length) fail(MALFORMED);
   const first = text.charCodeAt(at);
   if (first === QUOTE) {
     const end = stringEnd(text, at + 1);
@@ -177,11 +178,17 @@ const ESCAPES: Readonly<Record<string, string>> = {
   '/': '/',
 };
 
+/** Surrogates come in pairs; half a pair is no escape. */
+const ESCAPE =
+  /\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u(?![dD][89a-fA-F])([0-9a-fA-F]{4})|([^]?))/g;
+
 /** The text of a string's body; undefined when an escape is wrong. */
 function unescapeJson(body: string): string | undefined {
   if (!body.includes('\\')) return body;
   let valid = true;
-  const text = body.replace(/\\(?:u([0-9a-fA-F]{4})|([^]?))/g, (_all, hex?: string, letter?: string) => {
+  const text = body.replace(ESCAPE, (_all, high?: string, low?: string, hex?: string, letter?: string) => {
+    if (high !== undefined)
+      return String.fromCharCode(Number.parseInt(high, 16), Number.parseInt(low ?? '', 16));
     if (hex !== undefined) return String.fromCharCode(Number.parseInt(hex, 16));
     const char = ESCAPES[letter ?? ''];
     if (char === undefined) valid = false;

@@ -59,7 +59,7 @@ export class LabelState {
       this.#stream = stream;
       this.#metadata = metadata;
       let named = this.#namedSets.get(metadata);
-      if (named === undefined) this.#namedSets.set(metadata, (named = renamed(stream, metadata)));
+      if (named === undefined) this.#namedSets.set(metadata, (named = metadataBeside(stream, metadata)));
       this.#named = named;
     }
     this.#touchedCount = 0;
@@ -243,11 +243,18 @@ function record(entries: Iterable<readonly [string, string]>): Record<string, st
   return Object.fromEntries([...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
 }
 
+/** The metadata with names that the stream has, too, renamed; the given object itself when none is. */
+export function metadataBeside(stream: Labels, metadata: Metadata): Metadata {
+  for (const name in metadata) {
+    if (own(stream, name) !== undefined) return renamed(stream, metadata);
+  }
+  return metadata;
+}
+
 function renamed(stream: Labels, metadata: Metadata): Metadata {
-  const names = Object.keys(metadata);
-  if (!names.some((name) => own(stream, name) !== undefined)) return metadata;
+  const pairs = Object.entries(metadata);
   return Object.fromEntries(
-    names.map((name) => [own(stream, name) === undefined ? name : name + DUPLICATE_SUFFIX, metadata[name]]),
+    pairs.map(([name, value]) => [own(stream, name) === undefined ? name : name + DUPLICATE_SUFFIX, value]),
   );
 }
 

@@ -43,7 +43,7 @@ const FUNCTIONS: ReadonlySet<string> = new Set([
 const SPACE = /[ \t\r\n]+|#[^\n]*|\/\/[^\n]*|\/\*[^]*?\*\//y;
 const WORD = /[\p{L}_][\p{L}\p{Nd}_]*/uy;
 const NUMBER =
-  /0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/y;
+  /0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?\d+)?|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?/y;
 const DURATION_REST = /[\d.nuµmshdwy]+/y;
 const BYTES_REST = /[\d.BikKMGTP]+/y;
 const FLAG = /--(?:strict|keep-empty)(?![\p{L}-])/uy;
@@ -166,7 +166,7 @@ export class Lexer {
     const literal = this.#match(RANGE);
     if (literal === '') throw queryError("missing closing ']' in duration", at);
     try {
-      return this.#take('RANGE', literal, at, parsePrometheusDurationMs(literal.slice(1, -1).trim()));
+      return this.#take('RANGE', literal, at, parsePrometheusDurationMs(literal.slice(1, -1)));
     } catch (cause) {
       throw queryError((cause as Error).message, at, cause);
     }

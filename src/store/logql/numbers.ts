@@ -1,13 +1,14 @@
 /** Numbers, durations and sizes as Go, Prometheus and Loki read and write them. Readers throw RangeError or SyntaxError with Go's text. */
 
-const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+/** Underscores stand between digits. */
+const DECIMAL = /^[+-]?(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:[eE][+-]?\d+)?$/;
 const HEX = /^([+-]?)0[xX]([0-9a-fA-F_]*)(?:\.([0-9a-fA-F_]*))?[pP]([+-]?\d+)$/;
 const SPECIAL = /^([+-]?)(?:(inf|infinity)|(nan))$/i;
 
 /** strconv.ParseFloat: a hexadecimal number needs its exponent, `0x1Fp0`. */
 export function parseFloatGo(text: string): number {
   if (DECIMAL.test(text)) {
-    const value = Number(text);
+    const value = Number(text.includes('_') ? text.replaceAll('_', '') : text);
     if (Number.isFinite(value)) return value;
     throw new RangeError(`strconv.ParseFloat: parsing ${JSON.stringify(text)}: value out of range`);
   }

@@ -17,7 +17,8 @@ import { checkMatcher, checkSelector, checkStage } from './check.ts';
 import type { Cursor } from './cursor.ts';
 import { parseLabelFilter } from './parse-label-filter.ts';
 
-const MATCH_OPS = ['=', '!=', '=~', '!~'] as const;
+/** In the order in which Loki lists them. */
+const MATCH_OPS = ['=', '=~', '!~', '!='] as const;
 const LINE_OPS = ['|=', '!=', '|~', '!~', '|>', '!>'] as const;
 
 /** log = selector { stage } */
@@ -32,6 +33,7 @@ export function parseSelector(cursor: Cursor, allowEmpty = false): Matcher[] {
   cursor.expect('{');
   const matchers: Matcher[] = [];
   if (!cursor.is('}')) {
+    if (!cursor.is('IDENTIFIER')) throw cursor.unexpected(['IDENTIFIER', '}']);
     do matchers.push(parseMatcher(cursor));
     while (cursor.accept(','));
   }

@@ -114,9 +114,15 @@ export function printLabelFilter(filter: LabelFilter): string {
   }
 }
 
-function printRange({ log, unwrap, rangeMs, offsetNs, at }: LogRange): string {
+function printRange(range: LogRange): string {
+  const { log, unwrap } = range;
+  return printLog(log) + (unwrap === undefined ? '' : printUnwrap(unwrap)) + printRangeEnd(range);
+}
+
+/** `[5m] offset 1h @ end()` */
+export function printRangeEnd({ rangeMs, offsetNs, at }: LogRange): string {
   const offset = offsetNs === 0 ? '' : ` offset ${formatDurationNs(offsetNs)}`;
-  return `${printLog(log)}${unwrap === undefined ? '' : printUnwrap(unwrap)}[${formatDurationMs(rangeMs)}]${offset}${printAt(at)}`;
+  return `[${formatDurationMs(rangeMs)}]${offset}${printAt(at)}`;
 }
 
 function printAt(at: AtModifier | undefined): string {
@@ -124,25 +130,37 @@ function printAt(at: AtModifier | undefined): string {
   return at.kind === 'time' ? ` @ ${printNumber(at.seconds)}` : ` @ ${at.kind}()`;
 }
 
-function printUnwrap({ label, conversion, filters }: Unwrap): string {
-  const source = conversion === undefined ? label : `${conversion}(${label})`;
-  return [` | unwrap ${source}`, ...filters.map((filter) => ` | ${printLabelFilter(filter)}`)].join('');
+function printUnwrap(unwrap: Unwrap): string {
+  return [
+    ` ${printUnwrapped(unwrap)}`,
+    ...unwrap.filters.map((filter) => ` | ${printLabelFilter(filter)}`),
+  ].join('');
 }
 
-function printGrouping(grouping: Grouping | undefined): string {
+/** `| unwrap bytes(size)`, without the filters behind it. */
+export function printUnwrapped({ label, conversion }: Unwrap): string {
+  return `| unwrap ${conversion === undefined ? label : `${conversion}(${label})`}`;
+}
+
+export function printGrouping(grouping: Grouping | undefined, comma = ','): string {
   if (grouping === undefined) return '';
-  return ` ${grouping.without ? 'without' : 'by'} (${grouping.labels.join(',')})`;
+  return ` ${grouping.without ? 'without' : 'by'} (${grouping.labels.join(comma)})`;
 }
 
-function printBinary({ op, left, right, bool, matching }: BinaryExpr): string {
+function printBinary(expr: BinaryExpr): string {
+  return `(${print(expr.left)} ${printOperator(expr)} ${print(expr.right)})`;
+}
+
+/** `> bool on (a) group_left (b)` */
+export function printOperator({ op, bool, matching }: BinaryExpr, comma = ','): string {
   let sign = bool ? `${op} bool` : op;
   if (matching !== undefined) {
-    sign += ` ${matching.on ? 'on' : 'ignoring'} (${matching.labels.join(',')})`;
-    if (matching.group !== undefined) sign += ` group_${matching.group} (${matching.include.join(',')})`;
+    sign += ` ${matching.on ? 'on' : 'ignoring'} (${matching.labels.join(comma)})`;
+    if (matching.group !== undefined) sign += ` group_${matching.group} (${matching.include.join(comma)})`;
   }
-  return `(${print(left)} ${sign} ${print(right)})`;
+  return sign;
 }
 
-function printNumber(value: number): string {
+export function printNumber(value: number): string {
   return plainDecimal(value);
 }

@@ -118,7 +118,11 @@ function logfmtFields(
   extractions: readonly { label: string; expression: string }[],
   strict: boolean,
 ): StageRunner {
-  const labelOf = new Map(extractions.map(({ label, expression }) => [parseLogfmtField(expression), label]));
+  // Of two expressions for one label, the last counts.
+  const expressions = new Map(extractions.map(({ label, expression }) => [label, expression]));
+  const labelOf = new Map(
+    [...expressions].map(([label, expression]) => [parseLogfmtField(expression), label]),
+  );
   return ({ text, labels }) => {
     for (const { label } of extractions) if (!labels.hasGiven(label)) labels.set(label, '');
     const error = eachPair(text, strict, (key, value) => {
@@ -170,7 +174,9 @@ function unpack(wanted: Wanted): StageRunner {
     if (error !== undefined) {
       labels.fail('JSONParserErr', error);
     } else if (entry !== undefined) {
-      for (const [key, value] of found) setParsed(labels, sanitizeName(key), value, wanted);
+      // Of two members of one name, the last counts: it is set first, and the other is then left out.
+      for (let i = found.length - 1; i >= 0; i--)
+        setParsed(labels, sanitizeName(found[i][0]), found[i][1], wanted);
       state.setText(entry);
     }
     return true;
@@ -180,8 +186,10 @@ function unpack(wanted: Wanted): StageRunner {
 function contextOf(state: LineState): TemplateContext {
   return {
     label: (name) => {
-      if (name === ERROR_LABEL) return state.labels.error;
-      return name === ERROR_DETAILS_LABEL ? state.labels.errorDetails : (state.labels.get(name) ?? '');
+      const { labels } = state;
+      if (name === ERROR_LABEL && labels.error !== '') return labels.error;
+      if (name === ERROR_DETAILS_LABEL && labels.errorDetails !== '') return labels.errorDetails;
+      return labels.get(name) ?? '';
     },
     labels: () => new Map(Object.entries(state.labels.all())),
     line: () => state.text,
@@ -271,11 +279,14 @@ function drop(choices: readonly LabelChoice[]): StageRunner {
   };
 }
 
+/** Also when they are fields of a line. */
+const ALWAYS_KEPT: ReadonlySet<string> = new Set([ERROR_LABEL, ERROR_DETAILS_LABEL, PRESERVE_ERROR_LABEL]);
+
 function keep(choices: readonly LabelChoice[]): StageRunner {
   const compiled = choices.map(compileChoice);
   return ({ labels }) => {
     for (const [name, value] of labels.entries()) {
-      if (name === PRESERVE_ERROR_LABEL) continue;
+      if (ALWAYS_KEPT.has(name)) continue;
       const kept = compiled.some(
         (choice) => choice.name === name && (choice.test === undefined || choice.test(value)),
       );

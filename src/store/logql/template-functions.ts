@@ -1,4 +1,5 @@
 /** The functions that Loki's templates have: its own, the chosen ones of sprig, and text/template's. */
+import { addDecimal, divideDecimal, multiplyDecimal } from './decimal.ts';
 import { formatTime, parseTime, timeOf, type GoTime } from './go-time.ts';
 import { parseBytes, parseFloatGo, parseGoDurationNs } from './numbers.ts';
 import { compileRegex, type CompiledRegex } from './regex.ts';
@@ -41,12 +42,19 @@ function toInt(value: Value): bigint {
   if (typeof value === 'boolean') return value ? 1n : 0n;
   if (typeof value === 'number') return Number.isFinite(value) ? BigInt(Math.trunc(value)) : 0n;
   if (typeof value !== 'string') return 0n;
-  const plain = value.replace(/\.0*$/, '');
-  if (/^[+-]?0[0-7]+$/.test(plain)) return BigInt(Number.parseInt(plain, 8));
-  const digits = /^([+-]?)(\d+|0[xX][0-9a-fA-F]+)$/.exec(plain);
+  const digits = INTEGER.exec(value.replace(FRACTION, '$1'));
   if (digits === null) return 0n;
-  return digits[1] === '-' ? -BigInt(digits[2]) : BigInt(digits[2]);
+  const [, sign, octal, plain] = digits;
+  const size = BigInt((octal === undefined ? plain : `0o${octal}`).replaceAll('_', '') || '0');
+  const whole = sign === '-' ? -size : size;
+  return BigInt.asIntN(64, whole) === whole ? whole : 0n;
 }
+
+/** A decimal number's whole part. */
+const FRACTION = /^([+-]?\d*)\.\d*$/;
+/** strconv.ParseInt with base 0: underscores stand between digits, a leading zero means octal. */
+const INTEGER =
+  /^([+-]?)(?:0[oO]?_?([0-7]+(?:_[0-7]+)*)|(0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|[1-9]\d*(?:_\d+)*|0|))$/;
 
 function toFloat(value: Value): number {
   if (typeof value === 'number') return value;
@@ -59,17 +67,18 @@ function toFloat(value: Value): number {
   }
 }
 
-/** Decimal arithmetic, near enough: without the binary noise of the last digits. */
-function decimal(value: number): number {
-  return Number(value.toPrecision(15));
-}
-
 function sums(combine: (a: bigint, b: bigint) => bigint): TemplateFunction {
   return (args) => BigInt.asIntN(64, args.map(toInt).reduce(combine));
 }
 
 function floats(combine: (a: number, b: number) => number): TemplateFunction {
-  return (args) => decimal(args.map(toFloat).reduce(combine));
+  return (args) => args.map(finite).reduce(combine);
+}
+
+function finite(value: Value): number {
+  const number = toFloat(value);
+  if (Number.isFinite(number)) return number;
+  throw new TemplateError(`Cannot create a Decimal from ${textOf(number)}`);
 }
 
 function divisor(value: bigint): bigint {
@@ -101,8 +110,9 @@ function bounded(value: string): string {
 }
 
 function repeat(value: string, count: number): string {
+  if (count < 0) throw new TemplateError('strings: negative Repeat count');
   if (value.length * count > OUTPUT_LENGTH_MAX) throw new TemplateError('the text is too long');
-  return value.repeat(Math.max(0, count));
+  return value.repeat(count);
 }
 
 function trimSet(value: string, set: string, start: boolean, end: boolean): string {
@@ -137,17 +147,41 @@ function align(args: readonly Value[], left: boolean): string {
   return left ? chars.join('') + pad : pad + chars.join('');
 }
 
+/** sprig counts bytes, and so may cut a character in two. */
 function truncate(count: number, value: string): string {
-  const chars = [...value];
-  if (count < 0 && chars.length + count > 0) return chars.slice(chars.length + count).join('');
-  return count >= 0 && chars.length > count ? chars.slice(0, count).join('') : value;
+  const bytes = encodeText(value);
+  if (count < 0 && bytes.length + count > 0) return decodeText(bytes.subarray(bytes.length + count));
+  return count >= 0 && bytes.length > count ? decodeText(bytes.subarray(0, count)) : value;
 }
 
 function substring(start: number, end: number, value: string): string {
-  const chars = [...value];
-  if (start < 0) return chars.slice(0, Math.max(0, end)).join('');
-  return chars.slice(start, end < 0 || end > chars.length ? chars.length : end).join('');
+  const bytes = encodeText(value);
+  const from = Math.max(0, start);
+  const to = (start >= 0 && end < 0) || end > bytes.length ? bytes.length : end;
+  if (to < from) throw new TemplateError(`runtime error: slice bounds out of range [${from}:${to}]`);
+  return decodeText(bytes.subarray(from, to));
 }
+
+/** unicode.ToUpper: a character stays one, unlike in String.toUpperCase. */
+function upperCase(value: string): string {
+  const upper = value.toUpperCase();
+  return upper.length === value.length ? upper : Array.from(value, upperOf).join('');
+}
+
+function upperOf(char: string): string {
+  const upper = char.toUpperCase();
+  return [...upper].length === 1 ? upper : char;
+}
+
+/** unicode.ToLower, which knows no final sigma. */
+function lowerCase(value: string): string {
+  const lower = value.toLowerCase();
+  if (lower.length === value.length && !value.includes('\u03a3')) return lower;
+  return Array.from(value, (char) => (char === '\u0130' ? 'i' : char.toLowerCase())).join('');
+}
+
+/** strings.Title: after a letter, a digit or an underscore no word begins; beyond ASCII, only white space ends one. */
+const WORD_START = /(?<![\p{L}\p{N}_]|[^\x00-\x7f\s])\p{L}/gu;
 
 function decodeUrl(value: string): string {
   const bad = /%(?![0-9a-fA-F]{2})/.exec(value);
@@ -170,21 +204,28 @@ function encodeUrl(value: string): string {
   return out;
 }
 
+const BASE64 = /^[A-Za-z0-9+/]*/;
+
+/** base64.StdEncoding: padded, line breaks aside. An error is text, too, as sprig has it. */
 function decodeBase64(value: string): string {
-  const rest = value.length % 4;
-  const padded = rest > 1 ? value + '='.repeat(4 - rest) : value;
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(padded) || padded.length % 4 !== 0) {
-    const at = /[^A-Za-z0-9+/=]/.exec(padded)?.index ?? padded.length;
-    return `illegal base64 data at input byte ${at}`;
-  }
-  return decodeText(Buffer.from(padded, 'base64'));
+  const plain = value.replaceAll(/[\r\n]/g, '');
+  const digits = BASE64.exec(plain)?.[0].length ?? 0;
+  const rest = digits % 4;
+  const padding = rest < 2 ? 0 : 4 - rest;
+  const end = digits + padding;
+  if (rest !== 1 && plain.length === end && plain.endsWith('='.repeat(padding)))
+    return decodeText(Buffer.from(plain, 'base64'));
+  // What is too short is reported where its last group begins.
+  const at = digits === plain.length ? digits - rest : digits;
+  return `illegal base64 data at input byte ${at}`;
 }
 
+/** What is no JSON is nil. */
 function fromJson(value: string): Value {
   try {
     return fromParsed(JSON.parse(value));
   } catch {
-    return '';
+    return null;
   }
 }
 
@@ -212,7 +253,7 @@ function unixToTime(epoch: string): GoTime {
 }
 
 function date(layout: string, value: Value, now: () => bigint): string {
-  if (isTime(value)) return formatTime(value, layout);
+  if (isTime(value)) return formatTime(timeOf(value.ns), layout);
   return formatTime(timeOf(typeof value === 'bigint' ? value * 1_000_000_000n : now()), layout);
 }
 
@@ -257,29 +298,35 @@ function equal(a: Value, b: Value): boolean {
 function index(value: Value, keys: readonly Value[]): Value {
   let inner = value;
   for (const key of keys) {
+    if (inner === null || inner === undefined) throw new TemplateError('index of untyped nil');
     if (isMap(inner)) inner = inner.get(text(key));
     else if (isList(inner) || typeof inner === 'string') {
       const at = whole(key);
-      if (at < 0 || at >= inner.length)
-        throw new TemplateError(`error calling index: index out of range: ${at}`);
+      if (at < 0 || at >= inner.length) throw new TemplateError(`index out of range: ${at}`);
       inner = typeof inner === 'string' ? BigInt(encodeText(inner)[at] ?? 0) : inner[at];
-    } else throw new TemplateError(`error calling index: can't index item of type ${textOf(inner)}`);
+    } else throw new TemplateError(`can't index item of type ${textOf(inner)}`);
   }
   return inner;
 }
 
 function slice(value: Value, bounds: readonly Value[]): Value {
   const [from, to] = bounds.map(whole);
+  const end = typeof value === 'string' ? encodeText(value).length : isList(value) ? value.length : Infinity;
+  for (const bound of [from, to]) {
+    if (bound !== undefined && (bound < 0 || bound > end))
+      throw new TemplateError(`index out of range: ${bound}`);
+  }
+  if (from > to) throw new TemplateError(`invalid slice index: ${from} > ${to}`);
   if (typeof value === 'string') return decodeText(encodeText(value).subarray(from ?? 0, to));
   if (isList(value)) return value.slice(from ?? 0, to);
-  throw new TemplateError(`error calling slice: can't slice item of type ${textOf(value)}`);
+  throw new TemplateError(`can't slice item of type ${textOf(value)}`);
 }
 
 function length(value: Value): bigint {
   if (typeof value === 'string') return BigInt(encodeText(value).length);
   if (isList(value)) return BigInt(value.length);
   if (isMap(value)) return BigInt(value.size);
-  throw new TemplateError(`error calling len: len of type ${textOf(value)}`);
+  throw new TemplateError(`len of type ${textOf(value)}`);
 }
 
 /** fmt.Sprint puts a space between two operands when neither is a string. */
@@ -298,12 +345,23 @@ const HTML: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '"': '&#34;',
   "'": '&#39;',
+  '\0': '\ufffd',
 };
+
+// oxlint-disable-next-line no-control-regex
+const HTML_SPECIAL = /[<>&"'\x00]/g;
+// oxlint-disable-next-line no-control-regex
+const JS_SPECIAL = /["'\\<>&=\x00-\x1f]/g;
+
+function escapeJs(char: string): string {
+  if (`"'\\`.includes(char)) return `\\${char}`;
+  return `\\u${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`;
+}
 
 /** Name → fewest arguments, most arguments, function. */
 const FUNCTIONS: Readonly<Record<string, readonly [number, number, TemplateFunction]>> = {
-  ToLower: [1, 1, ([s]) => text(s).toLowerCase()],
-  ToUpper: [1, 1, ([s]) => text(s).toUpperCase()],
+  ToLower: [1, 1, ([s]) => lowerCase(text(s))],
+  ToUpper: [1, 1, ([s]) => upperCase(text(s))],
   Replace: [4, 4, ([s, from, to, n]) => replaceUpTo(text(s), text(from), text(to), whole(n))],
   Trim: [2, 2, ([s, set]) => trimSet(text(s), text(set), true, true)],
   TrimLeft: [2, 2, ([s, set]) => trimSet(text(s), text(set), true, false)],
@@ -329,9 +387,9 @@ const FUNCTIONS: Readonly<Record<string, readonly [number, number, TemplateFunct
   alignRight: [2, 2, (args) => align(args, false)],
   b64enc: [1, 1, ([s]) => encodeText(text(s)).toString('base64')],
   b64dec: [1, 1, ([s]) => decodeBase64(text(s))],
-  lower: [1, 1, ([s]) => text(s).toLowerCase()],
-  upper: [1, 1, ([s]) => text(s).toUpperCase()],
-  title: [1, 1, ([s]) => text(s).replace(/(?<![\p{L}\p{N}_'])\p{L}/gu, (letter) => letter.toUpperCase())],
+  lower: [1, 1, ([s]) => lowerCase(text(s))],
+  upper: [1, 1, ([s]) => upperCase(text(s))],
+  title: [1, 1, ([s]) => text(s).replace(WORD_START, upperOf)],
   trunc: [2, 2, ([n, s]) => truncate(whole(n), text(s))],
   substr: [3, 3, ([from, to, s]) => substring(whole(from), whole(to), text(s))],
   contains: [2, 2, ([part, s]) => text(s).includes(text(part))],
@@ -347,14 +405,22 @@ const FUNCTIONS: Readonly<Record<string, readonly [number, number, TemplateFunct
   trimPrefix: [2, 2, ([prefix, s]) => withoutPrefix(text(s), text(prefix))],
   int: [1, 1, ([v]) => toInt(v)],
   float64: [1, 1, ([v]) => toFloat(v)],
-  add: [1, 99, sums((a, b) => a + b)],
+  add: [
+    0,
+    99,
+    ([...args]) =>
+      BigInt.asIntN(
+        64,
+        args.map(toInt).reduce((a, b) => a + b, 0n),
+      ),
+  ],
   sub: [2, 2, sums((a, b) => a - b)],
   mul: [1, 99, sums((a, b) => BigInt.asIntN(64, a * b))],
   div: [2, 2, sums((a, b) => a / divisor(b))],
   mod: [2, 2, sums((a, b) => a % divisor(b))],
-  addf: [1, 99, floats((a, b) => a + b)],
-  subf: [1, 99, floats((a, b) => a - b)],
-  mulf: [1, 99, floats((a, b) => a * b)],
+  addf: [0, 99, (args) => args.map(finite).reduce(addDecimal, 0)],
+  subf: [1, 99, floats((a, b) => addDecimal(a, -b))],
+  mulf: [1, 99, floats(multiplyDecimal)],
   divf: [1, 99, floats(divideFloat)],
   max: [1, 99, sums((a, b) => (b > a ? b : a))],
   min: [1, 99, sums((a, b) => (b < a ? b : a))],
@@ -375,8 +441,8 @@ const FUNCTIONS: Readonly<Record<string, readonly [number, number, TemplateFunct
   print: [0, 99, print],
   println: [0, 99, (args) => `${args.map(textOf).join(' ')}\n`],
   printf: [1, 99, ([format, ...args]) => bounded(sprintf(text(format), args))],
-  html: [1, 99, (args) => print(args).replace(/[<>&"']/g, (char) => HTML[char])],
-  js: [1, 99, (args) => JSON.stringify(print(args)).slice(1, -1).replaceAll("'", "\\'")],
+  html: [1, 99, (args) => print(args).replace(HTML_SPECIAL, (char) => HTML[char])],
+  js: [1, 99, (args) => print(args).replace(JS_SPECIAL, escapeJs)],
   urlquery: [1, 99, (args) => encodeUrl(print(args))],
   eq: [2, 99, ([a, ...others]) => others.some((b) => equal(a, b))],
   ne: [2, 2, ([a, b]) => !equal(a, b)],
@@ -390,7 +456,7 @@ const ZERO_TIME = timeOf(-62_135_596_800_000_000_000n);
 
 function divideFloat(a: number, b: number): number {
   if (b === 0) throw new TemplateError('decimal division by 0');
-  return a / b;
+  return divideDecimal(a, b);
 }
 
 function floorTo(ns: bigint, unit: bigint): bigint {

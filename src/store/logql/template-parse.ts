@@ -38,7 +38,7 @@ export function parseTemplate(
 }
 
 const TOKEN =
-  /\s+|(?<string>"(?:[^"\\\n]|\\[^\n])*"|`[^`]*`)|(?<char>'(?:[^'\\\n]|\\[^']+|\\')')|(?<number>[+-]?(?:0[xX][0-9a-fA-F_]+|(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?))|(?<field>\.[\p{L}_][\p{L}\p{N}_]*)|(?<variable>\$[\p{L}\p{N}_]*)|(?<word>[\p{L}_][\p{L}\p{N}_]*)|(?<sign>:=|[=|(),.])/uy;
+  /\s+|(?<string>"(?:[^"\\\n]|\\[^\n])*"|`[^`]*`)|(?<char>'(?:[^'\\\n]|\\[^']+|\\')')|(?<number>[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?))|(?<field>\.[\p{L}_][\p{L}\p{N}_]*)|(?<variable>\$[\p{L}\p{N}_]*)|(?<word>[\p{L}_][\p{L}\p{N}_]*)|(?<sign>:=|[=|(),.])/uy;
 
 interface Item {
   readonly kind: string;
@@ -301,7 +301,7 @@ class TemplateReader {
   #constant(item: Item): string | bigint | number {
     if (item.kind === 'number') {
       const plain = item.text.replaceAll('_', '');
-      if (!/^[+-]?(?:\d+|0[xX][0-9a-fA-F]+)$/.test(plain)) return Number(plain);
+      if (!/^[+-]?(?:\d+|0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+)$/.test(plain)) return Number(plain);
       const value = BigInt(plain.replace(/^[+-]/, ''));
       return plain.startsWith('-') ? -value : value;
     }

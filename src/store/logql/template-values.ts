@@ -65,12 +65,13 @@ function typeName(value: Value): string {
   return isTime(value) ? 'time.Time' : '<nil>';
 }
 
-const VERB = /%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d+)?)?([a-zA-Z%])/g;
+const VERB = /%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d+)?)?(?:\[(\d+)\])?([^])/gu;
 const PADDING_MAX = 100_000;
 
 /** fmt.Sprintf */
 export function sprintf(format: string, args: readonly Value[]): string {
   let used = 0;
+  let isInOrder = true;
   const take = (): Value => args[used++];
   const count = (text: string | undefined): number | undefined => {
     if (text === undefined) return undefined;
@@ -80,15 +81,21 @@ export function sprintf(format: string, args: readonly Value[]): string {
   };
   const out = format.replace(
     VERB,
-    (all: string, flags: string, widthText?: string, precisionText?: string, verb = '') => {
+    (all: string, flags: string, widthText?: string, precisionText?: string, at?: string, verb = '') => {
       if (verb === '%') return '%';
       const width = count(widthText);
       const hasPoint = all.includes('.');
       const precision = hasPoint ? (count(precisionText) ?? 0) : undefined;
+      if (at !== undefined) {
+        isInOrder = false;
+        used = Number(at) - 1;
+        if (used < 0 || used >= args.length) return `%!${verb}(BADINDEX)`;
+      }
       if (used >= args.length) return `%!${verb}(MISSING)`;
       return padded(formatVerb(verb, flags, precision, take()), flags, width);
     },
   );
+  if (!isInOrder) return out;
   const extra = args.slice(used).map((value) => `${typeName(value)}=${textOf(value)}`);
   return extra.length === 0 ? out : `${out}%!(EXTRA ${extra.join(', ')})`;
 }
@@ -97,14 +104,15 @@ function padded(text: string, flags: string, width: number | undefined): string 
   if (width === undefined || [...text].length >= Math.abs(width)) return text;
   const missing = Math.abs(width) - [...text].length;
   if (flags.includes('-') || width < 0) return text + ' '.repeat(missing);
-  if (!flags.includes('0') || !/^[+-]?[\d.]/.test(text)) return ' '.repeat(missing) + text;
-  const sign = /^[+-]/.exec(text)?.[0] ?? '';
+  if (!flags.includes('0') || !/^[+ -]?[\d.]/.test(text)) return ' '.repeat(missing) + text;
+  const sign = /^[+ -]/.exec(text)?.[0] ?? '';
   return sign + '0'.repeat(missing) + text.slice(sign.length);
 }
 
 function formatVerb(verb: string, flags: string, precision: number | undefined, value: Value): string {
   const bad = () => `%!${verb}(${typeName(value)}=${textOf(value)})`;
-  const signed = (text: string) => (flags.includes('+') && !text.startsWith('-') ? `+${text}` : text);
+  const plus = flags.includes('+') ? '+' : flags.includes(' ') ? ' ' : '';
+  const signed = (text: string) => (text.startsWith('-') ? text : plus + text);
   switch (verb) {
     case 'v':
       return typeof value === 'number' || typeof value === 'bigint' ? signed(textOf(value)) : textOf(value);
@@ -122,7 +130,11 @@ function formatVerb(verb: string, flags: string, precision: number | undefined, 
     case 'x':
     case 'X': {
       if (typeof value !== 'bigint' && typeof value !== 'string') return bad();
-      const hex = typeof value === 'bigint' ? value.toString(16) : encodeText(value).toString('hex');
+      const prefix = flags.includes('#') ? '0x' : '';
+      let hex = typeof value === 'bigint' ? value.toString(16) : encodeText(value).toString('hex');
+      if (typeof value === 'string' && flags.includes(' '))
+        hex = hex.replaceAll(/..(?=.)/g, (byte) => `${byte} ${prefix}`);
+      if (hex !== '') hex = hex.startsWith('-') ? `-${prefix}${hex.slice(1)}` : prefix + hex;
       return verb === 'x' ? hex : hex.toUpperCase();
     }
     case 'b':

@@ -217,6 +217,8 @@ class Rendering {
     last: { value: Dot } | undefined,
     dot: Dot,
   ): Dot {
+    if (rest.length === 0 && last === undefined)
+      throw new TemplateError(`wrong number of args for ${name}: want at least 1 got 0`);
     let value: Value;
     for (const operand of rest) {
       value = this.#value(this.#operand(operand, dot));
@@ -226,8 +228,11 @@ class Rendering {
   }
 
   #call(name: string, args: readonly Value[]): Value {
-    if (name === '__line__') return this.#context.line();
-    if (name === '__timestamp__') return timeOf(this.#context.timeNs());
+    if (name === '__line__' || name === '__timestamp__') {
+      if (args.length > 0)
+        throw new TemplateError(`wrong number of args for ${name}: want 0 got ${args.length}`);
+      return name === '__line__' ? this.#context.line() : timeOf(this.#context.timeNs());
+    }
     return callTemplateFunction(name, args, () => this.#context.nowNs());
   }
 

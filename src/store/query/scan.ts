@@ -12,7 +12,7 @@ import {
   type StreamPart,
 } from '../batch/index.ts';
 import type { DiskReader } from '../host/index.ts';
-import type { EvalTimes } from '../logql/index.ts';
+import { metadataBeside, type EvalTimes } from '../logql/index.ts';
 import type { CompiledQuery } from './compile.ts';
 import type { FirstBuckets } from './known-answers.ts';
 import { checkIsBatch } from './open-batch.ts';
@@ -219,7 +219,9 @@ function addRows(
   const { ms, sub, ends, metadataIds } = columns;
   const { from, to } = range;
   const stream = query.process ? -1 : builder.stream(labels);
-  const metadata = query.process ? undefined : columns.metadata.map((set) => builder.metadata(set));
+  const metadata = query.process
+    ? undefined
+    : columns.metadata.map((set) => builder.metadata(metadataBeside(labels, set)));
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i];
     const at = ms[row];

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { alignTimes } from '../../../src/store/logql/metric/grid.ts';
 import { at, over, refusal, T, type Entry, type Feature } from './rig.ts';
 
 const api = { app: 'api', host: 'h1' };
@@ -65,6 +66,7 @@ export const ranges: Feature[] = [
     ['count_over_time({app="web"}[20s])', ['{app="web", host="h2"} 1']],
     ['count_over_time({app="web"}[20001ms])', ['{app="web", host="h2"} 2']],
     ['count_over_time({app="api"}[10s])', []],
+    ['count_over_time({app="api"}[0s])', []],
   ),
   answers(
     'offset',
@@ -344,6 +346,7 @@ export const times: Feature[] = [
     ['0x1.8p1', ['3']],
     ['.5 + 1.', ['1.5']],
     ['1e3', ['1000']],
+    ['1_000', ['1000']],
     ['-5', ['-5']],
   ),
   answers(
@@ -371,16 +374,27 @@ export const times: Feature[] = [
         '{app="web"} 1@20 1@40',
       ]);
       assert.deepEqual(over(range, 'vector(3)'), ['{} 3@0 3@20 3@40']);
+      assert.deepEqual(over([T, T, 20_000], 'vector(3)'), ['{} 3@0'], 'of one step, too');
       assert.deepEqual(over(range, '1 + 1'), ['{} 2@0 2@20 2@40']);
-      // The last step is the last that is not after the end.
+      // The plan's last step is the last that is not after the end; a query's start and end are aligned before.
       assert.deepEqual(over([T - 40_000, T, 30_000], 'vector(1)'), ['{} 1@0 1@30']);
+      assert.deepEqual(alignTimes({ startNs: 13n, endNs: 41n, stepNs: 10n }), {
+        startNs: 10n,
+        endNs: 50n,
+        stepNs: 10n,
+      });
+      assert.deepEqual(alignTimes({ startNs: -3n, endNs: 20n, stepNs: 10n }), {
+        startNs: -10n,
+        endNs: 20n,
+        stepNs: 10n,
+      });
     },
   },
   {
     name: 'too many steps',
     run() {
       assert.throws(
-        () => over([T - 12_000_000, T, 1000], 'vector(1)'),
+        () => alignTimes({ startNs: 0n, endNs: 11_001n, stepNs: 1n }),
         /exceeded maximum resolution of 11,000 points per time series\. Try increasing the value of the step parameter/,
       );
     },

@@ -145,7 +145,7 @@ export function* evaluateByStep(
   const queue = [...partials];
   const at = compile(plan.expr, queue, times);
   const startMs = Number(times.startNs / 1_000_000n);
-  const instant = times.startNs === times.endNs;
+  const instant = times.stepNs === 0n;
   const first = at(0);
   if (instant && typeof first === 'number') return { kind: 'scalar', ms: startMs, value: first };
   if (instant) {

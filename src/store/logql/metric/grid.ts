@@ -5,15 +5,18 @@
  */
 import { LogvineError } from '../../errors.ts';
 
-/** When to evaluate; an instant query has one step: `startNs` = `endNs`. Nanoseconds since 1970. */
+/** When to evaluate; an instant query has one time and no step: `startNs` = `endNs`, `stepNs` = 0. Nanoseconds since 1970. */
 export interface EvalTimes {
   readonly startNs: bigint;
   readonly endNs: bigint;
-  /** Above zero, but for an instant query. */
+  /** Above zero, but for an instant query: a range of one step is still a matrix. */
   readonly stepNs: bigint;
 }
 
+/** Steps that a range may be asked for in. */
 export const STEPS_MAX = 11_000;
+/** Aligned to its step, a range may have some more. */
+const ALIGNED_STEPS_MAX = STEPS_MAX + 3;
 
 /** Throws LogvineError LV_QUERY_INVALID, in Loki's words, when the times make no sense or too many steps. */
 export function stepCount({ startNs, endNs, stepNs }: EvalTimes): number {
@@ -27,13 +30,28 @@ export function stepCount({ startNs, endNs, stepNs }: EvalTimes): number {
     );
   }
   const steps = (endNs - startNs) / stepNs + 1n;
-  if (steps > BigInt(STEPS_MAX)) {
-    throw new LogvineError(
-      'LV_QUERY_INVALID',
-      'exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter',
-    );
-  }
+  if (steps > BigInt(ALIGNED_STEPS_MAX)) throw tooManySteps();
   return Number(steps);
+}
+
+function tooManySteps(): LogvineError {
+  return new LogvineError(
+    'LV_QUERY_INVALID',
+    'exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter',
+  );
+}
+
+/**
+ * From the multiple of the step at or before the start to the one at or after the end, as Loki's frontend asks: the
+ * steps of a dashboard stay where they are when it is loaded again. Throws LogvineError LV_QUERY_INVALID for too many.
+ */
+export function alignTimes({ startNs, endNs, stepNs }: EvalTimes): EvalTimes {
+  if ((endNs - startNs) / stepNs > BigInt(STEPS_MAX)) throw tooManySteps();
+  return {
+    startNs: floorDivide(startNs, stepNs) * stepNs,
+    endNs: -floorDivide(-endNs, stepNs) * stepNs,
+    stepNs,
+  };
 }
 
 function greatestCommonDivisor(a: bigint, b: bigint): bigint {
@@ -63,7 +81,8 @@ export class Grid {
 
   /** `shiftNs` is how far the windows lie before the steps: the offset. */
   constructor(times: EvalTimes, rangeMs: number, shiftNs: bigint) {
-    const rangeNs = BigInt(rangeMs) * NS_PER_MS;
+    // In a window of no length is nothing.
+    const rangeNs = rangeMs === 0 ? 1n : BigInt(rangeMs) * NS_PER_MS;
     this.steps = stepCount(times);
     const stepNs = this.steps === 1 ? rangeNs : times.stepNs;
     this.#widthNs = greatestCommonDivisor(stepNs, rangeNs);
@@ -75,7 +94,7 @@ export class Grid {
     this.#afterMs = Number(afterMs);
     this.#afterSub = Number(this.afterNs - afterMs * NS_PER_MS);
     this.#widthMs = this.#widthNs % NS_PER_MS === 0n ? Number(this.#widthNs / NS_PER_MS) : 0;
-    this.#bucketMax = (this.steps - 1) * this.stepBuckets + this.windowBuckets - 1;
+    this.#bucketMax = rangeMs === 0 ? -1 : (this.steps - 1) * this.stepBuckets + this.windowBuckets - 1;
   }
 
   /** The bucket of a time (milliseconds, and nanoseconds within), or -1 when no window has it. */
