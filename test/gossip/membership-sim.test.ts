@@ -112,6 +112,28 @@ test('who leaves is known to have left, stays so, and may come back', async () =
   assert.ok(await mesh.clock.until(() => mesh.agreedState('n2') === 'alive', 10_000));
 });
 
+test('who has not found the mesh again has not left it', async () => {
+  const mesh = new SimMesh(8);
+  await mesh.grow(3);
+  assert.ok(await mesh.clock.until(() => mesh.allSee(3), 15_000));
+  // It dies before it has kept whom it met, and comes back where it hears nobody.
+  mesh.kill('n2');
+  await mesh.clock.advance(100);
+  mesh.filesOf('n2').files.clear();
+  mesh.network.partition([mesh.id('n2')], [mesh.id('n0'), mesh.id('n1')]);
+  const { membership } = await mesh.start('n2');
+  membership.startLeaving();
+  await mesh.clock.advance(60_000);
+  assert.equal(await mesh.clock.run(membership.leave()), false);
+  mesh.network.heal();
+  assert.ok(await mesh.clock.until(() => !membership.isSearching(), 60_000));
+  assert.equal(await mesh.clock.run(membership.leave()), true);
+  await membership.close();
+  assert.ok(
+    await mesh.clock.until(() => mesh.node('n1').membership.member(mesh.id('n2'))?.state === 'left', 10_000),
+  );
+});
+
 test('the mesh is found again from members.json when the seeds are gone', async () => {
   const mesh = new SimMesh(9);
   await mesh.grow(5);

@@ -38,6 +38,7 @@ const FIXED: readonly [seed: number, why: string][] = [
     'a sound frame of another batch, where a write was lost, was read as the one that was to stand there',
   ],
   [50031, 'an own segment whose successor was all rot was a copy too many for ever'],
+  [400790, 'a node left that had not found the mesh again, and nobody knew it'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
 

@@ -71,7 +71,8 @@ export interface Membership extends MeshView {
   startLeaving(): void;
   /**
    * Tells the mesh that this peer has left for good. Resolves within 2 s, with whether somebody has taken note of it: from then
-   * on all will hear of it, and this peer may `close`. Where all others have left, there is nobody to tell.
+   * on all will hear of it, and this peer may `close`. Where all others have left, there is nobody to tell; who still searches
+   * for the mesh has yet to find those who may know of it from an earlier run.
    */
   leave(): Promise<boolean>;
   close(): Promise<void>;
@@ -318,6 +319,7 @@ class Swim implements Membership {
   }
 
   async leave(): Promise<boolean> {
+    if (this.isSearching()) return false;
     this.#news.restate({ left: true });
     this.#seeds?.close();
     this.#prober.close();
