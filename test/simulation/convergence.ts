@@ -35,7 +35,7 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
     const count = `${holders.length} disks, ${holders.map(({ name }) => name).join(' ')}, instead of ${wanted}`;
     const about = [id, path.split('/').slice(-2).join('/').replace('.seg', '')];
     if (holders.length < wanted) return { invariant: 'copies', why: `${id} is on ${count}`, about };
-    // A copy that its node cannot read is none that it has to let go of.
+    // A copy that its node cannot read is none that it has to let go of, nor is one in a file with rot.
     const kept = holders.filter((host) => holdsReadable(host, id, path));
     if (kept.length > wanted && !checks.lost.size)
       surplus ??= { invariant: 'surplus', why: `${id} is on ${count}`, about };
@@ -56,11 +56,12 @@ function unsettled(cluster: Cluster): { invariant: string; why: string; about: s
   return surplus;
 }
 
-/** Whether a node counts a batch among what it has: one that refers to labels in a rotten one before it is of no use. */
+/** Whether a node counts a batch among what it has, in a file without rot: one that refers to labels in a rotten one is of no use. */
 function holdsReadable({ core }: SimHost, id: string, path: string): boolean {
   const [origin = '', epoch, seq] = id.split('/');
   const index = Number(/-(\d+)\.seg$/.exec(path)?.[1]);
-  return core?.store.segment({ origin, epoch: Number(epoch), index })?.entry(Number(seq)) !== undefined;
+  const segment = core?.store.segment({ origin, epoch: Number(epoch), index });
+  return segment?.entry(Number(seq)) !== undefined && segment.record.quarantined.length === 0;
 }
 
 /** The operator does as the alarm says: the copy is gone, so the node that it stopped is restarted. */

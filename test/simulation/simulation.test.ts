@@ -38,6 +38,10 @@ const FIXED: readonly [seed: number, why: string][] = [
     'a sound frame of another batch, where a write was lost, was read as the one that was to stand there',
   ],
   [50031, 'an own segment whose successor was all rot was a copy too many for ever'],
+  [
+    300043,
+    'the only copies of batches stood behind rot, in a file that belonged to others and so was not healed',
+  ],
   [400790, 'a node left that had not found the mesh again, and nobody knew it'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];

@@ -74,9 +74,10 @@ export class Dropper {
     });
   }
 
-  /** A copy that this peer need not keep, whatever the others have. */
+  /** A copy that this peer need not keep, whatever the others have. Behind rot may be the only copy of a batch: it is healed first. */
   isSurplus(segment: Segment): boolean {
     const { wanted, replicas, view, store, isAcknowledged } = this.#options;
+    if (segment.record.quarantined.length > 0) return false;
     if (segment.record.batches.length === 0 || !store.isFinished(segment)) return false;
     if (segment.id.origin === view.self && !isAcknowledged(segment)) return false;
     const owners = wanted.of(segment.id);

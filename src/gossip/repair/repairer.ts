@@ -217,7 +217,10 @@ export class Repairer {
     return !this.#isOpen(holding);
   }
 
-  /** What this peer should hold of it and does not. */
+  /**
+   * What this peer should hold of it and does not. Where it holds rot, also of a segment that belongs to others: behind the rot may
+   * be sound batches that are of no use without it, and that nobody else has.
+   */
   #missingOf(holding: Holding): [number, number][] {
     const { store, view, wanted } = this.#options;
     const segment = store.segment(holding);
@@ -228,7 +231,7 @@ export class Repairer {
       if (holding.owners.includes(view.self)) {
         missing = intersectRuns(missing, [[1, segment?.accepted?.seq ?? 0]]);
       } else if (!this.#lacksOwners(holding)) return [];
-    } else if (!wanted.of(holding).includes(view.self)) return [];
+    } else if (!wanted.of(holding).includes(view.self) && !segment?.record.quarantined.length) return [];
     if (missing.length === 0) return [];
     return subtractRuns(missing, store.expired.runs(holding.origin, holding.epoch));
   }
