@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WantedOwners } from '../../src/gossip/repair/index.ts';
-import { segmentName } from '../../src/store/index.ts';
+import { segmentName, type Segment } from '../../src/store/index.ts';
 import { below, linePack, pick, shuffle } from '../store/material.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { StoreMesh, type Peer } from './store-mesh.ts';
@@ -61,6 +61,29 @@ test('no copy is dropped while one of the k owners cannot confirm its own', asyn
   // It is healed, perhaps from the surplus copy itself, and then the copy may go.
   assert.ok(await mesh.eventually(() => mesh.holds(owner, sealed, true), 60_000));
   assert.ok(await mesh.eventually(() => copiesOf(mesh, at).length === 3, 200_000));
+});
+
+test('a copy too many that has rot is healed, and dropped only then', async () => {
+  const mesh = await StoreMesh.of(FIVE, seededRandom(5), {
+    segmentBytesMax: 1_000,
+    timing: { ...TIMING, surplusDelayMs: 60_000 },
+  });
+  for (let at = 0; at < 20; at++) mesh.seal('alice', linePack(`line ${at}`));
+  rollAll(mesh);
+  await mesh.clock.advance(30_000);
+  const holder = mesh.peer('alice');
+  const isCopyTooMany = ({ id, record }: Segment): boolean =>
+    record.batches.length > 1 && !holder.running.repairer.wantedOwners(id).includes(holder.id);
+  const segment = [...holder.store.segments()].find(isCopyTooMany)!;
+  assert.ok(holder.running.dropper.isSurplus(segment));
+  // The first one names the streams of all.
+  const [first] = segment.record.batches;
+  holder.disk.flipBit(segment.path, (first.offset + first.frameBytes - 1) * 8);
+  assert.equal(await holder.store.readFrame(segment.id, first.seq), undefined);
+  assert.equal(await mesh.clock.run(holder.running.dropper.tryDrop(segment)), false);
+  assert.ok(await mesh.eventually(() => segment.record.quarantined.length === 0, 20_000), 'healed');
+  assert.ok(holder.store.segment(segment.id), 'and still there');
+  assert.ok(await mesh.eventually(() => !holder.store.segment(segment.id), 200_000), 'dropped');
 });
 
 test('whatever each of them takes for the owners, k copies remain', async (t) => {
