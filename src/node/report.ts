@@ -1,14 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { placeableUp, placeOn, type Member } from '../gossip/index.ts';
 import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
 import { batchConflictProblems, clockProblems, identityProblems, shortPeer } from './alarms.ts';
 import type { Core } from './core.ts';
 import type { Input } from './inputs/index.ts';
 import type { Status } from './status.ts';
+import { VERSION } from './version.ts';
 
-export const VERSION = (
-  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
-).version;
+export { VERSION };
 
 const SHARE_SAMPLES = 2000;
 const RATE_WINDOW_MS = 5000;

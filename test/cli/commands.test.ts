@@ -181,6 +181,8 @@ describe('status, members, labels', () => {
     assert.equal(requests[0].url.searchParams.get('end'), `${io.nowMs}000000`);
     assert.equal(requests[0].url.searchParams.get('start'), `${io.nowMs - 3_600_000}000000`);
     assert.equal(await main(['labels', 'a/b'], io, services), 0);
+    assert.equal(await main(['labels', '--since', '36500d'], io, services), 0);
+    assert.equal(requests[2].url.searchParams.get('start'), '0');
   });
 
   const refusals: [string, { status?: number; body: string }, RegExp][] = [
@@ -232,6 +234,32 @@ describe('leave, config, and the rest', () => {
     assert.match(text, /^weight: 2 +# LOGVINE_WEIGHT$/m);
     assert.match(text, /^replicas: 3 +# default$/m);
     assert.match(io.reports[0], /LOGVINE_WEIGTH is not known; did you mean LOGVINE_WEIGHT/);
+  });
+
+  test('the version is that of the package', async () => {
+    const io = new FakeIo();
+    const { version } = JSON.parse(
+      await readFile(new URL('../../package.json', import.meta.url), 'utf8'),
+    ) as { version: string };
+    assert.equal(await main(['--version'], io, fakeServices({})), 0);
+    assert.equal(io.output.toString(), `${version}\n`);
+  });
+
+  test('help shows defaults as one would write them', async () => {
+    for (const [command, since] of [
+      ['labels', '6h'],
+      ['series', '6h'],
+      ['stats', '1h'],
+      ['tail', 'now'],
+    ]) {
+      const io = new FakeIo();
+      assert.equal(await main([command, '--help'], io, fakeServices({})), 0);
+      const help = io.output.toString();
+      assert.match(help, new RegExp(`--since [^]*?\\(default: ${since}\\)\n`));
+    }
+    const run = new FakeIo();
+    await main(['run', '--help'], run, fakeServices({}));
+    assert.doesNotMatch(run.output.toString(), /\[\]/);
   });
 
   test('help is 0 and on stdout; no command, or an unknown one, is 2', async () => {

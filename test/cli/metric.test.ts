@@ -187,6 +187,9 @@ test('context: lines around each hit from its own stream, groups that touch join
     ' line 16',
   ]);
   assert.deepEqual(io.reports, ['complete: 12 batches read, 3 pruned']);
+  const few = ['query', '--limit', '3', ...argv.slice(1)];
+  assert.equal(await main(few, io, { ...services, fetchEntries }), 0);
+  assert.match(io.reports[1], /; these are the newest 3 hits, and there may be more: see --limit$/);
 });
 
 describe('series and stats', () => {

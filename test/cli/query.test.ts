@@ -35,6 +35,11 @@ describe('what query asks for', () => {
     assert.equal((await asked(['--limit', '0', '--direction', 'backward', 'q'])).direction, 'backward');
   });
 
+  test('a range that begins before 1970 begins there', async () => {
+    assert.equal((await asked(['--since', '36500d', 'q'])).startNs, 0n);
+    assert.equal((await asked(['--from', '1960-01-01T00:00:00Z', 'q'])).startNs, 0n);
+  });
+
   test('times, addresses and tokens', async () => {
     assert.equal((await asked(['--since', '2h', 'q'])).startNs, NOW_NS - 2n * HOUR_NS);
     const range = await asked(['--from', '2026-01-01T00:00:00.000000001+01:00', '--to', '1767312000', 'q']);
@@ -83,6 +88,32 @@ describe('what query prints', () => {
     assert.equal(code, 0);
     assert.deepEqual(io.output, Buffer.concat(lines.flatMap((line) => [line, Buffer.from('\n')])));
     assert.deepEqual(io.reports, ['complete: 12 batches read, 3 pruned']);
+  });
+
+  test('an answer that stopped at its limit says which lines these are; in JSON nothing is added', async () => {
+    const said = async (argv: string[], lines: number) => {
+      const io = new FakeIo();
+      const chunks = Array.from({ length: lines }, (_, line) => [entry(`line ${line}`)]);
+      await main(['query', ...argv, 'q'], io, answering(chunks, WHOLE).services);
+      return io.reports[0];
+    };
+    const whole = 'complete: 12 batches read, 3 pruned';
+    assert.equal(
+      await said(['--limit', '2'], 2),
+      `${whole}; these are the newest 2 lines, and there may be more: see --limit`,
+    );
+    assert.equal(
+      await said(['--limit', '1', '--direction', 'forward'], 1),
+      `${whole}; this is the oldest line, and there may be more: see --limit`,
+    );
+    assert.equal(await said(['--limit', '3'], 2), whole);
+    assert.equal(await said(['--limit', '0'], 2), whole);
+    assert.equal(await said(['--limit', '2', '--output', 'json'], 2), undefined);
+  });
+
+  test('one batch is one batch', async () => {
+    const { io } = await printed('raw', [], { ...WHOLE, read: 1 });
+    assert.deepEqual(io.reports, ['complete: 1 batch read, 3 pruned']);
   });
 
   test('json: an object a line, the receipt last, other bytes as base64', async () => {
@@ -244,5 +275,7 @@ describe('how query ends', () => {
     assert.equal(requests[0].endNs, undefined);
     assert.equal(requests[0].limit, 0);
     assert.equal(requests[0].startNs, NOW_NS - HOUR_NS);
+    assert.equal(await main(['tail', '--since', '36500d', 'q'], io, services), 0);
+    assert.equal(requests[1].startNs, 0n);
   });
 });

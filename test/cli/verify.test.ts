@@ -129,6 +129,8 @@ describe('verify', () => {
     const { searchParams } = requests[0].url;
     assert.equal(searchParams.get('start'), `${io.nowMs - 3_600_000}000000`);
     assert.equal(searchParams.get('end'), `${io.nowMs}000000`);
+    await main(['verify', '--since', '36500d'], io, services);
+    assert.equal(requests[1].url.searchParams.get('start'), '0');
     assert.equal(await main(['verify', '--to', 'now'], io, services), 2);
     assert.equal(await main(['verify', '--from', 'now', '--to', '2020-01-01'], io, services), 2);
     assert.equal(await main(['verify', '--since', '1h', '--from', '2020-01-01'], io, services), 2);

@@ -16,6 +16,7 @@ import {
 import { printMetric } from './metric.ts';
 import { OUTPUTS, type Output } from './output.ts';
 import type { Services } from './services.ts';
+import { startBefore } from './time.ts';
 
 const SINCE_DEFAULT_MS = 3_600_000;
 const LIMIT_DEFAULT = 100;
@@ -68,7 +69,7 @@ export function registerQuery(
       if (step !== undefined && !isMetric) command.error("option '--step' is for metric queries");
       if (context !== undefined && isMetric) command.error("option '--context' is for log queries");
       const { endNs, ...range } = rangeOf(command, options, nowMs);
-      const startNs = range.startNs ?? endNs - BigInt(SINCE_DEFAULT_MS) * 1_000_000n;
+      const startNs = range.startNs ?? startBefore(endNs, SINCE_DEFAULT_MS);
       const endpoint = await endpointOf(options, io, services);
       if (isMetric) {
         const request = { query, startNs: isRange ? startNs : undefined, endNs, step, output };
