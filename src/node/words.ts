@@ -7,3 +7,7 @@ export function plural(count: number, one: string, many = `${one}s`): string {
 export function batches(count: number): string {
   return plural(count, 'batch', 'batches');
 }
+
+export function isOrAre(count: number): string {
+  return count === 1 ? 'is' : 'are';
+}

@@ -151,7 +151,10 @@ describe('status, members, labels', () => {
     assert.equal(await main(['status'], io, services), 0, io.reports.join());
     const text = io.output.toString();
     assert.match(text, /peer {5}alice, version 0\.1\.0, up 1h1m/);
-    assert.match(text, /k=3, w=2: 4 batches \(2\.00 KiB\) are below k/);
+    assert.match(
+      text,
+      /k=3, w=2: 4 batches \(2\.00 KiB\) of its own, or of peers that are away, are below k/,
+    );
     assert.match(text, /4\.00 KiB in 1\.00 KiB \(1 : 4\.0\)/);
     assert.match(text, /bob +dead\\x1b\[2J +r1 +2 +1 +- +- +-\n/);
     const json = new FakeIo();
@@ -168,6 +171,19 @@ describe('status, members, labels', () => {
     assert.match(lines[0], /^PEER +STATE +ZONE +WEIGHT +EPOCH +CLOCK +HTTP +MESH$/);
     assert.match(lines[1], /^alice \* +alive +- +1 +3 +- +http:\/\/a +\/ip4\/1$/);
     assert.equal(requests[0].authorization, 'Bearer abc');
+  });
+
+  test('peers that have left come last', async () => {
+    const [alice, bob] = STATUS.members;
+    const left = { ...bob, peer: 'aaron', state: 'left' };
+    const body = JSON.stringify({ ...STATUS, members: [left, alice, bob] });
+    const io = new FakeIo();
+    await main(['members'], io, serving({ '/api/v1/status': { body } }).services);
+    const peers = io.output
+      .toString()
+      .split('\n')
+      .map((line) => line.split(' ')[0]);
+    assert.deepEqual(peers, ['PEER', 'alice', 'bob', 'aaron', '']);
   });
 
   test('labels and their values', async () => {

@@ -85,7 +85,7 @@ describe('page in a browser', suite, () => {
     peer.status = troubled();
     await visit(peer, async (page) => {
       await banner(page, '3 things to look at');
-      assert.match(await page.locator('.banner li').first().innerText(), /1 of 3 peers are down/);
+      assert.match(await page.locator('.banner li').first().innerText(), /1 of 3 peers is down/);
       assert.equal(await page.locator('.up-count').textContent(), '2/3');
       assert.equal(await page.locator('.donut .arc.dead').count(), 2, 'hatched, outside and inside');
       assert.match(await page.locator('#members tbody tr').first().innerText(), /oBOB22[^]*down/);
@@ -98,6 +98,25 @@ describe('page in a browser', suite, () => {
         hrefs.every((href) => !href?.startsWith('javascript:')),
         'an address of a peer is not code',
       );
+    });
+  });
+
+  test('members that have left or are gone are not counted; they come last, without a link', async () => {
+    await using peer = await PagePeer.start();
+    const absent = [
+      member('12D3KooWAAAgone', { state: 'gone' }),
+      member('12D3KooWAAAleft', { state: 'left' }),
+    ];
+    peer.status = { ...healthy(), members: [...absent, ...healthy().members] };
+    await visit(peer, async (page) => {
+      await banner(page, 'All well');
+      assert.equal(await page.locator('.up-count').textContent(), '3/3');
+      const rows = await page.locator('#members tbody tr').allInnerTexts();
+      assert.equal(rows.length, 5);
+      assert.match(rows[3], /AAgone[^]*gone/);
+      assert.match(rows[4], /AAleft[^]*has left/);
+      assert.equal(await page.locator('#members tbody tr').nth(3).locator('a').count(), 0);
+      assert.equal(await page.locator('#members tbody tr').nth(4).locator('a').count(), 0);
     });
   });
 

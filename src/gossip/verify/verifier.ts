@@ -1,7 +1,7 @@
 import { LIMITS, LogvineError, type SegmentId } from '../../store/index.ts';
 import { subtractRuns, unionRuns, type Watermarks } from '../repair/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import { placeable, type MeshView } from '../view.ts';
+import { placeable, presentMembers, type MeshView } from '../view.ts';
 import { ChainWalk, type Copies } from './chain.ts';
 import {
   compareSegments,
@@ -81,7 +81,7 @@ class Pass {
     this.#range = range;
     this.#signal = signal;
     this.#startedMs = clock.monotonicMs();
-    const members = view.members().filter(({ state }) => state !== 'left' && state !== 'gone');
+    const members = presentMembers(view.members());
     const away = members.filter(({ peer, state }) => state === 'dead' && peer !== view.self);
     this.#asked = members.filter((member) => !away.includes(member)).map(({ peer }) => peer);
     for (const { peer } of away) this.#unreachable.push({ peer, problem: 'it is down' });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { LogvineError } from '../../store/index.ts';
+import { plural } from '../words.ts';
 import { fetchLines, untilStopped } from './http.ts';
 import type { Io } from './io.ts';
 import { endpointOf, withEndpoint, type EndpointOptions } from './options.ts';
@@ -22,7 +23,9 @@ export function registerLeave(program: Command, io: Io, services: Services): voi
         if ('left' in parsed.data) return io.write('left: every batch is elsewhere\n');
         const { segmentsToHandOver } = parsed.data;
         const waits =
-          segmentsToHandOver > 0 ? `${segmentsToHandOver} segments to hand over` : 'no other peer answers';
+          segmentsToHandOver > 0
+            ? `${plural(segmentsToHandOver, 'segment')} to hand over`
+            : 'no other peer answers';
         io.report(`leaving: ${waits}`);
       }
       throw new LogvineError(

@@ -26,12 +26,12 @@ function* families(status: Status): Generator<string> {
 
   yield gauge('replication_copies_wanted', 'Copies wanted of every batch (k).', replication.k);
   yield gauge('replication_quorum', 'Disks that an acknowledgement needs (W).', replication.w);
-  yield gauge('replication_batches_below_k', 'Batches with too few copies.', replication.batchesBelowK);
   yield gauge(
-    'replication_bytes_below_k',
-    'Stored bytes of batches with too few copies.',
-    replication.bytesBelowK,
+    'replication_batches_below_k',
+    'Batches of this peer, or of peers that are away, with too few copies.',
+    replication.batchesBelowK,
   );
+  yield gauge('replication_bytes_below_k', 'Stored bytes of those batches.', replication.bytesBelowK);
   yield gauge(
     'replication_unacknowledged_bytes',
     'Bytes sealed here that wait for their acknowledgement.',
