@@ -94,6 +94,7 @@ class Pass {
       copiesWanted: this.#copiesWanted,
       // Noted before anybody is asked: what is acknowledged while they look may come after they looked.
       watermarks: watermarks.all().map(({ origin, epoch, durable }) => ({ origin, epoch, durable })),
+      isWithinReach: (origin) => this.#asked.some((peer) => peer === origin),
       expired: (origin, epoch) => this.#expired.get(`${origin}/${epoch}`) ?? [],
     });
   }
@@ -236,6 +237,7 @@ class Pass {
       copiesWanted: this.#copiesWanted,
       batchesByCopies: Object.fromEntries(histogram),
       unacknowledged: totals.unacknowledged,
+      acknowledgementUnknown: totals.acknowledgementUnknown,
       expired: totals.expired,
       missing: missing.items,
       damaged: damaged.items,
