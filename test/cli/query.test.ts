@@ -6,6 +6,11 @@ import { LogvineError } from '../../src/store/index.ts';
 import { answering, entry, FakeIo, fakeServices, WHOLE } from './fake-io.ts';
 
 const NOW_NS = BigInt(Date.parse('2026-01-02T03:04:05.678Z')) * 1_000_000n;
+const STATUS = {
+  ...{ peer: 'alice', version: '0.1.0', uptimeSeconds: 1, members: [], origins: [], inputs: [] },
+  replication: { k: 3, w: 2, batchesBelowK: 0, bytesBelowK: 0 },
+  store: { segments: 0, batches: 0, entries: 0, rawBytes: 0, storedBytes: 0 },
+};
 const HOUR_NS = 3_600_000_000_000n;
 
 describe('what query asks for', () => {
@@ -266,6 +271,37 @@ describe('how query ends', () => {
       io.stop();
       assert.equal(await ended, code, io.reports.join('\n'));
     }
+  });
+
+  test('tail says who is out of reach, at the start and when that changes', async () => {
+    const io = new FakeIo();
+    const down = [{ code: 'LV_PEER_UNREACHABLE', message: '1 of 3 peers is down: …bob222' }];
+    let problems = down;
+    const services = {
+      ...waiting,
+      fetch: async () => new Response(JSON.stringify({ ...STATUS, problems })),
+    };
+    const ended = main(['tail', '--output', 'raw', 'q'], io, services);
+    const looked = async (): Promise<void> => {
+      for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    const lookAgain = async (): Promise<void> => {
+      const due = [...io.timers];
+      io.timers.clear();
+      for (const run of due) run();
+      await looked();
+    };
+    await looked();
+    await lookAgain();
+    assert.deepEqual(io.reports, [
+      'INCOMPLETE: 1 of 3 peers is down: …bob222; lines that only they have are not shown',
+    ]);
+    problems = [];
+    await lookAgain();
+    assert.match(io.reports[1], /^all peers are within reach again;/);
+    io.stop();
+    assert.equal(await ended, 0);
+    assert.equal(io.timers.size, 0);
   });
 
   test('tail follows: it has no end and no limit', async () => {

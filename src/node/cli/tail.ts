@@ -9,6 +9,7 @@ import {
   type EndpointOptions,
 } from './options.ts';
 import { OUTPUTS, type Output } from './output.ts';
+import { watchReach } from './reach.ts';
 import type { Services } from './services.ts';
 import { startBefore } from './time.ts';
 
@@ -33,14 +34,20 @@ export function registerTail(
     )
     .addOption(outputOption(OUTPUTS))
     .action(async (query: string, options: TailOptions) => {
-      const receipt = await fetchEntriesTo(io, services, options.output, {
-        ...(await endpointOf(options, io, services)),
-        query,
-        startNs: startBefore(BigInt(Math.floor(io.clock.nowMs())) * 1_000_000n, options.since),
-        endNs: undefined,
-        limit: 0,
-        direction: 'forward',
-      });
-      exit(receipt === undefined || receipt.complete ? 0 : 3);
+      const endpoint = await endpointOf(options, io, services);
+      const stopWatching = watchReach(io, endpoint);
+      try {
+        const receipt = await fetchEntriesTo(io, services, options.output, {
+          ...endpoint,
+          query,
+          startNs: startBefore(BigInt(Math.floor(io.clock.nowMs())) * 1_000_000n, options.since),
+          endNs: undefined,
+          limit: 0,
+          direction: 'forward',
+        });
+        exit(receipt === undefined || receipt.complete ? 0 : 3);
+      } finally {
+        stopWatching();
+      }
     });
 }
