@@ -110,6 +110,12 @@ describe('init', () => {
     const options = { flags: {}, env: {}, workingDirectory: '/', disk: io.disk };
     assert.equal((await loadConfig({ configFile, ...options })).config.secretFile, secretFile);
 
+    assert.match(io.output.toString(), /^start with: logvine run --config /m);
+    const npx = new FakeIo();
+    npx.env = { npm_command: 'exec' };
+    assert.equal(await main(['init', join(directory, 'npx')], npx, fakeServices({})), 0);
+    assert.match(npx.output.toString(), /^start with: npx logvine run --config /m);
+
     const before = await readFile(configFile, 'utf8');
     assert.equal(await main(['init', 'new'], io, fakeServices({})), 1);
     assert.match(io.reports[0], /is there already: nothing was written/);
@@ -226,6 +232,31 @@ describe('status, members, labels', () => {
     const fetch = () => Promise.reject(new TypeError('fetch failed', { cause: new Error('ECONNREFUSED') }));
     assert.equal(await main(['status', '--addr', 'h:1'], io, fakeServices({ fetch })), 1);
     assert.match(io.reports[0], /LV_PEER_UNREACHABLE no node answers at http:\/\/h:1 \(ECONNREFUSED\)/);
+  });
+
+  for (const [cause, message] of [
+    [new Error('bad port'), /\(bad port\): HTTP clients refuse this port.*--http$/],
+    [
+      Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }),
+      /\(read ECONNRESET\): something listens there.*the mesh port/,
+    ],
+  ] as const) {
+    test(`${cause.message}: what to do is said`, async () => {
+      const io = new FakeIo();
+      const fetch = () => Promise.reject(new TypeError('fetch failed', { cause }));
+      assert.equal(await main(['status'], io, fakeServices({ fetch })), 1);
+      assert.match(io.reports[0], message);
+    });
+  }
+
+  test('a token file that is not there, and one that holds no token', async () => {
+    const io = new FakeIo();
+    const path = join(directory, 'token');
+    assert.equal(await main(['status', '--token-file', path], io, fakeServices({})), 1);
+    assert.equal(io.reports[0], `logvine: LV_CONFIG_INVALID --token-file: ${path}: there is no such file`);
+    await writeFile(path, 'two words\n');
+    assert.equal(await main(['status', '--token-file', path], io, fakeServices({})), 1);
+    assert.match(io.reports[1], /holds no token$/);
   });
 });
 

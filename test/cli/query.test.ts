@@ -217,6 +217,17 @@ describe('what query prints', () => {
     );
     assert.match(lines[3], /^ {2}silent: origin erin, last heard from at 2026-01-01T00:00:00Z: /);
     assert.equal((await printed('json', [], receipt)).code, 3);
+    const searching = {
+      peer: 'every peer of the mesh to join',
+      epoch: null,
+      durableSeq: null,
+      lastHeard: null,
+    };
+    const alone = await printed('raw', [], { ...WHOLE, complete: false, silent: [searching] });
+    assert.match(
+      alone.io.reports[0],
+      /^ {2}silent: every peer of the mesh to join: none has answered yet, and what they have is not here$/m,
+    );
   });
 });
 

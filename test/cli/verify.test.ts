@@ -114,6 +114,7 @@ describe('verify', () => {
     const verdict = {
       ...BROKEN,
       acknowledgementUnknown: 1,
+      unreachable: [{ peer: 'every peer of the mesh to join', problem: 'none has been found yet' }],
       damaged: [damaged, { ...damaged, heldElsewhere: false }],
     };
     await main(['verify'], io, answer({ verdict }).services);
@@ -123,6 +124,7 @@ describe('verify', () => {
       /1 batch on 2 disks, 12 batches expired \(3 wanted\), among them 1 batch whose acknowledgement is not known \(its origin is out of reach\)/,
     );
     assert.equal(text.split('set aside; it is fetched anew from another holder').length, 2);
+    assert.match(text, /away {5}every peer of the mesh to join: none has been found yet\n/);
     assert.equal(text.split('set aside; nobody else who was asked holds it').length, 2);
   });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import { PagePeer, streams } from './page-peer.ts';
+import { PagePeer, PUSH_TOKEN, streams } from './page-peer.ts';
 import { ALICE, alone, healthy, incompleteReceipt, member, troubled } from './status-fixtures.ts';
 
 const CHROMIUM = '/usr/bin/chromium';
@@ -283,6 +283,9 @@ describe('page in a browser', suite, () => {
       await page.fill('#token', 'wrong');
       await page.press('#token', 'Enter');
       await page.locator('#token-error', { hasText: 'not accepted' }).waitFor();
+      await page.fill('#token', PUSH_TOKEN);
+      await page.press('#token', 'Enter');
+      await page.locator('#token-error', { hasText: 'may not query' }).waitFor();
       await page.fill('#token', 's3cret');
       await page.press('#token', 'Enter');
       await banner(page, 'All well');

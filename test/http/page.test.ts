@@ -163,6 +163,17 @@ describe('receipt in words', () => {
     assert.match(points[1], /…CHARL3 was not heard since 2026-11-21T04:11:02.000Z: .* after batch 155/);
   });
 
+  test('a mesh that was not found is not a peer', () => {
+    const searching = {
+      peer: 'every peer of the mesh to join',
+      epoch: null,
+      durableSeq: null,
+      lastHeard: null,
+    };
+    const { points } = receiptWords(receipt({ complete: false, silent: [searching] }));
+    assert.match(points[0], /^every peer of the mesh to join: none has answered yet/);
+  });
+
   test('one batch, nothing known of it; what expired is not missing', () => {
     const [missing] = incompleteReceipt().missing;
     const lost = {

@@ -39,7 +39,9 @@ export async function endpointOf(options: EndpointOptions, io: Io, services: Ser
 async function tokenOf({ tokenFile }: EndpointOptions, io: Io): Promise<string | undefined> {
   if (tokenFile === undefined) return io.env.LOGVINE_TOKEN || undefined;
   const bytes = await io.disk.readFile(tokenFile);
-  const token = bytes?.toString().split('\n', 1)[0].trim();
+  if (!bytes)
+    throw new LogvineError('LV_CONFIG_INVALID', `--token-file: ${tokenFile}: there is no such file`);
+  const token = bytes.toString().split('\n', 1)[0].trim();
   if (!token || !/^[\x21-\x7e]+$/.test(token)) {
     throw new LogvineError('LV_CONFIG_INVALID', `--token-file: ${tokenFile} holds no token`);
   }

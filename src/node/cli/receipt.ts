@@ -67,9 +67,18 @@ export function receiptText(receipt: Receipt, note = ''): string {
   }
   for (const { peer, lastHeard } of silent) {
     const since = lastHeard === null ? '' : `, last heard from at ${lastHeard}`;
-    lines.push(`  silent: origin ${peer}${since}: it may have lines that nobody else has`);
+    lines.push(
+      isPeerId(peer)
+        ? `  silent: origin ${peer}${since}: it may have lines that nobody else has`
+        : `  silent: ${peer}: none has answered yet, and what they have is not here`,
+    );
   }
   return lines.map(visibleText).join('\n');
+}
+
+/** A node that has not found the mesh yet names its peers in words, since it does not know them. */
+export function isPeerId(peer: string): boolean {
+  return !peer.includes(' ');
 }
 
 function missingText(missing: Receipt['missing'][number]): string {

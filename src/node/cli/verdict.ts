@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { formatSize } from '../config/index.ts';
 import { batches as batchesText, plural } from '../words.ts';
+import { isPeerId } from './receipt.ts';
 import { visibleText } from './visible.ts';
 
 const FETCHED_ANEW = 'set aside; it is fetched anew from another holder';
@@ -145,7 +146,9 @@ function* findings(verdict: ShownVerdict): Generator<string> {
     runText(run),
     holders.length === 0 ? 'on no disk' : `only on ${holders.join(', ')}`,
   ]);
-  yield* listed('away', verdict.unreachable, ({ peer, problem }) => [`peer ${peer}: ${problem}`]);
+  yield* listed('away', verdict.unreachable, ({ peer, problem }) => [
+    `${isPeerId(peer) ? `peer ${peer}` : peer}: ${problem}`,
+  ]);
   yield* listed('note', verdict.notices, (text) => [text]);
   if (verdict.omitted > 0) yield `… and ${verdict.omitted} findings more than a verdict names`;
 }
