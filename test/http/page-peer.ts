@@ -72,6 +72,13 @@ function json(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
+/** An answer of `query_range` to a metric query. */
+export function matrix(
+  result: readonly { metric: Record<string, string>; values: [number, string][] }[],
+): object {
+  return { status: 'success', data: { resultType: 'matrix', result, stats: { logvine: receipt() } } };
+}
+
 /** An answer of `query_range`. */
 export function streams(
   result: readonly { stream: Record<string, string>; values: [string, string][] }[],

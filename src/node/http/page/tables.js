@@ -20,7 +20,7 @@ const LINKS_MAX = 12;
  * @param {string[]} columns
  * @param {Row[]} rows
  */
-function table(label, columns, rows) {
+export function table(label, columns, rows) {
   const heads = columns.map((column) => html('th', { role: 'columnheader', scope: 'col' }, column));
   const body = rows.map(({ key, cells }) =>
     html(
@@ -58,7 +58,7 @@ function bar(layers) {
  * @param {number} rest
  * @param {string} words
  */
-function more(rest, words) {
+export function more(rest, words) {
   return rest > 0 && html('p', { class: 'hint' }, `and ${count(rest)} more ${words}`);
 }
 
