@@ -84,6 +84,7 @@ describe('metric queries', () => {
       assert.ok(lines.some((line) => line.startsWith(`{app="${names.long}"}`)));
       const course = /▁[▁▂▃▄▅▆▇█]+ /.exec(text)?.[0].trim() ?? '';
       assert.ok(course.length >= 20, text);
+      assert.match(lines[0], / a column is (\d+m)?[1-5]?0s$| a column is \d+m$/, 'whole steps');
       assert.match(course, /█$/, 'it reaches to the end of the range');
     }
   });

@@ -259,7 +259,7 @@ describe('page in a browser', suite, () => {
       assert.match(await page.locator('#lines').innerText(), /121 series[^]*and 21 more series/);
       peer.answer.body = matrix([]);
       await page.press('#query', 'Enter');
-      await page.locator('#lines .empty', { hasText: 'no value' }).waitFor();
+      await page.locator('#lines .empty', { hasText: 'No value was found' }).waitFor();
     });
   });
 

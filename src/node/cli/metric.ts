@@ -212,8 +212,8 @@ interface Axis {
 function axisOf(startNs: bigint, endNs: bigint, stepMs: number, cellsMax: number): Axis {
   const fromMs = Number(startNs) / 1e6;
   const steps = Math.floor(Number(endNs - startNs) / 1e6 / stepMs) + 1;
-  const cells = Math.min(steps, cellsMax);
-  return { fromMs, cellMs: (steps * stepMs) / cells, cells };
+  const stepsPerCell = Math.ceil(steps / cellsMax);
+  return { fromMs, cellMs: stepsPerCell * stepMs, cells: Math.ceil(steps / stepsPerCell) };
 }
 
 /** The greatest value of each stretch of time, from nothing to the series' greatest; a gap where there is none. */

@@ -108,7 +108,14 @@ function showAnswer({ data }, receipt, target) {
  * @param {LokiSeries[]} series
  */
 function numbersView(series) {
-  if (series.length === 0) return [html('p', { class: 'empty' }, 'There is no value in this range.')];
+  if (series.length === 0)
+    return [
+      html(
+        'p',
+        { class: 'empty' },
+        'No value was found at the points of this range; in a shorter one they are closer together.',
+      ),
+    ];
   const rows = series.slice(0, SERIES_MAX).map(({ metric, values }, index) => {
     const [seconds, value] = values[values.length - 1];
     return {
