@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Member, PeerId } from '../src/gossip/index.ts';
-import { batchConflictProblems, clockProblems, identityProblems } from '../src/node/alarms.ts';
+import { batchConflictProblems, clockProblems, identityProblems, peerProblems } from '../src/node/alarms.ts';
 
 const [ALICE, BOB, CAROL, DAVE] = ['alice1', 'bob222', 'carol3', 'dave44'] as PeerId[];
 const HOUR_MS = 3_600_000;
@@ -34,6 +34,26 @@ describe('clocks', () => {
   test('when most others are far off in one direction, it is this one', () => {
     assert.deepEqual(clocksSay({ [BOB]: HOUR_MS, [CAROL]: HOUR_MS, [DAVE]: HOUR_MS + 20 }), [
       "this peer's clock is 1 h behind those of 3 of 3 others: set it right",
+    ]);
+  });
+});
+
+describe('peers', () => {
+  const say = (states: readonly string[], quorum: number, batchesBelowK: number): string[] => {
+    const members = states.map((state, at) => ({ peer: [ALICE, BOB, CAROL, DAVE][at], state }) as Member);
+    return [...peerProblems(members, quorum, batchesBelowK)].map(({ message }) => message);
+  };
+
+  test('those that have left or are gone are neither down nor counted', () => {
+    assert.deepEqual(say(['alive', 'alive', 'left', 'gone'], 2, 0), []);
+    assert.deepEqual(say(['alive', 'alive', 'left', 'dead'], 2, 0), ['1 of 3 peers is down: …dave44']);
+  });
+
+  test('too few to acknowledge, and what has too few copies', () => {
+    assert.deepEqual(say(['alive', 'dead', 'dead'], 2, 1), [
+      '2 of 3 peers are down: …bob222, …carol3',
+      'only 1 peer is up and an acknowledgement needs 2: pushes are refused and files are not read on',
+      '1 batch of this peer, or of peers that are away, has too few copies',
     ]);
   });
 });

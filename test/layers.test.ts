@@ -41,7 +41,7 @@ const MACHINE: [name: string, pattern: RegExp, allowed: RegExp][] = [
   [
     'the disk',
     /from 'node:fs/,
-    /^src\/(store\/host|node\/inputs\/files|node\/http\/(page|server)|node\/(report|identity)|node\/config\/secret|node\/cli)/,
+    /^src\/(store\/host|node\/inputs\/files|node\/http\/(page|server)|node\/(version|identity)|node\/config\/secret|node\/cli)/,
   ],
   ['the clock', /\b(Date\.now|performance\.now|process\.hrtime)\b/, /^src\/(store\/host|node\/http\/page)\//],
   ['timers', /\b(setTimeout|setInterval|setImmediate)\(/, /^src\/(store\/host|node\/http\/page|node\/cli)\//],

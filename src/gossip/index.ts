@@ -13,4 +13,4 @@ export * from './repair/index.ts';
 export { ReplicaReceiver, REPLICATE_PROTOCOL, Replicator } from './replication/index.ts';
 export { createLibp2pTransport, type Channel, type PeerId, type Transport } from './transport/index.ts';
 export * from './verify/index.ts';
-export { placeableUp, type MemberState } from './view.ts';
+export { placeableUp, presentMembers, type MemberState } from './view.ts';

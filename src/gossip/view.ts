@@ -22,6 +22,11 @@ export interface MeshView {
   isSearching(): boolean;
 }
 
+/** Members that belong to the mesh: not those that have left, nor those given up as gone. Where peers are counted, these are. */
+export function presentMembers<M extends Pick<MeshMember, 'state'>>(members: readonly M[]): M[] {
+  return members.filter(({ state }) => state !== 'left' && state !== 'gone');
+}
+
 /** Members that count for placement: those that do not leave and have not been away too long. */
 export function placeable<M extends MeshMember>(members: readonly M[]): M[] {
   return members.filter(

@@ -1,6 +1,14 @@
 import { join } from 'node:path';
-import type { IdentityConflict, Member, Membership, PeerId } from '../gossip/index.ts';
+import {
+  placeableUp,
+  presentMembers,
+  type IdentityConflict,
+  type Member,
+  type Membership,
+  type PeerId,
+} from '../gossip/index.ts';
 import { LIMITS } from '../store/index.ts';
+import { batches, isOrAre, plural } from './words.ts';
 
 /** What a person should look at: a stable code, and a sentence that says what, where and what to do. */
 export interface Problem {
@@ -11,7 +19,7 @@ export interface Problem {
 const CONFLICTS_SHOWN_MAX = 20;
 
 /** The end of a peer id: all Ed25519 ids begin alike. */
-export function shortPeer(peer: PeerId): string {
+function shortPeer(peer: PeerId): string {
   return `…${peer.slice(-6)}`;
 }
 
@@ -96,6 +104,31 @@ export function* clockProblems(
   }
 }
 
+/** Peers that are down, and what follows from it. `quorum`: disks that an acknowledgement needs. */
+export function* peerProblems(
+  members: readonly Member[],
+  quorum: number,
+  batchesBelowK: number,
+): Generator<Problem> {
+  const present = presentMembers(members);
+  const dead = present.filter(({ state }) => state === 'dead');
+  if (dead.length > 0) {
+    const names = dead.map(({ peer }) => shortPeer(peer)).join(', ');
+    const message = `${dead.length} of ${plural(present.length, 'peer')} ${isOrAre(dead.length)} down: ${names}`;
+    yield { code: 'LV_PEER_UNREACHABLE', message };
+  }
+  const up = placeableUp(members).length;
+  if (up < quorum) {
+    const message = `only ${plural(up, 'peer')} ${isOrAre(up)} up and an acknowledgement needs ${quorum}: pushes are refused and files are not read on`;
+    yield { code: 'LV_REPLICATION_TIMEOUT', message };
+  }
+  if (batchesBelowK > 0 && dead.length > 0) {
+    const have = batchesBelowK === 1 ? 'has' : 'have';
+    const message = `${batches(batchesBelowK)} of this peer, or of peers that are away, ${have} too few copies`;
+    yield { code: 'LV_REPLICATION_TIMEOUT', message };
+  }
+}
+
 /** One batch id with two contents, as the store tells it. */
 export function* batchConflictProblems(conflicts: readonly string[]): Generator<Problem> {
   const code = 'LV_BATCH_CONFLICT';
@@ -104,7 +137,7 @@ export function* batchConflictProblems(conflicts: readonly string[]): Generator<
     yield { code, message: `${conflict}: ${todo}` };
   }
   const rest = conflicts.length - CONFLICTS_SHOWN_MAX;
-  if (rest > 0) yield { code, message: `and ${rest} batches more with two contents` };
+  if (rest > 0) yield { code, message: `and ${plural(rest, 'batch', 'batches')} more with two contents` };
 }
 
 /** `2 h 5 min`: a difference of clocks, in the two largest units. */

@@ -16,8 +16,9 @@ import { createCore, TIMING, type CoreOptions } from './core.ts';
 import { startServer } from './http/server.ts';
 import { loadIdentity } from './identity.ts';
 import { startInputs } from './inputs.ts';
-import { Reporter, VERSION } from './report.ts';
+import { Reporter } from './report.ts';
 import type { Tasks } from './tasks.ts';
+import { VERSION } from './version.ts';
 
 export interface RunningNode {
   readonly ready: { readonly httpUrl: string; readonly meshAddress: string; readonly peer: string };

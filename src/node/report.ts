@@ -1,14 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { placeableUp, placeOn, type Member } from '../gossip/index.ts';
 import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
-import { batchConflictProblems, clockProblems, identityProblems, shortPeer } from './alarms.ts';
+import { batchConflictProblems, clockProblems, identityProblems, peerProblems } from './alarms.ts';
 import type { Core } from './core.ts';
 import type { Input } from './inputs/index.ts';
 import type { Status } from './status.ts';
+import { VERSION } from './version.ts';
 
-export const VERSION = (
-  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
-).version;
+export { VERSION };
 
 const SHARE_SAMPLES = 2000;
 const RATE_WINDOW_MS = 5000;
@@ -181,27 +179,9 @@ export class Reporter {
     problems.push(...batchConflictProblems(store.conflicts));
     const members = membership.members();
     problems.push(...clockProblems(members, membership.self, (peer) => membership.clockSkewMs(peer)));
-    const alive = placeableUp(members).length;
     const lonely = this.seedsUnanswered();
     if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
-    const dead = members.filter(({ state }) => state === 'dead');
-    if (dead.length > 0) {
-      const names = dead.map(({ peer }) => shortPeer(peer)).join(', ');
-      problems.push({
-        code: 'LV_PEER_UNREACHABLE',
-        message: `${dead.length} of ${members.length} peers are down: ${names}`,
-      });
-    }
-    if (alive < replicator.quorum) {
-      const message = `only ${alive} peers are up and an acknowledgement needs ${replicator.quorum}: pushes are refused and files are not read on`;
-      problems.push({ code: 'LV_REPLICATION_TIMEOUT', message });
-    }
-    if (batchesBelowK > 0 && dead.length > 0) {
-      problems.push({
-        code: 'LV_REPLICATION_TIMEOUT',
-        message: `${batchesBelowK} batches have too few copies`,
-      });
-    }
+    problems.push(...peerProblems(members, replicator.quorum, batchesBelowK));
     for (const { path, problem } of inputs) {
       if (problem) problems.push({ code: 'LV_INPUT_UNREADABLE', message: `${path}: ${problem}` });
     }

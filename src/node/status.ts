@@ -13,6 +13,7 @@ export interface Status {
     /** Copies wanted, and disks that an acknowledgement needs. */
     readonly k: number;
     readonly w: number;
+    /** Of this peer's own batches, and of those that it holds of peers that are away. */
     readonly batchesBelowK: number;
     readonly bytesBelowK: number;
     readonly unacknowledgedBytes: number;

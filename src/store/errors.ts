@@ -22,7 +22,7 @@ export const ERROR_CODES = {
   LV_QUERY_TIMEOUT: 'The query ran past its deadline',
   LV_QUERY_TOO_LARGE: 'The query needs more memory or results than its bound',
   LV_INPUT_UNREADABLE: 'An input cannot be read',
-  LV_UNAUTHORIZED: 'The request carries no valid token',
+  LV_UNAUTHORIZED: 'The request carries no token that allows it',
   LV_CLOSED: 'The node is shutting down',
 } as const;
 

@@ -110,6 +110,12 @@ describe('init', () => {
     const options = { flags: {}, env: {}, workingDirectory: '/', disk: io.disk };
     assert.equal((await loadConfig({ configFile, ...options })).config.secretFile, secretFile);
 
+    assert.match(io.output.toString(), /^start with: logvine run --config /m);
+    const npx = new FakeIo();
+    npx.env = { npm_command: 'exec' };
+    assert.equal(await main(['init', join(directory, 'npx')], npx, fakeServices({})), 0);
+    assert.match(npx.output.toString(), /^start with: npx logvine run --config /m);
+
     const before = await readFile(configFile, 'utf8');
     assert.equal(await main(['init', 'new'], io, fakeServices({})), 1);
     assert.match(io.reports[0], /is there already: nothing was written/);
@@ -151,7 +157,10 @@ describe('status, members, labels', () => {
     assert.equal(await main(['status'], io, services), 0, io.reports.join());
     const text = io.output.toString();
     assert.match(text, /peer {5}alice, version 0\.1\.0, up 1h1m/);
-    assert.match(text, /k=3, w=2: 4 batches \(2\.00 KiB\) are below k/);
+    assert.match(
+      text,
+      /k=3, w=2: 4 batches \(2\.00 KiB\) of its own, or of peers that are away, are below k/,
+    );
     assert.match(text, /4\.00 KiB in 1\.00 KiB \(1 : 4\.0\)/);
     assert.match(text, /bob +dead\\x1b\[2J +r1 +2 +1 +- +- +-\n/);
     const json = new FakeIo();
@@ -170,6 +179,19 @@ describe('status, members, labels', () => {
     assert.equal(requests[0].authorization, 'Bearer abc');
   });
 
+  test('peers that have left come last', async () => {
+    const [alice, bob] = STATUS.members;
+    const left = { ...bob, peer: 'aaron', state: 'left' };
+    const body = JSON.stringify({ ...STATUS, members: [left, alice, bob] });
+    const io = new FakeIo();
+    await main(['members'], io, serving({ '/api/v1/status': { body } }).services);
+    const peers = io.output
+      .toString()
+      .split('\n')
+      .map((line) => line.split(' ')[0]);
+    assert.deepEqual(peers, ['PEER', 'alice', 'bob', 'aaron', '']);
+  });
+
   test('labels and their values', async () => {
     const { services, requests } = serving({
       '/loki/api/v1/labels': { body: '{"status":"success","data":["host","job\\u001b"]}' },
@@ -181,6 +203,8 @@ describe('status, members, labels', () => {
     assert.equal(requests[0].url.searchParams.get('end'), `${io.nowMs}000000`);
     assert.equal(requests[0].url.searchParams.get('start'), `${io.nowMs - 3_600_000}000000`);
     assert.equal(await main(['labels', 'a/b'], io, services), 0);
+    assert.equal(await main(['labels', '--since', '36500d'], io, services), 0);
+    assert.equal(requests[2].url.searchParams.get('start'), '0');
   });
 
   const refusals: [string, { status?: number; body: string }, RegExp][] = [
@@ -209,6 +233,31 @@ describe('status, members, labels', () => {
     assert.equal(await main(['status', '--addr', 'h:1'], io, fakeServices({ fetch })), 1);
     assert.match(io.reports[0], /LV_PEER_UNREACHABLE no node answers at http:\/\/h:1 \(ECONNREFUSED\)/);
   });
+
+  for (const [cause, message] of [
+    [new Error('bad port'), /\(bad port\): HTTP clients refuse this port.*--http$/],
+    [
+      Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }),
+      /\(read ECONNRESET\): something listens there.*the mesh port/,
+    ],
+  ] as const) {
+    test(`${cause.message}: what to do is said`, async () => {
+      const io = new FakeIo();
+      const fetch = () => Promise.reject(new TypeError('fetch failed', { cause }));
+      assert.equal(await main(['status'], io, fakeServices({ fetch })), 1);
+      assert.match(io.reports[0], message);
+    });
+  }
+
+  test('a token file that is not there, and one that holds no token', async () => {
+    const io = new FakeIo();
+    const path = join(directory, 'token');
+    assert.equal(await main(['status', '--token-file', path], io, fakeServices({})), 1);
+    assert.equal(io.reports[0], `logvine: LV_CONFIG_INVALID --token-file: ${path}: there is no such file`);
+    await writeFile(path, 'two words\n');
+    assert.equal(await main(['status', '--token-file', path], io, fakeServices({})), 1);
+    assert.match(io.reports[1], /holds no token$/);
+  });
 });
 
 describe('leave, config, and the rest', () => {
@@ -222,7 +271,10 @@ describe('leave, config, and the rest', () => {
     assert.equal(await main(['leave'], io, services), 0);
     assert.equal(requests[0].method, 'POST');
     assert.equal(io.reports[0], 'leaving: 2 segments to hand over');
-    assert.match(io.reports[1], /^leaving: 1 segment to hand over: each has to be at 2 other peers, and 1/);
+    assert.match(
+      io.reports[1],
+      /^leaving: 1 segment to hand over: each has to be at 2 other peers, of which 1 is in reach/,
+    );
     const cut = serving({ '/api/v1/leave': { body: `${moving}\n` } });
     assert.equal(await main(['leave'], io, cut.services), 1);
   });
@@ -236,6 +288,32 @@ describe('leave, config, and the rest', () => {
     assert.match(text, /^weight: 2 +# LOGVINE_WEIGHT$/m);
     assert.match(text, /^replicas: 3 +# default$/m);
     assert.match(io.reports[0], /LOGVINE_WEIGTH is not known; did you mean LOGVINE_WEIGHT/);
+  });
+
+  test('the version is that of the package', async () => {
+    const io = new FakeIo();
+    const { version } = JSON.parse(
+      await readFile(new URL('../../package.json', import.meta.url), 'utf8'),
+    ) as { version: string };
+    assert.equal(await main(['--version'], io, fakeServices({})), 0);
+    assert.equal(io.output.toString(), `${version}\n`);
+  });
+
+  test('help shows defaults as one would write them', async () => {
+    for (const [command, since] of [
+      ['labels', '6h'],
+      ['series', '6h'],
+      ['stats', '1h'],
+      ['tail', 'now'],
+    ]) {
+      const io = new FakeIo();
+      assert.equal(await main([command, '--help'], io, fakeServices({})), 0);
+      const help = io.output.toString();
+      assert.match(help, new RegExp(`--since [^]*?\\(default: ${since}\\)\n`));
+    }
+    const run = new FakeIo();
+    await main(['run', '--help'], run, fakeServices({}));
+    assert.doesNotMatch(run.output.toString(), /\[\]/);
   });
 
   test('help is 0 and on stdout; no command, or an unknown one, is 2', async () => {

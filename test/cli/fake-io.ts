@@ -8,6 +8,7 @@ export class FakeIo implements Io {
   env: Record<string, string> = {};
   workingDirectory = '/work';
   isTerminal = false;
+  columns: number | undefined;
   nowMs = Date.parse('2026-01-02T03:04:05.678Z');
   readonly disk = systemDisk;
   readonly random = { bytes: (count: number) => Buffer.alloc(count, 0xab), unit: () => 0.5 };

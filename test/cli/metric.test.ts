@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { main } from '../../src/node/cli/index.ts';
+import { localTime } from '../../src/node/cli/output.ts';
 import { entry, FakeIo, fakeServices, serving, WHOLE } from './fake-io.ts';
 
 const RECEIPT = { ...WHOLE, fromIndex: 0 };
@@ -58,13 +59,34 @@ describe('metric queries', () => {
   });
 
   test('over a range: a line of bars a series, on one axis', async () => {
-    const { text, asked } = await run(['--since', '1h', '--step', '1m', QUERY], answerOf(MATRIX));
+    const range = ['--from', '0', '--to', '300'];
+    const { text, asked } = await run([...range, '--step', '1m', QUERY], answerOf(MATRIX));
     assert.equal(asked?.get('step'), '60000ms');
     assert.equal(asked?.has('time'), false);
     const lines = text.trimEnd().split('\n');
+    assert.equal(lines[0], `${localTime(0n)} to ${localTime(300_000_000_000n)}, a column is 1m`);
     assert.match(lines[1], /^SERIES +COURSE +MIN +MAX +LAST$/);
-    assert.match(lines[2], /^\{app="x"\} +▁▅ █ +0 +8 +8$/);
-    assert.match(lines[3], /^\{app="y"\} {4}█ +1\.23457 +Infinity +Infinity$/);
+    assert.match(lines[2], /^\{app="x"\} +▁▅ █ {4}0 +8 +8$/);
+    assert.match(lines[3], /^\{app="y"\} {4}█ {5}1\.23457 +Infinity +Infinity$/);
+  });
+
+  test('over a range: no line is longer than the terminal is wide', async () => {
+    const names = { short: 'x', long: 'y'.repeat(60) };
+    const points = Array.from({ length: 361 }, (_, at) => [at * 10, `${at}.123456789`]);
+    const result = Object.values(names).map((app) => ({ metric: { app }, values: points }));
+    const range = ['--from', '0', '--to', '3600', '--step', '10s'];
+    for (const columns of [80, 120, 200]) {
+      const io = new FakeIo();
+      io.columns = columns;
+      const { text } = await run([...range, QUERY], answerOf({ ...MATRIX, result }), io);
+      const lines = text.trimEnd().split('\n');
+      for (const line of lines) assert.ok(line.length <= columns, `${line.length} of ${columns}: ${line}`);
+      assert.ok(lines.some((line) => line.startsWith(`{app="${names.long}"}`)));
+      const course = /▁[▁▂▃▄▅▆▇█]+ /.exec(text)?.[0].trim() ?? '';
+      assert.ok(course.length >= 20, text);
+      assert.match(lines[0], / a column is (\d+m)?[1-5]?0s$| a column is \d+m$/, 'whole steps');
+      assert.match(course, /█$/, 'it reaches to the end of the range');
+    }
   });
 
   test('json, csv and raw', async () => {
@@ -187,6 +209,9 @@ test('context: lines around each hit from its own stream, groups that touch join
     ' line 16',
   ]);
   assert.deepEqual(io.reports, ['complete: 12 batches read, 3 pruned']);
+  const few = ['query', '--limit', '3', ...argv.slice(1)];
+  assert.equal(await main(few, io, { ...services, fetchEntries }), 0);
+  assert.match(io.reports[1], /; these are the newest 3 hits, and there may be more: see --limit$/);
 });
 
 describe('series and stats', () => {

@@ -6,6 +6,11 @@ import { LogvineError } from '../../src/store/index.ts';
 import { answering, entry, FakeIo, fakeServices, WHOLE } from './fake-io.ts';
 
 const NOW_NS = BigInt(Date.parse('2026-01-02T03:04:05.678Z')) * 1_000_000n;
+const STATUS = {
+  ...{ peer: 'alice', version: '0.1.0', uptimeSeconds: 1, members: [], origins: [], inputs: [] },
+  replication: { k: 3, w: 2, batchesBelowK: 0, bytesBelowK: 0 },
+  store: { segments: 0, batches: 0, entries: 0, rawBytes: 0, storedBytes: 0 },
+};
 const HOUR_NS = 3_600_000_000_000n;
 
 describe('what query asks for', () => {
@@ -33,6 +38,11 @@ describe('what query asks for', () => {
   test('everything comes in the order of time', async () => {
     assert.equal((await asked(['--limit', '0', 'q'])).direction, 'forward');
     assert.equal((await asked(['--limit', '0', '--direction', 'backward', 'q'])).direction, 'backward');
+  });
+
+  test('a range that begins before 1970 begins there', async () => {
+    assert.equal((await asked(['--since', '36500d', 'q'])).startNs, 0n);
+    assert.equal((await asked(['--from', '1960-01-01T00:00:00Z', 'q'])).startNs, 0n);
   });
 
   test('times, addresses and tokens', async () => {
@@ -83,6 +93,32 @@ describe('what query prints', () => {
     assert.equal(code, 0);
     assert.deepEqual(io.output, Buffer.concat(lines.flatMap((line) => [line, Buffer.from('\n')])));
     assert.deepEqual(io.reports, ['complete: 12 batches read, 3 pruned']);
+  });
+
+  test('an answer that stopped at its limit says which lines these are; in JSON nothing is added', async () => {
+    const said = async (argv: string[], lines: number) => {
+      const io = new FakeIo();
+      const chunks = Array.from({ length: lines }, (_, line) => [entry(`line ${line}`)]);
+      await main(['query', ...argv, 'q'], io, answering(chunks, WHOLE).services);
+      return io.reports[0];
+    };
+    const whole = 'complete: 12 batches read, 3 pruned';
+    assert.equal(
+      await said(['--limit', '2'], 2),
+      `${whole}; these are the newest 2 lines, and there may be more: see --limit`,
+    );
+    assert.equal(
+      await said(['--limit', '1', '--direction', 'forward'], 1),
+      `${whole}; this is the oldest line, and there may be more: see --limit`,
+    );
+    assert.equal(await said(['--limit', '3'], 2), whole);
+    assert.equal(await said(['--limit', '0'], 2), whole);
+    assert.equal(await said(['--limit', '2', '--output', 'json'], 2), undefined);
+  });
+
+  test('one batch is one batch', async () => {
+    const { io } = await printed('raw', [], { ...WHOLE, read: 1 });
+    assert.deepEqual(io.reports, ['complete: 1 batch read, 3 pruned']);
   });
 
   test('json: an object a line, the receipt last, other bytes as base64', async () => {
@@ -181,6 +217,17 @@ describe('what query prints', () => {
     );
     assert.match(lines[3], /^ {2}silent: origin erin, last heard from at 2026-01-01T00:00:00Z: /);
     assert.equal((await printed('json', [], receipt)).code, 3);
+    const searching = {
+      peer: 'every peer of the mesh to join',
+      epoch: null,
+      durableSeq: null,
+      lastHeard: null,
+    };
+    const alone = await printed('raw', [], { ...WHOLE, complete: false, silent: [searching] });
+    assert.match(
+      alone.io.reports[0],
+      /^ {2}silent: every peer of the mesh to join: none has answered yet, and what they have is not here$/m,
+    );
   });
 });
 
@@ -237,6 +284,37 @@ describe('how query ends', () => {
     }
   });
 
+  test('tail says who is out of reach, at the start and when that changes', async () => {
+    const io = new FakeIo();
+    const down = [{ code: 'LV_PEER_UNREACHABLE', message: '1 of 3 peers is down: …bob222' }];
+    let problems = down;
+    const services = {
+      ...waiting,
+      fetch: async () => new Response(JSON.stringify({ ...STATUS, problems })),
+    };
+    const ended = main(['tail', '--output', 'raw', 'q'], io, services);
+    const looked = async (): Promise<void> => {
+      for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    const lookAgain = async (): Promise<void> => {
+      const due = [...io.timers];
+      io.timers.clear();
+      for (const run of due) run();
+      await looked();
+    };
+    await looked();
+    await lookAgain();
+    assert.deepEqual(io.reports, [
+      'INCOMPLETE: 1 of 3 peers is down: …bob222; lines that only they have are not shown',
+    ]);
+    problems = [];
+    await lookAgain();
+    assert.match(io.reports[1], /^all peers are within reach again;/);
+    io.stop();
+    assert.equal(await ended, 0);
+    assert.equal(io.timers.size, 0);
+  });
+
   test('tail follows: it has no end and no limit', async () => {
     const io = new FakeIo();
     const { services, requests } = answering([[entry('x')]], WHOLE);
@@ -244,5 +322,7 @@ describe('how query ends', () => {
     assert.equal(requests[0].endNs, undefined);
     assert.equal(requests[0].limit, 0);
     assert.equal(requests[0].startNs, NOW_NS - HOUR_NS);
+    assert.equal(await main(['tail', '--since', '36500d', 'q'], io, services), 0);
+    assert.equal(requests[1].startNs, 0n);
   });
 });

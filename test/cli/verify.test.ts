@@ -19,6 +19,7 @@ const WHOLE = {
   copiesWanted: 3,
   batchesByCopies: { 3: 1_877 },
   unacknowledged: 0,
+  acknowledgementUnknown: 0,
   expired: 12,
   missing: [],
   damaged: [],
@@ -44,7 +45,7 @@ const BROKEN = {
   damaged: [
     {
       ...{ ...RUN, peer: 'bob', path: '/data/\x1b[2J/7-1.seg', offset: 512, bytes: 99 },
-      ...{ problem: 'a frame does not match its checksums', quarantined: true },
+      ...{ problem: 'a frame does not match its checksums', quarantined: true, heldElsewhere: true },
     },
   ],
   conflicts: [
@@ -107,6 +108,26 @@ describe('verify', () => {
     assert.ok(!text.includes('\x1b'));
   });
 
+  test('a batch whose origin is out of reach is counted among the copies; what nobody holds is not fetched', async () => {
+    const io = new FakeIo();
+    const [damaged] = BROKEN.damaged;
+    const verdict = {
+      ...BROKEN,
+      acknowledgementUnknown: 1,
+      unreachable: [{ peer: 'every peer of the mesh to join', problem: 'none has been found yet' }],
+      damaged: [damaged, { ...damaged, heldElsewhere: false }],
+    };
+    await main(['verify'], io, answer({ verdict }).services);
+    const text = io.output.toString();
+    assert.match(
+      text,
+      /1 batch on 2 disks, 12 batches expired \(3 wanted\), among them 1 batch whose acknowledgement is not known \(its origin is out of reach\)/,
+    );
+    assert.equal(text.split('set aside; it is fetched anew from another holder').length, 2);
+    assert.match(text, /away {5}every peer of the mesh to join: none has been found yet\n/);
+    assert.equal(text.split('set aside; nobody else who was asked holds it').length, 2);
+  });
+
   test('progress on a terminal is one line that is cleared; JSON is the whole verdict', async () => {
     const io = new FakeIo();
     io.isTerminal = true;
@@ -129,6 +150,8 @@ describe('verify', () => {
     const { searchParams } = requests[0].url;
     assert.equal(searchParams.get('start'), `${io.nowMs - 3_600_000}000000`);
     assert.equal(searchParams.get('end'), `${io.nowMs}000000`);
+    await main(['verify', '--since', '36500d'], io, services);
+    assert.equal(requests[1].url.searchParams.get('start'), '0');
     assert.equal(await main(['verify', '--to', 'now'], io, services), 2);
     assert.equal(await main(['verify', '--from', 'now', '--to', '2020-01-01'], io, services), 2);
     assert.equal(await main(['verify', '--since', '1h', '--from', '2020-01-01'], io, services), 2);

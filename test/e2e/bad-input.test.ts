@@ -84,7 +84,7 @@ test('what a node cannot start with is said in one line that names it', async (t
 
   const alice = await mesh.start('alice');
   const second = await run('alice');
-  assert.match(second.stderr, /LV_DATA_IN_USE/);
+  assert.match(second.stderr, /LV_DATA_IN_USE another node uses the data directory \S+(?<!catalog): stop it/);
   assert.ok(second.stderr.includes(alice.data), second.stderr);
   assert.equal((await alice.status()).peer, alice.peer, 'the first one goes on');
 

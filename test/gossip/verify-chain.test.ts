@@ -52,6 +52,7 @@ function walk(segments: Record<string, SegmentAudit>[], more: Partial<Expectatio
     range: { fromMs: -Infinity, toMs: Infinity },
     copiesWanted: 2,
     watermarks: [],
+    isWithinReach: () => true,
     expired: () => [],
     ...more,
   });
@@ -162,6 +163,42 @@ describe('the walk along a chain', () => {
     assert.equal(present.totals.unacknowledged, 2);
     const past = walk([copies], { watermarks: [{ origin: 'alice', epoch: 6, durable: 0 }] });
     assert.deepEqual([...past.batchesByCopies], [[1, 5]]);
+  });
+
+  test('where the origin is out of reach nobody knows what it acknowledged: copies are counted, and judged', () => {
+    const watermarks = [{ origin: 'alice', epoch: 5, durable: 3 }];
+    const isWithinReach = (origin: string): boolean => origin !== 'alice';
+    const walked = walk([{ bob: auditOf(1, [runOf(1, 5)]), carol: auditOf(1, [runOf(1, 4)]) }], {
+      ...{ watermarks, isWithinReach },
+    });
+    assert.deepEqual(
+      [...walked.batchesByCopies],
+      [
+        [2, 4],
+        [1, 1],
+      ],
+    );
+    assert.deepEqual([walked.totals.unacknowledged, walked.totals.acknowledgementUnknown], [0, 2]);
+    assert.deepEqual(
+      walked.short.items.map(({ fromSeq, toSeq }) => [fromSeq, toSeq]),
+      [[5, 5]],
+    );
+  });
+
+  test('of what is damaged it is told whether somebody else has it', () => {
+    const rot = { offset: 4, bytes: 5, problem: 'rotten', quarantined: true };
+    const damage = [
+      { fromSeq: 3, toSeq: 3, ...rot },
+      { fromSeq: 4, toSeq: 5, ...rot },
+    ];
+    const walked = walk([{ bob: auditOf(1, [runOf(1, 2)], { damage }), carol: auditOf(1, [runOf(1, 4)]) }]);
+    assert.deepEqual(
+      walked.damaged.items.map(({ fromSeq, heldElsewhere }) => [fromSeq, heldElsewhere]),
+      [
+        [3, true],
+        [4, false],
+      ],
+    );
   });
 
   test('a peer that claims a huge run, or a watermark beyond reason, costs nothing', () => {

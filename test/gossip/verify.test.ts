@@ -217,6 +217,7 @@ test('a flipped bit in one copy is named with its file and place, set aside, and
     offset,
     bytes: frames[1].length,
     quarantined: true,
+    heldElsewhere: true,
   });
   assert.match(problem, /checksum/);
   assert.deepEqual(runsOf(verdict.tooFewCopies), [[2, 2]]);

@@ -70,6 +70,13 @@ describe('metrics', () => {
     assert.equal(samples.get('logvine_problems{code="LV_INPUT_UNREADABLE"}'), 1);
   });
 
+  test('without problems each kind is 0', () => {
+    const { samples } = parse(metricsText(healthy()));
+    const problems = [...samples].filter(([name]) => name.startsWith('logvine_problems{'));
+    assert.ok(problems.some(([name]) => name.includes('LV_PEER_UNREACHABLE')));
+    for (const [name, value] of problems) assert.equal(value, 0, name);
+  });
+
   test('the watermark is of this epoch, and zero before the first batch', () => {
     const status = { ...healthy(), epoch: 5 };
     assert.equal(parse(metricsText(status)).samples.get('logvine_sealed_seq'), 0);

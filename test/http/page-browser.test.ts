@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import { PagePeer, streams } from './page-peer.ts';
+import { matrix, PagePeer, PUSH_TOKEN, streams } from './page-peer.ts';
 import { ALICE, alone, healthy, incompleteReceipt, member, troubled } from './status-fixtures.ts';
 
 const CHROMIUM = '/usr/bin/chromium';
@@ -72,6 +72,9 @@ describe('page in a browser', suite, () => {
       assert.match(await page.locator('#inputs').innerText(), /nginx\/access\.log[^]*41\.0\sMiB to read/);
       assert.match(await page.locator('#origins').innerText(), /oBOB22[^]*1 batch on the way/);
       assert.match(await page.locator('#ingest').innerText(), /3\.40\sMiB\/s/);
+      const store = await page.locator('#store').innerText();
+      assert.match(store, /in 1,877 batches, compressed to 24\s% of their size/);
+      assert.match(store, /Size of the lines\s+1\.75\sGiB/);
       const links = await page
         .locator('#members a')
         .evaluateAll((all) => all.map((link) => link.getAttribute('href')));
@@ -85,7 +88,7 @@ describe('page in a browser', suite, () => {
     peer.status = troubled();
     await visit(peer, async (page) => {
       await banner(page, '3 things to look at');
-      assert.match(await page.locator('.banner li').first().innerText(), /1 of 3 peers are down/);
+      assert.match(await page.locator('.banner li').first().innerText(), /1 of 3 peers is down/);
       assert.equal(await page.locator('.up-count').textContent(), '2/3');
       assert.equal(await page.locator('.donut .arc.dead').count(), 2, 'hatched, outside and inside');
       assert.match(await page.locator('#members tbody tr').first().innerText(), /oBOB22[^]*down/);
@@ -98,6 +101,25 @@ describe('page in a browser', suite, () => {
         hrefs.every((href) => !href?.startsWith('javascript:')),
         'an address of a peer is not code',
       );
+    });
+  });
+
+  test('members that have left or are gone are not counted; they come last, without a link', async () => {
+    await using peer = await PagePeer.start();
+    const absent = [
+      member('12D3KooWAAAgone', { state: 'gone' }),
+      member('12D3KooWAAAleft', { state: 'left' }),
+    ];
+    peer.status = { ...healthy(), members: [...absent, ...healthy().members] };
+    await visit(peer, async (page) => {
+      await banner(page, 'All well');
+      assert.equal(await page.locator('.up-count').textContent(), '3/3');
+      const rows = await page.locator('#members tbody tr').allInnerTexts();
+      assert.equal(rows.length, 5);
+      assert.match(rows[3], /AAgone[^]*gone/);
+      assert.match(rows[4], /AAleft[^]*has left/);
+      assert.equal(await page.locator('#members tbody tr').nth(3).locator('a').count(), 0);
+      assert.equal(await page.locator('#members tbody tr').nth(4).locator('a').count(), 0);
     });
   });
 
@@ -217,6 +239,30 @@ describe('page in a browser', suite, () => {
     assert.deepEqual(peer.strayPaths, []);
   });
 
+  test('numbers are a table of series with their last values; no label runs', async () => {
+    await using peer = await PagePeer.start();
+    const metric = { app: '<img src=x onerror=alert(1)>' };
+    const values: [number, string][] = [
+      [1_700_000_000, '1'],
+      [1_700_000_060, '+Inf'],
+    ];
+    const others = Array.from({ length: 120 }, (_, at) => ({ metric: { app: `a${at}` }, values }));
+    peer.answer.body = matrix([{ metric, values }, ...others]);
+    await visit(peer, async (page) => {
+      await banner(page, 'All well');
+      await page.fill('#query', 'sum by (app) (rate({a="b"}[5m]))');
+      await page.press('#query', 'Enter');
+      await page.locator('.receipt.whole').waitFor();
+      const rows = await page.locator('#lines tbody tr').allInnerTexts();
+      assert.equal(rows.length, 100);
+      assert.match(rows[0], /^\{app="<img src=x onerror=alert\(1\)>"\}\s+\+Inf\s+2023-11-14/);
+      assert.match(await page.locator('#lines').innerText(), /121 series[^]*and 21 more series/);
+      peer.answer.body = matrix([]);
+      await page.press('#query', 'Enter');
+      await page.locator('#lines .empty', { hasText: 'No value was found' }).waitFor();
+    });
+  });
+
   test('an answer that is not whole says so; all time has no bounds', async () => {
     await using peer = await PagePeer.start();
     peer.answer.body = streams([], incompleteReceipt());
@@ -264,6 +310,9 @@ describe('page in a browser', suite, () => {
       await page.fill('#token', 'wrong');
       await page.press('#token', 'Enter');
       await page.locator('#token-error', { hasText: 'not accepted' }).waitFor();
+      await page.fill('#token', PUSH_TOKEN);
+      await page.press('#token', 'Enter');
+      await page.locator('#token-error', { hasText: 'may not query' }).waitFor();
       await page.fill('#token', 's3cret');
       await page.press('#token', 'Enter');
       await banner(page, 'All well');

@@ -4,6 +4,9 @@ import { CONTENT_SECURITY_POLICY, pageFiles } from '../../src/node/http/page.ts'
 import type { Status } from '../../src/node/status.ts';
 import { healthy, receipt } from './status-fixtures.ts';
 
+/** May push and not query. */
+export const PUSH_TOKEN = 'p4sh';
+
 /** A peer as the page sees it: the page's files with their policy, and canned answers that a test can change. */
 export class PagePeer {
   url = '';
@@ -51,6 +54,8 @@ export class PagePeer {
       json(response, 404, {});
     } else if (!this.answers) {
       request.socket.destroy();
+    } else if (request.headers.authorization === `Bearer ${PUSH_TOKEN}`) {
+      json(response, 403, { message: 'this needs a query token, and the one that was sent is another' });
     } else if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`) {
       json(response, 401, { message: 'this needs a query token: Authorization: Bearer TOKEN' });
     } else if (pathname === '/api/v1/status') {
@@ -65,6 +70,13 @@ export class PagePeer {
 
 function json(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}
+
+/** An answer of `query_range` to a metric query. */
+export function matrix(
+  result: readonly { metric: Record<string, string>; values: [number, string][] }[],
+): object {
+  return { status: 'success', data: { resultType: 'matrix', result, stats: { logvine: receipt() } } };
 }
 
 /** An answer of `query_range`. */

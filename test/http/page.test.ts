@@ -100,16 +100,16 @@ describe('verdict', () => {
   test('a healthy mesh is well, and says why', () => {
     const { tone, title, text } = verdictOf(healthy());
     assert.deepEqual([tone, title], ['well', 'All well']);
-    assert.equal(text, 'All 3 peers are up. Every batch has its 3 copies.');
+    assert.equal(text, 'All 3 peers are up. Every batch of this peer has its 3 copies.');
   });
 
   test('problems come first, in words; the debt is told', () => {
     const { tone, title, text, points } = verdictOf(troubled());
     assert.deepEqual([tone, title], ['trouble', '3 things to look at']);
-    assert.equal(points[0].message, '1 of 3 peers are down: …oBOB22');
+    assert.equal(points[0].message, '1 of 3 peers is down: …oBOB22');
     assert.match(
       text,
-      /2 of 3 peers are up\. 1 peer is slow to answer\. 312 batches \(71\.0\sMiB\) have fewer than 3/,
+      /2 of 3 peers are up\. 1 peer is slow to answer\. 312 batches \(71\.0\sMiB\) of this peer, or of peers that are away, have fewer than 3/,
     );
   });
 
@@ -143,7 +143,7 @@ describe('verdict', () => {
 
   test('two of three copies are not called three', () => {
     const two = { ...healthy(), members: [member(ALICE), member('bob')] };
-    assert.match(verdictOf(two).text, /Every batch has 2 copies; with more peers it gets 3/);
+    assert.match(verdictOf(two).text, /Every batch of this peer has 2 copies; with more peers it gets 3/);
   });
 });
 
@@ -161,6 +161,17 @@ describe('receipt in words', () => {
     assert.match(points[0], /batches 514 to 518 of …oBOB22 \(epoch 2\), lines from 2026-11-21T04:10.* to /);
     assert.match(points[0], /last held by …oBOB22, …CHARL3: no peer that holds it can be reached/);
     assert.match(points[1], /…CHARL3 was not heard since 2026-11-21T04:11:02.000Z: .* after batch 155/);
+  });
+
+  test('a mesh that was not found is not a peer', () => {
+    const searching = {
+      peer: 'every peer of the mesh to join',
+      epoch: null,
+      durableSeq: null,
+      lastHeard: null,
+    };
+    const { points } = receiptWords(receipt({ complete: false, silent: [searching] }));
+    assert.match(points[0], /^every peer of the mesh to join: none has answered yet/);
   });
 
   test('one batch, nothing known of it; what expired is not missing', () => {

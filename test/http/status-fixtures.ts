@@ -96,8 +96,11 @@ export function troubled(): Status {
       { ...input('/srv/app/rotated.log', 5 * MiB, 5 * MiB, 5 * MiB), gaps: 2, gapBytes: 81_233 },
     ],
     problems: [
-      { code: 'LV_PEER_UNREACHABLE', message: '1 of 3 peers are down: …oBOB22' },
-      { code: 'LV_REPLICATION_TIMEOUT', message: '312 batches have too few copies' },
+      { code: 'LV_PEER_UNREACHABLE', message: '1 of 3 peers is down: …oBOB22' },
+      {
+        code: 'LV_REPLICATION_TIMEOUT',
+        message: '312 batches of this peer, or of peers that are away, have too few copies',
+      },
       {
         code: 'LV_INPUT_UNREADABLE',
         message: '/var/log/private.log: permission denied: let the group adm read it',

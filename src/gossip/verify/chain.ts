@@ -20,6 +20,8 @@ export interface Expectations {
     readonly epoch: number;
     readonly durable: number;
   }[];
+  /** Whether an origin is a member that is asked: else nobody can say what it acknowledged since it was last heard. */
+  isWithinReach(origin: string): boolean;
   /** Seqs that retention dropped on some disk. */
   expired(origin: string, epoch: number): readonly Run[];
 }
@@ -64,6 +66,7 @@ export class ChainWalk {
     batches: 0,
     copies: 0,
     unacknowledged: 0,
+    acknowledgementUnknown: 0,
     expired: 0,
   };
   readonly batchesByCopies = new Map<number, number>();
@@ -90,8 +93,8 @@ export class ChainWalk {
   segment(id: SegmentId, copies: Copies): void {
     const link = [...copies.values()].find((copy) => copy.link)?.link;
     const at = this.#enter(id, copies, link);
-    this.#noteDamage(id, copies);
     const runs = this.#coveredRuns(copies);
+    this.#noteDamage(id, copies, runs);
     const sealedFromMs = sealedFrom(copies, at.sealedMs);
     const before = { seq: at.nextSeq - 1, hash: at.lastHash };
     for (const [from, to] of runs) {
@@ -209,9 +212,14 @@ export class ChainWalk {
     }
   }
 
-  #noteDamage({ origin, epoch }: SegmentId, copies: Copies): void {
-    for (const [peer, { path, damage }] of copies)
-      for (const found of damage) this.damaged.add({ origin, epoch, peer, path, ...found });
+  /** `held` is what anybody has a sound copy of. */
+  #noteDamage({ origin, epoch }: SegmentId, copies: Copies, held: readonly Run[]): void {
+    for (const [peer, { path, damage }] of copies) {
+      for (const found of damage) {
+        const heldElsewhere = subtractRuns([[found.fromSeq, found.toSeq]], held).length === 0;
+        this.damaged.add({ origin, epoch, peer, path, ...found, heldElsewhere });
+      }
+    }
   }
 
   #coveredRuns(copies: Copies): [number, number][] {
@@ -295,8 +303,12 @@ export class ChainWalk {
       if (sealedAtMs < range.fromMs || sealedAtMs > range.toMs) continue;
       this.totals.batches++;
       if (this.#isFresh(id, seq)) {
-        this.totals.unacknowledged++;
-        continue;
+        if (this.#expectations.isWithinReach(origin)) {
+          this.totals.unacknowledged++;
+          continue;
+        }
+        // It may have been, and nobody will say that it was: it is judged as if it were.
+        this.totals.acknowledgementUnknown++;
       }
       // Retention has begun to take it off the disks: it need not be on all of them any more.
       if (expired.some(([from, to]) => seq >= from && seq <= to)) {

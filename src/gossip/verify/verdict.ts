@@ -28,6 +28,8 @@ export interface DamagedCopy {
   readonly problem: string;
   /** It was set aside: it is not served, and repair fetches a sound copy. */
   readonly quarantined: boolean;
+  /** Whether anybody who was asked has a sound copy of all of it. */
+  readonly heldElsewhere: boolean;
 }
 
 /** One batch id with two contents (I1), both signed. */
@@ -84,6 +86,11 @@ export interface Verdict {
   readonly batchesByCopies: Readonly<Record<string, number>>;
   /** Batches that were being acknowledged meanwhile: their copies are not judged. */
   readonly unacknowledged: number;
+  /**
+   * Batches past the last acknowledgement that was heard of an origin that is out of reach, or no member any more: they may
+   * have been acknowledged. Their copies are counted and judged.
+   */
+  readonly acknowledgementUnknown: number;
   /** Batches that retention dropped, on one disk or on all: no gap, and their copies are not judged. */
   readonly expired: number;
   readonly missing: readonly MissingRun[];

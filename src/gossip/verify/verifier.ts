@@ -1,7 +1,7 @@
 import { LIMITS, LogvineError, type SegmentId } from '../../store/index.ts';
 import { subtractRuns, unionRuns, type Watermarks } from '../repair/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import { placeable, type MeshView } from '../view.ts';
+import { placeable, presentMembers, type MeshView } from '../view.ts';
 import { ChainWalk, type Copies } from './chain.ts';
 import {
   compareSegments,
@@ -81,7 +81,7 @@ class Pass {
     this.#range = range;
     this.#signal = signal;
     this.#startedMs = clock.monotonicMs();
-    const members = view.members().filter(({ state }) => state !== 'left' && state !== 'gone');
+    const members = presentMembers(view.members());
     const away = members.filter(({ peer, state }) => state === 'dead' && peer !== view.self);
     this.#asked = members.filter((member) => !away.includes(member)).map(({ peer }) => peer);
     for (const { peer } of away) this.#unreachable.push({ peer, problem: 'it is down' });
@@ -94,6 +94,7 @@ class Pass {
       copiesWanted: this.#copiesWanted,
       // Noted before anybody is asked: what is acknowledged while they look may come after they looked.
       watermarks: watermarks.all().map(({ origin, epoch, durable }) => ({ origin, epoch, durable })),
+      isWithinReach: (origin) => this.#asked.some((peer) => peer === origin),
       expired: (origin, epoch) => this.#expired.get(`${origin}/${epoch}`) ?? [],
     });
   }
@@ -236,6 +237,7 @@ class Pass {
       copiesWanted: this.#copiesWanted,
       batchesByCopies: Object.fromEntries(histogram),
       unacknowledged: totals.unacknowledged,
+      acknowledgementUnknown: totals.acknowledgementUnknown,
       expired: totals.expired,
       missing: missing.items,
       damaged: damaged.items,

@@ -1,12 +1,12 @@
 import type { Receipt } from '../../gossip/index.ts';
 import { LogvineError, type Timer } from '../../store/index.ts';
-import type { EntryRequest } from './client.ts';
+import type { EntryRequest, ReceivedEntry } from './client.ts';
 import { CONTEXT_HITS_MAX, withContext } from './context.ts';
 import { untilStopped, type Endpoint } from './http.ts';
 import type { Io } from './io.ts';
 import { entryFormat, type Output } from './output.ts';
 import { ProgressLine } from './progress.ts';
-import { printReceipt } from './receipt.ts';
+import { limitNote, printReceipt } from './receipt.ts';
 import type { Services } from './services.ts';
 
 /**
@@ -24,16 +24,18 @@ export async function fetchEntriesTo(
   const entries = services.fetchEntries({ ...request, signal: abort.signal });
   // What follows has no end to come nearer to.
   const stopTicking = request.endNs === undefined ? undefined : tick(io);
+  let printed = 0;
   try {
     let next = await entries.next();
     while (!next.done) {
       await stopTicking?.();
       if (next.value.length > 0) await io.write(format(next.value));
+      printed += next.value.length;
       next = await entries.next();
     }
     await stopTicking?.();
     const receipt = next.value;
-    await printReceipt(io, output, receipt);
+    await printReceipt(io, output, receipt, limitNote(printed, request));
     return receipt;
   } catch (error) {
     if (abort.signal.aborted) {
@@ -67,8 +69,8 @@ export async function fetchContextTo(
     if (worst === undefined || (worst.complete && !receipt.complete)) worst = receipt;
   };
   const asked = { ...request, limit, signal: abort.signal };
+  const hits: ReceivedEntry[] = [];
   try {
-    const hits = [];
     const entries = services.fetchEntries(asked);
     for (let next = await entries.next(); ; next = await entries.next()) {
       if (next.done) {
@@ -94,7 +96,9 @@ export async function fetchContextTo(
     abort.abort(new LogvineError('LV_CLOSED', 'the query is over'));
   }
   if (worst === undefined) throw new LogvineError('LV_PROTOCOL', `${request.addr} sent no receipt`);
-  await printReceipt(io, output, worst);
+  const more = limit === CONTEXT_HITS_MAX ? '--context takes no more' : undefined;
+  const note = limitNote(hits.length, asked, 'hit', more);
+  await printReceipt(io, output, worst, note);
   return worst.complete;
 }
 

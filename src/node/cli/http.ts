@@ -86,11 +86,19 @@ export async function open(
 
 function unreachable(addr: string, error: unknown): LogvineError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return new LogvineError(
-    'LV_PEER_UNREACHABLE',
-    `no node answers at ${addr} (${messageOf(cause)}): start one with logvine run, or name another with --addr`,
-    { cause: error },
-  );
+  const message = `no node answers at ${addr} (${messageOf(cause)}): ${adviceFor(cause)}`;
+  return new LogvineError('LV_PEER_UNREACHABLE', message, { cause: error });
+}
+
+function adviceFor(cause: unknown): string {
+  // What fetch says of ports that it never asks, such as 1 and 9, since they are other services' by convention.
+  if (messageOf(cause) === 'bad port') {
+    return 'HTTP clients refuse this port, which belongs to another service: have the node serve another one with --http';
+  }
+  if ((cause as { code?: unknown }).code === 'ECONNRESET') {
+    return 'something listens there and does not speak HTTP. It may be the mesh port of a node: HTTP is on the port of --http';
+  }
+  return 'start one with logvine run, or name another with --addr';
 }
 
 /** The error behind an answer that is none: the node's own words, made safe for a terminal. */

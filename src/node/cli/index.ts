@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { LogvineError, messageOf } from '../../store/index.ts';
+import { VERSION } from '../version.ts';
 import { registerConfig } from './config.ts';
 import { registerInit } from './init.ts';
 import { OutputClosed, type Io } from './io.ts';
@@ -35,6 +36,7 @@ export async function main(
   const program = new Command('logvine');
   program
     .description('A peer-to-peer log collector whose answers prove that they are complete')
+    .version(VERSION)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => {

@@ -30,8 +30,13 @@ export function registerInit(program: Command, io: Io): void {
         await io.write(`wrote ${secretPath}: copy it to every node of the mesh, and keep it private\n`);
       }
       await io.disk.replaceFile(configPath, Buffer.from(commentedFile({ secretFile: SECRET_NAME })), 0o644);
-      await io.write(`wrote ${configPath}\nstart with: logvine run --config ${configPath}\n`);
+      await io.write(`wrote ${configPath}\nstart with: ${commandName(io)} run --config ${configPath}\n`);
     });
+}
+
+/** As this command was called, as far as npm tells: in a checkout there is only `npx logvine`. */
+function commandName(io: Io): string {
+  return io.env.npm_command === 'exec' ? 'npx logvine' : 'logvine';
 }
 
 function secretText(secret: Buffer): Buffer {

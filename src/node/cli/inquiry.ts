@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { z } from 'zod';
 import { LogvineError } from '../../store/index.ts';
 import { getJson } from './http.ts';
@@ -12,6 +12,7 @@ import {
 } from './options.ts';
 import { receiptOf, receiptText } from './receipt.ts';
 import type { Services } from './services.ts';
+import { startBefore } from './time.ts';
 
 /** The options of commands that ask what there is in a range of time that ends now. */
 export interface InquiryOptions extends EndpointOptions {
@@ -22,11 +23,10 @@ export interface InquiryOptions extends EndpointOptions {
 /** `since` as in `6h` is the default of `--since`. */
 export function withInquiry(command: Command, since: string): Command {
   return withEndpoint(command)
-    .option(
-      '--since <duration>',
-      `how far back to look (default ${since})`,
-      parseDurationOption,
-      parseDurationOption(since),
+    .addOption(
+      new Option('--since <duration>', 'how far back to look')
+        .argParser(parseDurationOption)
+        .default(parseDurationOption(since), since),
     )
     .addOption(outputOption(['text', 'json'] as const));
 }
@@ -46,10 +46,10 @@ export async function inquire<Answer extends { readonly logvine?: unknown }>(
   },
   textOf: (answer: Answer) => string,
 ): Promise<number> {
-  const nowMs = io.clock.nowMs();
+  const nowNs = BigInt(Math.floor(io.clock.nowMs())) * 1_000_000n;
   const range = [
-    ['start', nsText(nowMs - options.since)],
-    ['end', nsText(nowMs)],
+    ['start', String(startBefore(nowNs, options.since))],
+    ['end', String(nowNs)],
   ];
   const parameters = new URLSearchParams([...(question.parameters ?? []), ...range]);
   const endpoint = await endpointOf(options, io, services);
@@ -64,9 +64,4 @@ export async function inquire<Answer extends { readonly logvine?: unknown }>(
   if (receipt.complete) return 0;
   io.report(receiptText(receipt));
   return 3;
-}
-
-/** Milliseconds since 1970 as a parameter in nanoseconds; nothing is looked for before that. */
-function nsText(ms: number): string {
-  return String(BigInt(Math.max(0, Math.floor(ms))) * 1_000_000n);
 }

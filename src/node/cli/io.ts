@@ -14,6 +14,8 @@ export interface Io {
   readonly workingDirectory: string;
   /** Whether stdout is a terminal. */
   readonly isTerminal: boolean;
+  /** Its width in characters; undefined when stdout is no terminal. */
+  readonly columns: number | undefined;
   readonly clock: Clock;
   readonly disk: Disk;
   readonly random: Random;
@@ -38,6 +40,8 @@ export function systemIo(): Io {
     env: process.env,
     workingDirectory: process.cwd(),
     isTerminal: process.stdout.isTTY,
+    // A terminal that does not know its width says 0.
+    columns: process.stdout.columns || undefined,
     clock: systemClock,
     disk: systemDisk,
     random: systemRandom,

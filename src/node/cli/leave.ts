@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import type { Remaining } from '../../gossip/index.ts';
 import { LogvineError } from '../../store/index.ts';
+import { plural } from '../words.ts';
 import { fetchLines, untilStopped } from './http.ts';
 import type { Io } from './io.ts';
 import { endpointOf, withEndpoint, type EndpointOptions } from './options.ts';
@@ -35,10 +36,10 @@ export function registerLeave(program: Command, io: Io, services: Services): voi
 
 function waitsFor({ segments, copiesNeeded, peersInReach }: Remaining): string {
   if (segments === 0) return 'no other peer answers';
-  const amount = segments === 1 ? '1 segment' : `${segments} segments`;
+  const amount = plural(segments, 'segment');
   if (peersInReach >= copiesNeeded) return `${amount} to hand over`;
   return (
-    `${amount} to hand over: each has to be at ${copiesNeeded} other peers, and ${peersInReach === 1 ? '1 is' : `${peersInReach} are`} in reach; ` +
+    `${amount} to hand over: each has to be at ${plural(copiesNeeded, 'other peer')}, of which ${peersInReach} ${peersInReach === 1 ? 'is' : 'are'} in reach; ` +
     'those that are down are waited for until they return, are replaced or are given up'
   );
 }

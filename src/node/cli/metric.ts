@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { labelsText, LogvineError } from '../../store/index.ts';
 import type { Receipt } from '../../gossip/index.ts';
+import { formatDuration } from '../config/index.ts';
 import { csvRow } from './csv.ts';
 import { errorFrom, fetchLines, untilStopped, type Endpoint } from './http.ts';
 import type { Io } from './io.ts';
-import { localTimeMs, table } from './output.ts';
+import { localTime, table } from './output.ts';
 import { ProgressLine } from './progress.ts';
 import { printReceipt, receiptOf } from './receipt.ts';
 import { visibleJson, visibleText } from './visible.ts';
@@ -16,8 +17,8 @@ export interface MetricRequest {
   /** Nanoseconds since 1970; without a start it is evaluated once, at the end. */
   readonly startNs: bigint | undefined;
   readonly endNs: bigint;
-  /** A duration such as 30s. */
-  readonly step: string | undefined;
+  /** Milliseconds between two points; undefined: the node chooses, and not less than a second. */
+  readonly stepMs: number | undefined;
   readonly output: MetricOutput;
 }
 
@@ -54,19 +55,19 @@ export async function printMetric(io: Io, endpoint: Endpoint, request: MetricReq
   const answer = await ask(io, endpoint, request);
   const receipt = receiptOf(answer.stats.logvine, endpoint.addr);
   const series = seriesOf(answer);
-  await io.write(textOf(series, answer.resultType === 'matrix', request.output));
+  await io.write(textOf(series, request, io.columns ?? COLUMNS_DEFAULT));
   await printReceipt(io, request.output, receipt);
   return receipt;
 }
 
 async function ask(io: Io, endpoint: Endpoint, request: MetricRequest): Promise<z.infer<typeof data>> {
-  const { query, startNs, endNs, step } = request;
+  const { query, startNs, endNs, stepMs } = request;
   const parameters = new URLSearchParams({ query });
   if (startNs === undefined) parameters.set('time', String(endNs));
   else {
     parameters.set('start', String(startNs));
     parameters.set('end', String(endNs));
-    if (step !== undefined) parameters.set('step', step);
+    if (stepMs !== undefined) parameters.set('step', `${stepMs}ms`);
   }
   const abort = untilStopped(io);
   const progress = new ProgressLine(io);
@@ -97,10 +98,12 @@ function seriesOf(answer: z.infer<typeof data>): Series[] {
   }
 }
 
-function textOf(series: readonly Series[], isRange: boolean, output: MetricOutput): string {
-  switch (output) {
+function textOf(series: readonly Series[], request: MetricRequest, columns: number): string {
+  switch (request.output) {
     case 'text':
-      return isRange ? rangeTable(series) : instantTable(series);
+      return request.startNs === undefined
+        ? instantTable(series)
+        : rangeTable(series, request.startNs, request, columns);
     case 'json':
       return series.map((one) => `${visibleJson({ labels: one.labels, points: one.points })}\n`).join('');
     case 'raw':
@@ -142,49 +145,85 @@ function instantTable(series: readonly Series[]): string {
 }
 
 /** A line a series: its course, and its numbers. */
-function rangeTable(series: readonly Series[]): string {
+function rangeTable(
+  series: readonly Series[],
+  startNs: bigint,
+  { endNs, stepMs = STEP_MS_MIN }: Pick<MetricRequest, 'endNs' | 'stepMs'>,
+  columns: number,
+): string {
   if (series.length === 0) return '';
-  const axis = axisOf(series);
-  const rows = series.map(({ labels: names, points }) => {
-    const values = points.map(([, value]) => numberOf(value));
-    const known = values.filter((value) => !Number.isNaN(value));
-    const least = known.reduce((a, b) => Math.min(a, b), Infinity);
-    const most = known.reduce((a, b) => Math.max(a, b), -Infinity);
-    const last = points[points.length - 1][1];
-    return [labelsText(names), sparkline(points, axis), short(least), short(most), short(numberOf(last))];
-  });
-  const span = `${localTimeMs(axis.from * 1000)} to ${localTimeMs(axis.to * 1000)}\n`;
-  return span + table(['SERIES', 'COURSE', 'MIN', 'MAX', 'LAST'], rows);
+  const names = series.map(({ labels: own }) => visibleText(labelsText(own)));
+  const numbers = series.map(({ points }) => numbersOf(points));
+  const head = ['MIN', 'MAX', 'LAST'];
+  const numbersWidth = head.reduce(
+    (sum, name, at) => sum + Math.max(name.length, ...numbers.map((row) => row[at].length)) + GAP,
+    0,
+  );
+  const namesWidth = Math.max('SERIES'.length, ...names.map((name) => name.length)) + GAP;
+  const left = columns - numbersWidth;
+  // Names that leave no room for a course stand on lines of their own: they are not cut, they tell the series apart.
+  const isBeside = left - namesWidth >= CELLS_MIN;
+  const cellsMax = Math.min(CELLS_MAX, isBeside ? left - namesWidth : left);
+  const axis = axisOf(startNs, endNs, stepMs, Math.max(CELLS_MIN, cellsMax));
+  const rows = series.map(({ points }, at) => [sparkline(points, axis), ...numbers[at]]);
+  const span = `${localTime(startNs)} to ${localTime(endNs)}, a column is ${formatDuration(axis.cellMs)}\n`;
+  if (isBeside) {
+    return (
+      span +
+      table(
+        ['SERIES', 'COURSE', ...head],
+        rows.map((row, at) => [names[at], ...row]),
+      )
+    );
+  }
+  const [titles, ...lines] = table(['COURSE', ...head], rows)
+    .trimEnd()
+    .split('\n');
+  return `${span}${titles}\n${lines.map((line, at) => `${names[at]}\n${line}\n`).join('')}`;
 }
 
-const BARS = '▁▂▃▄▅▆▇█';
-const CELLS_MAX = 60;
+/** The least, the greatest and the last value. */
+function numbersOf(points: Series['points']): string[] {
+  const known = points.map(([, value]) => numberOf(value)).filter((value) => !Number.isNaN(value));
+  const least = known.reduce((a, b) => Math.min(a, b), Infinity);
+  const most = known.reduce((a, b) => Math.max(a, b), -Infinity);
+  return [least, most, numberOf(points[points.length - 1][1])].map(short);
+}
 
-/** The time that all series are drawn over. */
+/** Where nothing says how wide a line may be. */
+const COLUMNS_DEFAULT = 120;
+/** Spaces between the columns of a table. */
+const GAP = 2;
+const BARS = '▁▂▃▄▅▆▇█';
+/** A course of fewer says nothing; of more, a node that chooses the step has no points for. */
+const CELLS_MIN = 20;
+const CELLS_MAX = 120;
+const STEP_MS_MIN = 1_000;
+
+/** The time that all series are drawn over: that which was asked for, whatever was found in it. */
 interface Axis {
-  /** Seconds since 1970. */
-  readonly from: number;
-  readonly to: number;
+  /** Milliseconds since 1970. */
+  readonly fromMs: number;
+  readonly cellMs: number;
   readonly cells: number;
 }
 
-function axisOf(series: readonly Series[]): Axis {
-  const times = [...new Set(series.flatMap(({ points }) => points.map(([seconds]) => seconds)))].sort(
-    (a, b) => a - b,
-  );
-  const [from, to] = [times[0], times[times.length - 1]];
-  let gap = Infinity;
-  for (let i = 1; i < times.length; i++) gap = Math.min(gap, times[i] - times[i - 1]);
-  return { from, to, cells: Math.min(CELLS_MAX, Math.round((to - from) / gap) + 1) };
+/** A cell a step; several steps a cell, where there are more than `cellsMax`. */
+function axisOf(startNs: bigint, endNs: bigint, stepMs: number, cellsMax: number): Axis {
+  const fromMs = Number(startNs) / 1e6;
+  const steps = Math.floor(Number(endNs - startNs) / 1e6 / stepMs) + 1;
+  const stepsPerCell = Math.ceil(steps / cellsMax);
+  return { fromMs, cellMs: stepsPerCell * stepMs, cells: Math.ceil(steps / stepsPerCell) };
 }
 
 /** The greatest value of each stretch of time, from nothing to the series' greatest; a gap where there is none. */
-function sparkline(points: Series['points'], { from, to, cells }: Axis): string {
+function sparkline(points: Series['points'], { fromMs, cellMs, cells }: Axis): string {
   const greatest: (number | undefined)[] = Array.from({ length: cells });
   for (const [seconds, text] of points) {
     const value = numberOf(text);
     if (!Number.isFinite(value)) continue;
-    const at = cells === 1 ? 0 : Math.round(((seconds - from) / (to - from)) * (cells - 1));
+    // Seconds have a fraction, which is not exact: what is a hair before a cell belongs to it.
+    const at = Math.min(cells - 1, Math.max(0, Math.floor((seconds * 1000 - fromMs) / cellMs + 0.001)));
     greatest[at] = Math.max(greatest[at] ?? -Infinity, value);
   }
   const found = greatest.filter((value) => value !== undefined);

@@ -67,8 +67,11 @@ export async function getStatus(endpoint: Endpoint): Promise<{ status: NodeStatu
   throw new LogvineError('LV_PROTOCOL', `the status of ${endpoint.addr} has an unexpected ${at || 'form'}`);
 }
 
+/** Those that have left or are gone come last. */
 export function memberRows(status: NodeStatus): string[][] {
-  return status.members.map(({ peer, state, zone, weight, epoch, http, mesh, clockSkewMs }) => [
+  const isAbsent = ({ state }: { state: string }): number => Number(state === 'left' || state === 'gone');
+  const ordered = status.members.toSorted((a, b) => isAbsent(a) - isAbsent(b));
+  return ordered.map(({ peer, state, zone, weight, epoch, http, mesh, clockSkewMs }) => [
     peer === status.peer ? `${peer} *` : peer,
     state,
     zone || '-',

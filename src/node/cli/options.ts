@@ -10,7 +10,7 @@ import {
 import type { Endpoint } from './http.ts';
 import type { Io } from './io.ts';
 import type { Services } from './services.ts';
-import { parseTimeNs, TIME_ALLOWED } from './time.ts';
+import { notBefore1970, parseTimeNs, startBefore, TIME_ALLOWED } from './time.ts';
 
 const ADDR_DEFAULT = 'http://127.0.0.1:7420';
 
@@ -39,7 +39,9 @@ export async function endpointOf(options: EndpointOptions, io: Io, services: Ser
 async function tokenOf({ tokenFile }: EndpointOptions, io: Io): Promise<string | undefined> {
   if (tokenFile === undefined) return io.env.LOGVINE_TOKEN || undefined;
   const bytes = await io.disk.readFile(tokenFile);
-  const token = bytes?.toString().split('\n', 1)[0].trim();
+  if (!bytes)
+    throw new LogvineError('LV_CONFIG_INVALID', `--token-file: ${tokenFile}: there is no such file`);
+  const token = bytes.toString().split('\n', 1)[0].trim();
   if (!token || !/^[\x21-\x7e]+$/.test(token)) {
     throw new LogvineError('LV_CONFIG_INVALID', `--token-file: ${tokenFile} holds no token`);
   }
@@ -66,7 +68,7 @@ function timeOption(nowMs: number): (text: string) => bigint {
   return (text) => {
     const ns = parseTimeNs(text, nowMs);
     if (ns === undefined) throw new InvalidArgumentError(`allowed: ${TIME_ALLOWED}`);
-    return ns;
+    return notBefore1970(ns);
   };
 }
 
@@ -98,7 +100,7 @@ export function rangeOf(
   nowMs: number,
 ): { readonly startNs: bigint | undefined; readonly endNs: bigint } {
   const endNs = to ?? BigInt(Math.ceil(nowMs)) * 1_000_000n;
-  const startNs = since === undefined ? from : endNs - BigInt(since) * 1_000_000n;
+  const startNs = since === undefined ? from : startBefore(endNs, since);
   if (startNs !== undefined && startNs >= endNs) command.error("option '--from' is not before '--to'");
   return { startNs, endNs };
 }
@@ -121,9 +123,9 @@ export interface ConfigOptions {
   readonly data?: string;
   readonly listen?: string;
   readonly http?: string;
-  readonly join: readonly string[];
+  readonly join?: readonly string[];
   readonly secretFile?: string;
-  readonly label: readonly string[];
+  readonly label?: readonly string[];
 }
 
 export function withConfig(command: Command): Command {
@@ -133,12 +135,12 @@ export function withConfig(command: Command): Command {
     .option('--data <dir>', 'data directory')
     .option('--listen <host:port>', 'where other peers reach this one')
     .option('--http <host:port>', 'where the page, queries and pushes are served')
-    .option('--join <host:port>', 'a peer of the mesh; repeatable', append, [])
+    .option('--join <host:port>', 'a peer of the mesh; repeatable', append)
     .option('--secret-file <file>', 'file with the mesh secret')
-    .option('--label <name=value>', 'label for everything that is tailed; repeatable', append, []);
+    .option('--label <name=value>', 'label for everything that is tailed; repeatable', append);
 }
 
-function append(value: string, before: readonly string[]): string[] {
+function append(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
 }
 
@@ -149,7 +151,7 @@ export async function configOf(
   files: readonly string[],
 ): Promise<Omit<LoadedConfig, 'warnings'>> {
   const { env, workingDirectory, disk } = io;
-  const { data, listen, http, join, secretFile, label } = options;
+  const { data, listen, http, join = [], secretFile, label = [] } = options;
   const flags = { data, listen, http, join, secretFile, label, files };
   const configFile = options.config ?? (env.LOGVINE_CONFIG || undefined);
   const { warnings, ...loaded } = await loadConfig({ configFile, flags, env, workingDirectory, disk });

@@ -83,7 +83,7 @@ export function localTime(timeNs: bigint): string {
   return localTimeMs(Number(timeNs / 1_000_000n) - (timeNs % 1_000_000n < 0n ? 1 : 0));
 }
 
-export function localTimeMs(ms: number): string {
+function localTimeMs(ms: number): string {
   const date = new Date(ms);
   if (Number.isNaN(date.getTime())) return String(ms);
   const day = `${String(date.getFullYear()).padStart(4, '0')}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;

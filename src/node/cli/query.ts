@@ -16,12 +16,13 @@ import {
 import { printMetric } from './metric.ts';
 import { OUTPUTS, type Output } from './output.ts';
 import type { Services } from './services.ts';
+import { startBefore } from './time.ts';
 
 const SINCE_DEFAULT_MS = 3_600_000;
 const LIMIT_DEFAULT = 100;
 
 interface QueryOptions extends EndpointOptions, RangeOptions {
-  readonly step?: string;
+  readonly step?: number;
   readonly limit: number;
   readonly context?: number;
   readonly direction?: 'forward' | 'backward';
@@ -46,7 +47,11 @@ export function registerQuery(
     from: 'from this time on',
     to: 'up to before this time (default now)',
   })
-    .option('--step <duration>', 'time between the points of a metric query over a range', parseStep)
+    .option(
+      '--step <duration>',
+      'time between the points of a metric query over a range',
+      parseDurationOption,
+    )
     .option('--limit <n>', 'most entries to print; 0 is all', parseCount, LIMIT_DEFAULT)
     .addOption(
       new Option('--context <n>', 'lines to print around each entry, from its own stream')
@@ -68,10 +73,10 @@ export function registerQuery(
       if (step !== undefined && !isMetric) command.error("option '--step' is for metric queries");
       if (context !== undefined && isMetric) command.error("option '--context' is for log queries");
       const { endNs, ...range } = rangeOf(command, options, nowMs);
-      const startNs = range.startNs ?? endNs - BigInt(SINCE_DEFAULT_MS) * 1_000_000n;
+      const startNs = range.startNs ?? startBefore(endNs, SINCE_DEFAULT_MS);
       const endpoint = await endpointOf(options, io, services);
       if (isMetric) {
-        const request = { query, startNs: isRange ? startNs : undefined, endNs, step, output };
+        const request = { query, startNs: isRange ? startNs : undefined, endNs, stepMs: step, output };
         const { complete } = await printMetric(io, endpoint, request);
         exit(complete ? 0 : 3);
         return;
@@ -100,8 +105,4 @@ function isMetricQuery(query: string): boolean {
   } catch {
     return false;
   }
-}
-
-function parseStep(text: string): string {
-  return `${parseDurationOption(text)}ms`;
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Receipt } from '../../gossip/index.ts';
 import { LogvineError } from '../../store/index.ts';
+import { batches, plural } from '../words.ts';
 import type { Io } from './io.ts';
 import { visibleJson, visibleText } from './visible.ts';
 
@@ -32,29 +33,52 @@ export function receiptOf(value: unknown, addr: string): Receipt {
   throw new LogvineError('LV_PROTOCOL', `${addr} sent a receipt that is none`);
 }
 
-/** The receipt after an answer: on stderr; with `json` the last line of stdout. */
-export async function printReceipt(io: Io, output: string, receipt: Receipt): Promise<void> {
+/** The receipt after an answer: on stderr, with what `note` says of the answer; with `json` the last line of stdout. */
+export async function printReceipt(io: Io, output: string, receipt: Receipt, note = ''): Promise<void> {
   if (output === 'json') await io.write(`${visibleJson({ receipt })}\n`);
-  else io.report(receiptText(receipt));
+  else io.report(receiptText(receipt, note));
+}
+
+/** Whole means that nothing is hidden, not that all of it was printed: an answer that stopped at its limit says so. */
+export function limitNote(
+  printed: number,
+  { limit, direction }: { readonly limit: number; readonly direction: 'forward' | 'backward' },
+  item = 'line',
+  more = 'see --limit',
+): string {
+  if (limit === 0 || printed < limit) return '';
+  const end = direction === 'backward' ? 'newest' : 'oldest';
+  const these = limit === 1 ? `this is the ${end} ${item}` : `these are the ${end} ${plural(limit, item)}`;
+  return `${these}, and there may be more: ${more}`;
 }
 
 const MISSING_SHOWN_MAX = 50;
 
 /** A receipt for people: one line when the answer is whole, else what is missing and who may have it. */
-export function receiptText(receipt: Receipt): string {
+export function receiptText(receipt: Receipt, note = ''): string {
   const { complete, expected, read, pruned, missing, silent } = receipt;
-  const counts = `${read} batches read, ${pruned} pruned`;
-  if (complete) return `complete: ${counts}`;
-  const lines = [`INCOMPLETE: ${counts}, of ${expected} expected`];
+  const counts = `${batches(read)} read, ${pruned.toLocaleString('en-US')} pruned`;
+  const noted = note === '' ? '' : `; ${note}`;
+  if (complete) return `complete: ${counts}${noted}`;
+  const lines = [`INCOMPLETE: ${counts}, of ${expected.toLocaleString('en-US')} expected${noted}`];
   for (const run of missing.slice(0, MISSING_SHOWN_MAX)) lines.push(`  missing: ${missingText(run)}`);
   if (missing.length > MISSING_SHOWN_MAX) {
     lines.push(`  … and ${missing.length - MISSING_SHOWN_MAX} more: see --output json`);
   }
   for (const { peer, lastHeard } of silent) {
     const since = lastHeard === null ? '' : `, last heard from at ${lastHeard}`;
-    lines.push(`  silent: origin ${peer}${since}: it may have lines that nobody else has`);
+    lines.push(
+      isPeerId(peer)
+        ? `  silent: origin ${peer}${since}: it may have lines that nobody else has`
+        : `  silent: ${peer}: none has answered yet, and what they have is not here`,
+    );
   }
   return lines.map(visibleText).join('\n');
+}
+
+/** A node that has not found the mesh yet names its peers in words, since it does not know them. */
+export function isPeerId(peer: string): boolean {
+  return !peer.includes(' ');
 }
 
 function missingText(missing: Receipt['missing'][number]): string {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { formatDuration, formatSize } from '../config/index.ts';
+import { batches, isOrAre, plural } from '../words.ts';
 import type { Io } from './io.ts';
 import { getStatus, MEMBER_HEAD, memberRows, type NodeStatus } from './node-status.ts';
 import { endpointOf, outputOption, withEndpoint, type EndpointOptions } from './options.ts';
@@ -22,12 +23,13 @@ export function statusText(status: NodeStatus): string {
   const ratio = store.storedBytes > 0 ? ` (1 : ${(store.rawBytes / store.storedBytes).toFixed(1)})` : '';
   const debt =
     replication.batchesBelowK === 0
-      ? 'nothing owed'
-      : `${replication.batchesBelowK} batches (${formatSize(replication.bytesBelowK)}) are below k`;
+      ? 'nothing owed of its own batches'
+      : `${batches(replication.batchesBelowK)} (${formatSize(replication.bytesBelowK)}) of its own, or of peers that are away, ` +
+        `${isOrAre(replication.batchesBelowK)} below k`;
   const facts = [
     `peer     ${status.peer}, version ${status.version}, up ${formatDuration(status.uptimeSeconds * 1000)}`,
     `copies   k=${replication.k}, w=${replication.w}: ${debt}`,
-    `stored   ${store.entries} entries in ${store.batches} batches, ${store.segments} segments: ` +
+    `stored   ${plural(store.entries, 'entry', 'entries')} in ${batches(store.batches)}, ${plural(store.segments, 'segment')}: ` +
       `${formatSize(store.rawBytes)} in ${formatSize(store.storedBytes)}${ratio}`,
   ];
   const { upkeep } = status;
@@ -60,8 +62,8 @@ function upkeepText({ toFetch, scrub, disk }: NonNullable<NodeStatus['upkeep']>)
   const parts = [
     toFetch.batches === 0
       ? 'nothing to fetch'
-      : `${toFetch.batches} batches (${formatSize(toFetch.bytes)}) to fetch${left}`,
-    `${formatSize(scrub.bytes)} scrubbed, ${scrub.rottenBatches} batches rotten`,
+      : `${batches(toFetch.batches)} (${formatSize(toFetch.bytes)}) to fetch${left}`,
+    `${formatSize(scrub.bytes)} scrubbed, ${batches(scrub.rottenBatches)} rotten`,
   ];
   if (disk.freeBytes !== null) parts.push(`${formatSize(disk.freeBytes)} free`);
   return parts.join('; ');

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { fetchEntriesTo } from './entries.ts';
 import type { Io } from './io.ts';
 import {
@@ -9,7 +9,9 @@ import {
   type EndpointOptions,
 } from './options.ts';
 import { OUTPUTS, type Output } from './output.ts';
+import { watchReach } from './reach.ts';
 import type { Services } from './services.ts';
+import { startBefore } from './time.ts';
 
 interface TailOptions extends EndpointOptions {
   readonly since: number;
@@ -25,17 +27,27 @@ export function registerTail(
   withEndpoint(program.command('tail'))
     .description('print entries of the whole mesh as they are written, until Ctrl-C')
     .argument('<logql>', 'what to follow, such as \'{job="nginx"}\'')
-    .option('--since <duration>', 'begin this far back', parseDurationOption, 0)
+    .addOption(
+      new Option('--since <duration>', 'begin this far back')
+        .argParser(parseDurationOption)
+        .default(0, 'now'),
+    )
     .addOption(outputOption(OUTPUTS))
     .action(async (query: string, options: TailOptions) => {
-      const receipt = await fetchEntriesTo(io, services, options.output, {
-        ...(await endpointOf(options, io, services)),
-        query,
-        startNs: BigInt(Math.floor(io.clock.nowMs() - options.since)) * 1_000_000n,
-        endNs: undefined,
-        limit: 0,
-        direction: 'forward',
-      });
-      exit(receipt === undefined || receipt.complete ? 0 : 3);
+      const endpoint = await endpointOf(options, io, services);
+      const stopWatching = watchReach(io, endpoint);
+      try {
+        const receipt = await fetchEntriesTo(io, services, options.output, {
+          ...endpoint,
+          query,
+          startNs: startBefore(BigInt(Math.floor(io.clock.nowMs())) * 1_000_000n, options.since),
+          endNs: undefined,
+          limit: 0,
+          direction: 'forward',
+        });
+        exit(receipt === undefined || receipt.complete ? 0 : 3);
+      } finally {
+        stopWatching();
+      }
     });
 }

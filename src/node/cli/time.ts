@@ -24,6 +24,15 @@ export function parseTimeNs(text: string, nowMs: number): bigint | undefined {
   return BigInt(ms) * 1_000_000n + BigInt(fraction.padEnd(9, '0'));
 }
 
+/** Nanoseconds since 1970, `backMs` before `endNs`: 1970 when that would be earlier, since nothing is looked for there. */
+export function startBefore(endNs: bigint, backMs: number): bigint {
+  return notBefore1970(endNs - BigInt(backMs) * 1_000_000n);
+}
+
+export function notBefore1970(ns: bigint): bigint {
+  return ns < 0n ? 0n : ns;
+}
+
 function unixNs(digits: string): bigint {
   const number = BigInt(digits);
   if (digits.length <= 11) return number * 1_000_000_000n;

@@ -1,7 +1,11 @@
 import { z } from 'zod';
 import { formatSize } from '../config/index.ts';
+import { batches as batchesText, plural } from '../words.ts';
+import { isPeerId } from './receipt.ts';
 import { visibleText } from './visible.ts';
 
+const FETCHED_ANEW = 'set aside; it is fetched anew from another holder';
+const HELD_BY_NOBODY = 'set aside; nobody else who was asked holds it';
 /** Findings of one kind that are printed. */
 const SHOWN_MAX = 20;
 
@@ -25,6 +29,7 @@ export const verdictSchema = z.object({
   copiesWanted: z.number(),
   batchesByCopies: z.record(z.string(), z.number()),
   unacknowledged: z.number(),
+  acknowledgementUnknown: z.number(),
   expired: z.number(),
   missing: z.array(
     run.extend({ fromTime: z.string().nullable(), toTime: z.string().nullable(), proof: z.string() }),
@@ -37,6 +42,7 @@ export const verdictSchema = z.object({
       bytes: z.number(),
       problem: z.string(),
       quarantined: z.boolean(),
+      heldElsewhere: z.boolean(),
     }),
   ),
   conflicts: z.array(
@@ -69,7 +75,7 @@ export function verdictText(verdict: ShownVerdict, isColoured: boolean): string 
   );
   claim('copies', enoughCopies, copiesText(verdict));
   if (unreachable.length > 0)
-    claim('everybody', false, `${count(unreachable.length, 'peer', 'peers')} did not take part`);
+    claim('everybody', false, `${plural(unreachable.length, 'peer')} did not take part`);
   const details = [...findings(verdict)];
   if (details.length > 0) lines.push('', ...details);
   return lines.map((line) => `${line}\n`).join('');
@@ -87,21 +93,28 @@ function lookedAt({
 }: ShownVerdict): string {
   const range =
     from === null && to === null ? '' : `, sealed ${from ?? 'at the beginning'} to ${to ?? 'now'}`;
-  const whose = `${count(origins, 'origin', 'origins')} (${count(epochs, 'run', 'runs')})`;
-  const effort = `${formatSize(bytesRead)} read on ${count(peers.answered, 'disk', 'disks')} in ${(durationMs / 1000).toFixed(1)} s`;
-  return visibleText(`${count(batches, 'batch', 'batches')} of ${whose}${range}; ${effort}`);
+  const whose = `${plural(origins, 'origin')} (${plural(epochs, 'run')})`;
+  const effort = `${formatSize(bytesRead)} read on ${plural(peers.answered, 'disk')} in ${(durationMs / 1000).toFixed(1)} s`;
+  return visibleText(`${batchesText(batches)} of ${whose}${range}; ${effort}`);
 }
 
-function copiesText({ batchesByCopies, copiesWanted, unacknowledged, expired }: ShownVerdict): string {
+function copiesText({
+  batchesByCopies,
+  copiesWanted,
+  unacknowledged,
+  acknowledgementUnknown,
+  expired,
+}: ShownVerdict): string {
   const parts = Object.entries(batchesByCopies)
     .sort(([a], [b]) => Number(b) - Number(a))
-    .map(
-      ([copies, batches]) =>
-        `${count(batches, 'batch', 'batches')} on ${count(Number(copies), 'disk', 'disks')}`,
-    );
-  if (unacknowledged > 0) parts.push(`${count(unacknowledged, 'batch', 'batches')} not acknowledged yet`);
-  if (expired > 0) parts.push(`${count(expired, 'batch', 'batches')} expired`);
-  return visibleText(`${parts.join(', ') || 'nothing stored'} (${copiesWanted} wanted)`);
+    .map(([copies, batches]) => `${batchesText(batches)} on ${plural(Number(copies), 'disk')}`);
+  if (unacknowledged > 0) parts.push(`${batchesText(unacknowledged)} not acknowledged yet`);
+  if (expired > 0) parts.push(`${batchesText(expired)} expired`);
+  const unknown =
+    acknowledgementUnknown === 0
+      ? ''
+      : `, among them ${batchesText(acknowledgementUnknown)} whose acknowledgement is not known (its origin is out of reach)`;
+  return visibleText(`${parts.join(', ') || 'nothing stored'} (${copiesWanted} wanted)${unknown}`);
 }
 
 function* findings(verdict: ShownVerdict): Generator<string> {
@@ -109,13 +122,17 @@ function* findings(verdict: ShownVerdict): Generator<string> {
     const times = `sealed between ${fromTime ?? 'the beginning'} and ${toTime ?? 'now'}`;
     return [runText(run), `nobody has it, and ${proof}`, ...((fromTime ?? toTime) ? [times] : [])];
   });
-  yield* listed('damaged', verdict.damaged, ({ peer, path, offset, bytes, problem, quarantined, ...run }) => [
-    runText(run),
-    `on peer ${peer}`,
-    `${path} at offset ${offset}, ${bytes} bytes`,
-    problem,
-    ...(quarantined ? ['set aside; it is fetched anew from another holder'] : []),
-  ]);
+  yield* listed(
+    'damaged',
+    verdict.damaged,
+    ({ peer, path, offset, bytes, problem, quarantined, heldElsewhere, ...run }) => [
+      runText(run),
+      `on peer ${peer}`,
+      `${path} at offset ${offset}, ${bytes} bytes`,
+      problem,
+      ...(quarantined ? [heldElsewhere ? FETCHED_ANEW : HELD_BY_NOBODY] : []),
+    ],
+  );
   yield* listed('conflict', verdict.conflicts, ({ copies, ...id }) => [
     `${batchText(id)} has ${new Set(copies.map(({ hash }) => hash)).size} contents`,
     ...copies.map(({ peer, path, hash }) => `${hash.slice(0, 12)}… on peer ${peer}, ${path}`),
@@ -129,7 +146,9 @@ function* findings(verdict: ShownVerdict): Generator<string> {
     runText(run),
     holders.length === 0 ? 'on no disk' : `only on ${holders.join(', ')}`,
   ]);
-  yield* listed('away', verdict.unreachable, ({ peer, problem }) => [`peer ${peer}: ${problem}`]);
+  yield* listed('away', verdict.unreachable, ({ peer, problem }) => [
+    `${isPeerId(peer) ? `peer ${peer}` : peer}: ${problem}`,
+  ]);
   yield* listed('note', verdict.notices, (text) => [text]);
   if (verdict.omitted > 0) yield `… and ${verdict.omitted} findings more than a verdict names`;
 }
@@ -159,8 +178,4 @@ function runText({ origin, epoch, fromSeq, toSeq }: z.output<typeof run>): strin
 
 function batchText({ origin, epoch, seq }: z.output<typeof batch>): string {
   return runText({ origin, epoch, fromSeq: seq, toSeq: seq });
-}
-
-function count(number: number, one: string, many: string): string {
-  return `${number.toLocaleString('en-US')} ${number === 1 ? one : many}`;
 }

@@ -1,8 +1,20 @@
+import type { ErrorCode } from '../../store/index.ts';
 import type { Status } from '../status.ts';
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
 const MEMBER_STATES = ['alive', 'suspect', 'leaving', 'dead', 'left', 'gone'] as const;
+/** What problems are mostly about: each has a sample at any time, so that a rule can tell 'none' from 'not scraped'. */
+const PROBLEM_CODES: readonly ErrorCode[] = [
+  'LV_BATCH_CONFLICT',
+  'LV_CLOCK_SKEW',
+  'LV_DATA_UNSAFE',
+  'LV_DISK_FULL',
+  'LV_IDENTITY_CONFLICT',
+  'LV_INPUT_UNREADABLE',
+  'LV_PEER_UNREACHABLE',
+  'LV_REPLICATION_TIMEOUT',
+];
 
 /**
  * A status in Prometheus's text format 0.0.4. Every peer tells of itself: the sum over peers is the mesh. No label grows
@@ -26,12 +38,12 @@ function* families(status: Status): Generator<string> {
 
   yield gauge('replication_copies_wanted', 'Copies wanted of every batch (k).', replication.k);
   yield gauge('replication_quorum', 'Disks that an acknowledgement needs (W).', replication.w);
-  yield gauge('replication_batches_below_k', 'Batches with too few copies.', replication.batchesBelowK);
   yield gauge(
-    'replication_bytes_below_k',
-    'Stored bytes of batches with too few copies.',
-    replication.bytesBelowK,
+    'replication_batches_below_k',
+    'Batches of this peer, or of peers that are away, with too few copies.',
+    replication.batchesBelowK,
   );
+  yield gauge('replication_bytes_below_k', 'Stored bytes of those batches.', replication.bytesBelowK);
   yield gauge(
     'replication_unacknowledged_bytes',
     'Bytes sealed here that wait for their acknowledgement.',
@@ -127,7 +139,7 @@ function ownShare({ peer, members }: Status): number {
 }
 
 function problemsByCode({ problems }: Status): Sample[] {
-  const counts = new Map<string, number>();
+  const counts = new Map<string, number>(PROBLEM_CODES.map((code) => [code, 0]));
   for (const { code } of problems) counts.set(code, (counts.get(code) ?? 0) + 1);
   return [...counts].map(([code, count]) => [{ code }, count]);
 }

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { Level } from 'level';
 import { LogvineError, messageOf } from '../errors.ts';
@@ -45,7 +46,7 @@ export async function openCatalog(directory: string, removeAll: () => Promise<vo
     if (cause?.code === 'LEVEL_LOCKED') {
       throw new LogvineError(
         'LV_DATA_IN_USE',
-        `another node uses the data directory of ${directory}: stop it, or give this one its own --data`,
+        `another node uses the data directory ${dirname(directory)}: stop it, or give this one its own --data`,
         { cause: error },
       );
     }

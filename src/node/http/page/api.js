@@ -25,6 +25,7 @@ export async function ask(path, signal) {
   /** @type {Record<string, string>} */
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   const response = await fetch(path, { signal, headers, cache: 'no-store' });
+  if (response.status === 403) throw new NeedsToken('That token may not query here.');
   if (response.status === 401) throw new NeedsToken(token ? 'That token is not accepted here.' : '');
   const body = await response.json().catch(() => undefined);
   if (response.ok && body !== undefined) return body;

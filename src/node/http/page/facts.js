@@ -75,12 +75,13 @@ export function copiesView(status) {
  * @returns {Node[]}
  */
 export function storeView({ store }) {
-  const ratio = store.rawBytes > 0 ? ` (${percent(store.storedBytes / store.rawBytes)} of the lines)` : '';
+  const ratio =
+    store.rawBytes > 0 ? `, compressed to ${percent(store.storedBytes / store.rawBytes)} of their size` : '';
   return [
     html('p', { class: 'figure' }, size(store.storedBytes)),
     html('p', { class: 'hint' }, `${plural(store.entries, 'line')} in ${batches(store.batches)}${ratio}.`),
     facts([
-      ['Lines', size(store.rawBytes)],
+      ['Size of the lines', size(store.rawBytes)],
       ['Stored', size(store.storedBytes)],
       ['Batches', count(store.batches)],
       ['Segments', count(store.segments)],

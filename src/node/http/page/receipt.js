@@ -68,6 +68,8 @@ function missingWords({ origin, epoch, fromSeq, toSeq, fromTime, toTime, lastOwn
 
 /** @param {Receipt['silent'][number]} silent */
 function silentWords({ peer, durableSeq, lastHeard }) {
+  // A peer that has not found the mesh yet names the others in words, since it does not know them.
+  if (peer.includes(' ')) return `${peer}: none has answered yet, and what they have is not here`;
   const since = lastHeard ? ` since ${lastHeard}` : '';
   const after = durableSeq === null ? '' : ` after batch ${count(durableSeq)}`;
   return `${shortPeer(peer)} was not heard${since}: there may be lines of it${after} that no reachable peer knows of`;

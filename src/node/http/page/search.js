@@ -1,15 +1,21 @@
-/** The search box: a LogQL query to this peer, which asks the whole mesh; the newest lines and the receipt. */
+/** The search box: a LogQL query to this peer, which asks the whole mesh; the newest lines or numbers, and the receipt. */
 import { ask, NeedsToken } from './api.js';
 import { byId, html, update } from './dom.js';
 import { count, localTime, plural, printable } from './format.js';
 import { receiptView } from './receipt.js';
+import { more, table } from './tables.js';
 
 /** @typedef {import('../../../gossip/index.ts').Receipt} Receipt */
 /** @typedef {{ stream: Record<string, string>, values: [nanoseconds: string, line: string][] }} LokiStream */
-/** @typedef {{ data: { resultType: string, result: LokiStream[], stats: { logvine?: Receipt } } }} LokiAnswer */
+/** @typedef {{ metric: Record<string, string>, values: [seconds: number, value: string][] }} LokiSeries */
+/** @typedef {{ stats: { logvine?: Receipt } }} WithReceipt */
+/** @typedef {{ resultType: 'streams', result: LokiStream[] } & WithReceipt} LokiLines */
+/** @typedef {{ resultType: 'matrix', result: LokiSeries[] } & WithReceipt} LokiNumbers */
+/** @typedef {{ data: LokiLines | LokiNumbers }} LokiAnswer */
 /** @typedef {{ nanoseconds: bigint, line: string, labels: Record<string, string> }} Line */
 
 const LINES_MAX = 100;
+const SERIES_MAX = 100;
 const ANSWER_MS_MAX = 130_000;
 /** A line may be a mebibyte: the page shows its beginning. */
 const LINE_SHOWN_MAX = 4000;
@@ -82,13 +88,7 @@ function words(error) {
 function showAnswer({ data }, receipt, target) {
   update(receipt, data.stats.logvine ? receiptView(data.stats.logvine) : undefined);
   if (data.resultType !== 'streams') {
-    target.replaceChildren(
-      html(
-        'p',
-        { class: 'empty' },
-        'This query answers with numbers, not lines; a dashboard shows those better.',
-      ),
-    );
+    target.replaceChildren(...numbersView(data.result));
     return;
   }
   const found = newestFirst(data.result);
@@ -101,6 +101,44 @@ function showAnswer({ data }, receipt, target) {
     html('p', { class: 'hint' }, `${limited}, newest first. Open one for its labels.`),
     html('div', { class: 'lines' }, found.map(lineView)),
   );
+}
+
+/**
+ * The last value of each series: their course is for a dashboard.
+ * @param {LokiSeries[]} series
+ */
+function numbersView(series) {
+  if (series.length === 0)
+    return [
+      html(
+        'p',
+        { class: 'empty' },
+        'No value was found at the points of this range; in a shorter one they are closer together.',
+      ),
+    ];
+  const rows = series.slice(0, SERIES_MAX).map(({ metric, values }, index) => {
+    const [seconds, value] = values[values.length - 1];
+    return {
+      key: String(index),
+      cells: [
+        [html('bdi', { class: 'path mono' }, printable(labelsText(metric)))],
+        [html('span', { class: 'number mono' }, value)],
+        [html('span', { class: 'number' }, localTime(new Date(seconds * 1000)))],
+      ],
+    };
+  });
+  const what = `${plural(series.length, 'series', 'series')}, each with its last value in this range.`;
+  return [
+    html('p', { class: 'hint' }, what),
+    table('Numbers', ['Series', 'Last value', 'At'], rows),
+    more(series.length - SERIES_MAX, 'series'),
+  ].filter((child) => child !== false);
+}
+
+/** @param {Record<string, string>} labels */
+function labelsText(labels) {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  return `{${pairs.join(', ')}}`;
 }
 
 /**

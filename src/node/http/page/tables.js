@@ -2,7 +2,7 @@
 import { html, peerLink, svg } from './dom.js';
 import { batches, count, percent, plural, shortPeer, size, stateWord } from './format.js';
 import { tintOf } from './tints.js';
-import { isUp } from './verdict.js';
+import { isPresent, isUp } from './verdict.js';
 
 /** @typedef {import('../../status.ts').Status} Status */
 /** @typedef {import('../../status.ts').MemberStatus} MemberStatus */
@@ -20,7 +20,7 @@ const LINKS_MAX = 12;
  * @param {string[]} columns
  * @param {Row[]} rows
  */
-function table(label, columns, rows) {
+export function table(label, columns, rows) {
   const heads = columns.map((column) => html('th', { role: 'columnheader', scope: 'col' }, column));
   const body = rows.map(({ key, cells }) =>
     html(
@@ -58,7 +58,7 @@ function bar(layers) {
  * @param {number} rest
  * @param {string} words
  */
-function more(rest, words) {
+export function more(rest, words) {
   return rest > 0 && html('p', { class: 'hint' }, `and ${count(rest)} more ${words}`);
 }
 
@@ -84,7 +84,7 @@ function peerCell(peer, status, state = '', title = peer) {
 export function membersView(status) {
   const own = (/** @type {MemberStatus} */ { peer }) => Number(peer === status.peer);
   const ordered = status.members.toSorted(
-    (a, b) => Number(isUp(a)) - Number(isUp(b)) || own(b) - own(a) || (a.peer < b.peer ? -1 : 1),
+    (a, b) => rank(a) - rank(b) || own(b) - own(a) || (a.peer < b.peer ? -1 : 1),
   );
   const largestShare = ordered.reduce((most, { share }) => Math.max(most, share), 0) || 1;
   const rows = ordered.slice(0, ROWS_MAX).map((member) => memberRow(member, status, largestShare));
@@ -92,6 +92,15 @@ export function membersView(status) {
     table('Members of the mesh', ['Peer', 'State', 'Zone', 'Share', 'Holds', 'Version', 'Page'], rows),
     more(ordered.length - ROWS_MAX, 'members'),
   ];
+}
+
+/**
+ * Those that are down first, those that have left or are gone last.
+ * @param {MemberStatus} member
+ */
+function rank(member) {
+  if (!isPresent(member)) return 2;
+  return isUp(member) ? 1 : 0;
 }
 
 /**
@@ -105,7 +114,7 @@ function memberRow(member, status, largestShare) {
   const page =
     peer === status.peer
       ? html('span', { class: 'faint' }, 'you are here')
-      : (peerLink(http, 'open ↗', `Open the page of peer ${shortPeer(peer)}`) ?? '–');
+      : (isPresent(member) && peerLink(http, 'open ↗', `Open the page of peer ${shortPeer(peer)}`)) || '–';
   return {
     key: peer,
     cells: [

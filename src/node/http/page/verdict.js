@@ -15,7 +15,12 @@ const POINTS_MAX = 20;
  * @param {Status} status
  */
 export function presentMembers({ members }) {
-  return members.filter(({ state }) => state !== 'left' && state !== 'gone');
+  return members.filter(isPresent);
+}
+
+/** @param {{ state: string }} member */
+export function isPresent({ state }) {
+  return state !== 'left' && state !== 'gone';
 }
 
 /** @param {{ state: string }} member */
@@ -65,12 +70,12 @@ export function copiesText(status) {
   const wanted = Math.min(k, present.length);
   if (batchesBelowK > 0) {
     const has = batchesBelowK === 1 ? 'has' : 'have';
-    return `${batches(batchesBelowK)} (${size(bytesBelowK)}) ${has} fewer than ${plural(wanted, 'copy', 'copies')} yet.`;
+    return `${batches(batchesBelowK)} (${size(bytesBelowK)}) of this peer, or of peers that are away, ${has} fewer than ${plural(wanted, 'copy', 'copies')} yet.`;
   }
   if (present.length === 1)
     return k > 1 ? `With more peers, batches get ${k} copies.` : 'One copy is all that is wanted.';
-  if (wanted < k) return `Every batch has ${wanted} copies; with more peers it gets ${k}.`;
-  return `Every batch has its ${plural(k, 'copy', 'copies')}.`;
+  if (wanted < k) return `Every batch of this peer has ${wanted} copies; with more peers it gets ${k}.`;
+  return `Every batch of this peer has its ${plural(k, 'copy', 'copies')}.`;
 }
 
 /**
