@@ -64,7 +64,7 @@ export class SimClock implements Clock {
   /** Lets `ms` pass. */
   async advance(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms;
-    await undefined;
+    await Promise.resolve();
     await this.#settled();
     while (this.#heap.length > 0 && this.#heap[0]!.atMs <= untilMs) await this.#step();
     this.#nowMs = untilMs;
@@ -73,7 +73,7 @@ export class SimClock implements Clock {
   /** Lets time pass until `done()`, checked after every event. False when it was not after `withinMs`. */
   async until(done: () => boolean, withinMs: number): Promise<boolean> {
     const untilMs = this.#nowMs + withinMs;
-    await undefined;
+    await Promise.resolve();
     await this.#settled();
     while (!done()) {
       if (this.#heap.length === 0 || this.#heap[0]!.atMs > untilMs) return false;
@@ -107,7 +107,7 @@ export class SimClock implements Clock {
 
   async #goOn(): Promise<void> {
     while (this.#automatic) {
-      await undefined;
+      await Promise.resolve();
       await this.#settled();
       if (this.#heap.length > 0) await this.#step();
     }
