@@ -15,7 +15,7 @@ const MACHINE_LOGS = ['/var/log/*.log', '/var/log/syslog', '/var/log/messages', 
 
 const launcher = new URL('./logvine.js', import.meta.url).pathname;
 const children: ChildProcess[] = [];
-let stopping = false;
+let stopping: Promise<never> | undefined;
 let areUp = false;
 
 function readable(path: string): boolean {
@@ -67,20 +67,18 @@ function start(index: number, patterns: readonly string[]): Promise<string> {
   });
 }
 
-async function stop(code: number): Promise<void> {
-  if (stopping) return;
-  stopping = true;
-  await Promise.all(
-    children.map(
-      (child) =>
-        new Promise<void>((done) => {
-          if (child.exitCode !== null || child.signalCode !== null) return done();
-          child.on('exit', () => done());
-          child.kill('SIGTERM');
-        }),
-    ),
-  );
-  process.exit(code);
+/** Ends the nodes in good order, then this process; whoever waits for it goes no further. */
+function stop(code: number): Promise<never> {
+  stopping ??= Promise.all(children.map(ended)).then(() => process.exit(code));
+  return stopping;
+}
+
+function ended(child: ChildProcess): Promise<void> {
+  return new Promise((done) => {
+    if (child.exitCode !== null || child.signalCode !== null) return done();
+    child.on('exit', () => done());
+    child.kill('SIGTERM');
+  });
 }
 
 process.on('SIGINT', () => {
