@@ -119,6 +119,11 @@ describe('verdict', () => {
     assert.deepEqual(points, [{ message: '1 of 3 peers is down' }]);
   });
 
+  test('one that is up is one', () => {
+    const members = [member(ALICE), member('bob', { state: 'dead' })];
+    assert.match(verdictOf({ ...healthy(), members }).text, /^1 of 2 peers is up\./);
+  });
+
   test('members that left are not missed', () => {
     const status = healthy();
     const left = member('peer-that-left', { state: 'left' });

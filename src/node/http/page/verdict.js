@@ -57,7 +57,7 @@ function peersText(status) {
   const slowText = slow > 0 ? ` ${plural(slow, 'peer')} ${slow === 1 ? 'is' : 'are'} slow to answer.` : '';
   if (present.length === 1) return 'This peer is alone: what it holds is on this one disk.';
   if (up === present.length) return `All ${present.length} peers are up.${slowText}`;
-  return `${up} of ${present.length} peers are up.${slowText}`;
+  return `${up} of ${present.length} peers ${up === 1 ? 'is' : 'are'} up.${slowText}`;
 }
 
 /**
