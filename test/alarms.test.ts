@@ -49,6 +49,13 @@ describe('peers', () => {
     assert.deepEqual(say(['alive', 'alive', 'left', 'dead'], 2, 0), ['1 of 3 peers is down: …dave44']);
   });
 
+  test('those that were given up still count for what an answer can prove', () => {
+    assert.deepEqual(say(['alive', 'alive', 'gone', 'dead'], 2, 0), [
+      '1 of 3 peers is down: …dave44',
+      '2 peers are out of reach, those given up included: until they return or are forgotten, 72 h after they were last heard, no answer can be complete',
+    ]);
+  });
+
   test('too few to acknowledge, and what has too few copies', () => {
     assert.deepEqual(say(['alive', 'dead', 'dead'], 2, 1), [
       '2 of 3 peers are down: …bob222, …carol3',

@@ -117,6 +117,12 @@ export function* peerProblems(
     const message = `${dead.length} of ${plural(present.length, 'peer')} ${isOrAre(dead.length)} down: ${names}`;
     yield { code: 'LV_PEER_UNREACHABLE', message };
   }
+  const isAway = ({ state }: Member): boolean => state === 'dead' || state === 'gone';
+  const away = members.filter(isAway).length;
+  if (away > dead.length && away >= quorum) {
+    const message = `${plural(away, 'peer')} ${isOrAre(away)} out of reach, those given up included: until they return or are forgotten, 72 h after they were last heard, no answer can be complete`;
+    yield { code: 'LV_PEER_UNREACHABLE', message };
+  }
   const up = placeableUp(members).length;
   if (up < quorum) {
     const message = `only ${plural(up, 'peer')} ${isOrAre(up)} up and an acknowledgement needs ${quorum}: pushes are refused and files are not read on`;

@@ -196,6 +196,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       directory,
       self: { zone, weight, epoch: store.epoch, http: '', version: options.version },
       seeds: config.join,
+      // Who is given up is repaired around.
+      timing: { goneAfterMs: Math.max(TIMING.repairDelayMs, config.repairDelayMs) },
       log: {
         debug: (fields, message) => log('debug', `${message} ${JSON.stringify(fields)}`),
         warn: (fields, message) => log('warn', `${message} ${JSON.stringify(fields)}`),

@@ -47,15 +47,24 @@ test('a mesh proves itself; flipped bits are named and heal; a node that is down
   const tampered = Buffer.from(before);
   const offset = frames[0].length + frames[1].length;
   tampered[offset + 2_000] ^= 1;
+  const isHealed = (): boolean => readFileSync(path).equals(before);
+  const scrubbed = async (): Promise<number> => (await bob.status()).upkeep.scrub.rottenBatches;
   writeFileSync(path, tampered);
-  const found = await verify(charlie);
+  let found = await verify(charlie);
+  if ((await scrubbed()) > 0) {
+    // The scrub came by first. It has read this file now, and will not for a week.
+    await waitFor('the batch to be healed', 30_000, isHealed);
+    writeFileSync(path, tampered);
+    found = await verify(charlie);
+    assert.equal(await scrubbed(), 1);
+  }
   assert.equal(found.code, 3);
   assert.deepEqual(
     found.verdict.damaged.map((one) => [one.peer, one.path, one.offset, one.fromSeq, one.quarantined]),
     [[bob.peer, path, offset, 3, true]],
   );
   assert.equal(found.verdict.gapless, true);
-  await waitFor('the batch to be healed', 30_000, () => readFileSync(path).equals(before));
+  await waitFor('the batch to be healed', 30_000, isHealed);
   assert.equal((await verify(charlie)).code, 0);
 
   await bob.kill();

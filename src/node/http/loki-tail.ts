@@ -80,8 +80,9 @@ class Refusal extends Error {
 }
 
 function refuse(socket: Duplex, error: unknown): void {
-  const { code } = error as { code?: string };
-  const status = error instanceof Refusal ? error.status : code === 'LV_UNAUTHORIZED' ? 401 : 400;
+  const { code, statusCode } = error as { code?: string; statusCode?: number };
+  const status =
+    error instanceof Refusal ? error.status : (statusCode ?? (code === 'LV_UNAUTHORIZED' ? 401 : 400));
   const body = JSON.stringify({ status: 'error', message: messageOf(error), code });
   const head = [`HTTP/1.1 ${status} Refused`, 'content-type: application/json', 'connection: close'];
   socket.on('error', () => undefined);
