@@ -3,6 +3,7 @@
  * `zstdcat | rg` over the same bytes, and 100,000 streams, with real processes on loopback. Timings decide nothing, a wrong
  * answer fails the run; with --write the tables go into docs/benchmarks.md.
  */
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,6 +28,11 @@ const unknown = values.part.find((part) => !PARTS.includes(part));
 const megabytes = Number(values.mb);
 if (unknown !== undefined || !(megabytes >= 1)) {
   console.error(`--part is one of ${PARTS.join(', ')}; --mb a number from 1 on`);
+  process.exit(2);
+}
+for (const command of ['zstd', 'zstdcat', 'rg']) {
+  if (!spawnSync(command, ['--version']).error) continue;
+  console.error(`${command} is needed: it is what queries and compression are measured beside`);
   process.exit(2);
 }
 const wants = (part: string): boolean => values.part.includes(part);
