@@ -188,13 +188,14 @@ export class Checks {
   /** A node has proved that others have all that it has. */
   handedOver(host: SimHost): void {
     const { story, settings, present } = this.#cluster;
-    // Those that have been out of its reach for the repair delay are not waited for.
+    // Those that have been out of its reach for the repair delay are not waited for, nor those that said that they leave, too.
     const nowMs = host.process!.clock.monotonicMs();
     const inReach = host
       .process!.core!.membership.members()
       .filter(
-        ({ peer, state, stateSinceMs }) =>
+        ({ peer, state, stateSinceMs, leaving }) =>
           peer !== host.peer &&
+          !leaving &&
           (state === 'alive' ||
             state === 'suspect' ||
             (state === 'dead' && nowMs - stateSinceMs < settings.repairDelayMs)),
