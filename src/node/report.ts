@@ -6,8 +6,6 @@ import type { Input } from './inputs/index.ts';
 import type { Status } from './status.ts';
 import { VERSION } from './version.ts';
 
-export { VERSION };
-
 const SHARE_SAMPLES = 2000;
 const RATE_WINDOW_MS = 5000;
 /** What is to be fetched is looked through at most this often. */

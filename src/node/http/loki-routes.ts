@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { LIMITS } from '../../store/index.ts';
 import { parse, pretty, STEPS_MAX } from '../../store/logql/index.ts';
-import { VERSION } from '../report.ts';
+import { VERSION } from '../version.ts';
 import { Admission } from './admission.ts';
 import { addFieldRoutes } from './loki-fields.ts';
 import { addLabelRoutes, addVolumeRoutes } from './loki-labels.ts';

@@ -24,7 +24,6 @@ export class KnownAnswers {
   readonly #narrow: AnswerRecord;
   /** Of others, in grids whose buckets begin at the same times; undefined when some times are in no bucket. */
   readonly #wide: AnswerRecord | undefined;
-
   #plannedLeft = ANSWERS_PLANNED_MAX;
 
   private constructor(question: string, partials: readonly RangePartial[], memory: AnswerMemory) {
