@@ -1,7 +1,8 @@
 import type { MeshNode } from '../../test/e2e/mesh.ts';
 import type { Ledger } from './ledger.ts';
-import { FileWriter, PUSH_LINES, Pusher } from './writers.ts';
+import { FileWriter, Pusher, type PusherOptions } from './writers.ts';
 
+const USUAL_PUSHER: PusherOptions = { linesPerPush: 10, everyMs: 200 };
 const LEARN_EVERY_MS = 300;
 
 /** What writes into the mesh: a file at each node that tails one, and clients that push to any. */
@@ -24,8 +25,10 @@ export class Load {
     this.#writers.set(name, new FileWriter(source, path, linesPerTurn));
   }
 
-  addPusher(name: string): void {
-    this.#pushers.push(new Pusher(this.#ledger.source(`push-${name}`), this.#nodes));
+  addPusher(name: string, options = USUAL_PUSHER): Pusher {
+    const pusher = new Pusher(this.#ledger.source(`push-${name}`), this.#nodes, options);
+    this.#pushers.push(pusher);
+    return pusher;
   }
 
   writer(node: MeshNode): FileWriter | undefined {
@@ -46,7 +49,7 @@ export class Load {
   attemptsOf(line: string): readonly string[] {
     const [id, number] = line.split(' ');
     const pusher = this.#pushers.find(({ source }) => source.id === id);
-    return pusher?.retried.get(Number(number) - (Number(number) % PUSH_LINES)) ?? [];
+    return pusher?.retried.get(Number(number) - (Number(number) % pusher.options.linesPerPush)) ?? [];
   }
 
   resume(): void {

@@ -88,7 +88,7 @@ export class Scene {
     this.load.removeFile(node);
   }
 
-  /** Starts nodes and waits until they see each other. */
+  /** Starts nodes, all at once but the very first, and waits until they see each other. */
   async start(all: Readonly<Record<string, StartOptions>>): Promise<MeshNode[]> {
     const options = Object.entries(all).map(([name, given]): [string, NodeOptions] => {
       const { linesPerTurn = 0, paddingBytes = 0, ...rest } = given;
@@ -97,12 +97,13 @@ export class Scene {
       const files = linesPerTurn > 0 ? [path] : [];
       return [name, { config: CONFIG, files, ...rest }];
     });
-    const nodes: MeshNode[] = [];
-    for (const [name, one] of options) {
-      const node = await this.mesh.start(name, one);
-      nodes.push(node);
-      this.nodes.push(node);
-    }
+    const startOne = ([name, one]: [string, NodeOptions]): Promise<MeshNode> => this.mesh.start(name, one);
+    const alone = this.mesh.nodes.length === 0 ? options.splice(0, 1) : [];
+    const nodes = [
+      ...(await Promise.all(alone.map(startOne))),
+      ...(await Promise.all(options.map(startOne))),
+    ];
+    this.nodes.push(...nodes);
     await this.mesh.agree(this.nodes, HEAL_MS);
     return nodes;
   }

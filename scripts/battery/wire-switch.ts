@@ -12,15 +12,22 @@ export interface Rules {
   /** Share of packets lost, 0…1. */
   readonly loss: number;
   readonly delayMs: number;
+  /** `DEVICE BYTES`: what this device sends and what it gets passes at so many bytes a second each way. */
+  readonly slow?: readonly string[];
 }
 
 const PACKET_BYTES_MAX = 65_536;
 const FIRST_FD = 3;
+/** What stands in line for a slow link longer than this is lost, as at a router whose buffer is full. */
+const QUEUE_MS_MAX = 1_000;
 /** Of an IPv4 header. */
 const [SOURCE_END, DESTINATION_END] = [15, 19];
 
 let rules: Rules = { cut: [], loss: 0, delayMs: 0 };
 let cut = new Set<string>();
+let bytesPerSecond = new Map<number, number>();
+/** When the last packet that a slow link took is through, by `DEVICE out` and `DEVICE in`. */
+const throughMs = new Map<string, number>();
 const count = Number(process.argv[2]);
 const sentBytes = Array.from({ length: count }, () => 0);
 
@@ -35,8 +42,24 @@ function pass(packet: Buffer, from: number): void {
     sentBytes[from] += packet.length;
     if (cut.has(`${from}>${to}`) || Math.random() < rules.loss) return;
   }
-  if (isOwn || rules.delayMs === 0) deliver(packet, to);
-  else setTimeout(() => deliver(packet, to), rules.delayMs);
+  const out = isOwn ? 0 : queueMs(from, 'out', packet.length);
+  const into = isOwn ? 0 : queueMs(to, 'in', packet.length);
+  if (out === undefined || into === undefined) return;
+  const waitMs = isOwn ? 0 : rules.delayMs + Math.max(out, into);
+  if (waitMs === 0) deliver(packet, to);
+  else setTimeout(() => deliver(packet, to), waitMs);
+}
+
+/** How long a packet takes through a device's link; undefined when too much waits there already. */
+function queueMs(device: number, way: 'out' | 'in', bytes: number): number | undefined {
+  const rate = bytesPerSecond.get(device);
+  if (rate === undefined) return 0;
+  const nowMs = performance.now();
+  const freeMs = Math.max(nowMs, throughMs.get(`${device} ${way}`) ?? 0);
+  if (freeMs - nowMs > QUEUE_MS_MAX) return undefined;
+  const endMs = freeMs + (bytes / rate) * 1000;
+  throughMs.set(`${device} ${way}`, endMs);
+  return endMs - nowMs;
 }
 
 function deliver(packet: Buffer, to: number): void {
@@ -61,6 +84,7 @@ createInterface({ input: process.stdin })
   .on('line', (line) => {
     rules = JSON.parse(line) as Rules;
     cut = new Set(rules.cut);
+    bytesPerSecond = new Map(rules.slow?.map((text) => text.split(' ').map(Number) as [number, number]));
     process.stdout.write(`${JSON.stringify(sentBytes)}\n`);
   })
   // Reading threads stand in the kernel; there is no other way to end them.

@@ -7,7 +7,7 @@ import type { Rules } from './wire-switch.ts';
 const PREFIX = 'lvbattery';
 /** Of this run: another one may go on beside it. */
 const NETWORK = `10.203.${process.pid % 256}`;
-const MTU = '9000';
+const MTU = '1500';
 /** Opens as many tun devices as there are names, and becomes the command that follows them. */
 const ATTACH = `
   use Fcntl; $^F = 255;
@@ -115,8 +115,13 @@ export class Wire {
     await this.#change({ loss, delayMs });
   }
 
+  /** What this host sends and gets passes at so many bytes a second, each way. */
+  async slow(host: number, bytesPerSecond: number): Promise<void> {
+    await this.#change({ slow: [`${host} ${bytesPerSecond}`] });
+  }
+
   async heal(): Promise<void> {
-    await this.#change({ cut: [], loss: 0, delayMs: 0 });
+    await this.#change({ cut: [], loss: 0, delayMs: 0, slow: [] });
   }
 
   /** Bytes (with the headers of IP and TCP) that each host has sent to others so far. */

@@ -14,8 +14,6 @@ import type { MeshNode } from '../../test/e2e/mesh.ts';
 import type { Piece, Source } from './ledger.ts';
 
 const EVERY_MS = 100;
-export const PUSH_LINES = 10;
-const PUSH_EVERY_MS = 200;
 const PUSH_TIMEOUT_MS = 8_000;
 
 interface WrittenFile {
@@ -113,11 +111,20 @@ export class FileWriter {
   }
 }
 
+export interface PusherOptions {
+  readonly linesPerPush: number;
+  /** Between an acknowledgement and the next push. */
+  readonly everyMs: number;
+}
+
 /** A client that pushes to any node, and sends a refused or unanswered push again, at another one. */
 export class Pusher {
   readonly source: Source;
   /** What became of each attempt, for the pushes that needed more than one: by the number of their first line. */
   readonly retried = new Map<number, string[]>();
+  /** How often each outcome came: a status, or that there was none. */
+  readonly outcomes = new Map<string, number>();
+  readonly options: PusherOptions;
   readonly #nodes: () => readonly MeshNode[];
   readonly #piece: Piece;
   #isWanted = false;
@@ -125,8 +132,9 @@ export class Pusher {
   #at = 0;
   #waiting: string | undefined;
 
-  constructor(source: Source, nodes: () => readonly MeshNode[]) {
+  constructor(source: Source, nodes: () => readonly MeshNode[], options: PusherOptions) {
     this.source = source;
+    this.options = options;
     this.#nodes = nodes;
     this.#piece = source.newPiece();
   }
@@ -151,12 +159,14 @@ export class Pusher {
       const sentAt = new Date().toISOString();
       const outcome = node ? await this.#push(node, this.#waiting) : 'nobody is up';
       attempts.push(`${sentAt} ${node?.name} ${outcome}`);
+      const kind = typeof outcome === 'number' ? `${outcome}` : 'no answer';
+      this.outcomes.set(kind, (this.outcomes.get(kind) ?? 0) + 1);
       if (outcome === 204) {
         if (attempts.length > 1) this.retried.set(this.#piece.acknowledged, attempts);
         attempts = [];
         this.#waiting = undefined;
         this.#piece.acknowledged = this.#piece.count;
-        await pause(PUSH_EVERY_MS);
+        await pause(this.options.everyMs);
       } else {
         await pause(100);
       }
@@ -165,7 +175,7 @@ export class Pusher {
   }
 
   #nextBody(): string {
-    const values = Array.from({ length: PUSH_LINES }, () => {
+    const values = Array.from({ length: this.options.linesPerPush }, () => {
       const line = this.source.nextLine(Date.now());
       return [`${this.source.timesMs.at(-1)}000000`, line];
     });
@@ -181,6 +191,8 @@ export class Pusher {
         signal: AbortSignal.timeout(PUSH_TIMEOUT_MS),
       });
       await response.arrayBuffer();
+      const isRefusal = response.status === 429 || response.status === 503;
+      if (isRefusal && !response.headers.has('retry-after')) return `${response.status} without Retry-After`;
       return response.status;
     } catch (error) {
       return String(error);

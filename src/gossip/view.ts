@@ -20,6 +20,8 @@ export interface MeshView {
   members(): readonly MeshMember[];
   /** There is a mesh to join, and no member of it has told this run yet who else there is: what `members` says is too few. */
   isSearching(): boolean;
+  /** As many know this peer as its copies need to count for an acknowledgement: until then it stores nothing for anybody. */
+  isIntroduced(): boolean;
 }
 
 /** Members that belong to the mesh: not those that have left, nor those given up as gone. Where peers are counted, these are. */

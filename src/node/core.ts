@@ -12,6 +12,7 @@ import {
   FOLLOW_PROTOCOL,
   Holder,
   INVENTORY_PROTOCOL,
+  peersOf,
   Pushes,
   PUSH_PROTOCOL,
   ReplicaReceiver,
@@ -151,6 +152,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       self: transport.self,
       members: () => membership.members(),
       isSearching: () => membership.isSearching(),
+      isIntroduced: () => membership.isIntroduced(),
     };
     const shared = { transport, clock, view, log, replicas: config.replicas, ackQuorum: config.ack };
     const space = new DiskSpace({ disk, clock, directory, reserveBytes: config.diskReserveBytes, log });
@@ -196,6 +198,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       directory,
       self: { zone, weight, epoch: store.epoch, http: '', version: options.version },
       seeds: config.join,
+      introductions: config.ack,
       // Who is given up is repaired around.
       timing: { goneAfterMs: Math.max(TIMING.repairDelayMs, config.repairDelayMs) },
       log: {
@@ -280,9 +283,15 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       replicator.membersChanged();
       pushes?.membersChanged();
     };
+    const introduced = Promise.withResolvers<void>();
+    if (membership.isIntroduced()) introduced.resolve();
     membership.on({
       joined: changed,
       changed,
+      introduced: () => {
+        introduced.resolve();
+        changed();
+      },
       forgotten: (peer) => {
         changed();
         watermarks.forgotten(peer);
@@ -353,6 +362,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const read = { priority: 'read' } as const;
     const holder = new Holder({
       store,
+      peers: () => peersOf(membership.members()),
       parallel: pool.size * 2,
       compile: remembering(LIMITS.queriesCompiledMax, (query) => compileQuery(query, () => clock.nowMs())),
       scan: (request, signal) => pool.run('scan', request, { ...read, signal }),
@@ -402,7 +412,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
 
     const small = { requestBytesMax: LIMITS.smallRequestBytesMax };
     const ofRuns = { requestBytesMax: LIMITS.runsRequestBytesMax };
-    const receiver = new ReplicaReceiver(store);
+    const receiver = new ReplicaReceiver(store, introduced.promise);
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     if (pushes) transport.handle(PUSH_PROTOCOL, (channel) => pushes.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store), ofRuns);

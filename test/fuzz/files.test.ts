@@ -120,7 +120,7 @@ const record = signRecord(
 );
 
 fuzz('members.json', {
-  samples: [encodeSaved({ version: 1, members: [{ record, state: 'dead', sinceMs: 5 }] })],
+  samples: [encodeSaved({ version: 1, introduced: true, members: [{ record, state: 'dead', sinceMs: 5 }] })],
   isJson: true,
   refusals: [],
   parse: (bytes) =>
@@ -129,10 +129,10 @@ fuzz('members.json', {
       disk: diskWith(bytes),
       clock: new SimClock(),
       intervalMs: 1,
-      current: () => [],
+      current: () => ({ members: [], introduced: false }),
       failed: () => undefined,
     }).load(),
-  check: (members) => assert.ok(members.every((member) => isSigned(member.record))),
+  check: ({ members }) => assert.ok(members.every((member) => isSigned(member.record))),
 });
 
 const dropped = {

@@ -85,7 +85,7 @@ fuzz('swim: an answer', {
   parse: parseAnswer,
 });
 fuzz('swim: a full state', {
-  samples: [json({ kind: 'sync', members: rows })],
+  samples: [json({ kind: 'sync', members: rows, remembered: true, introduced: false })],
   isJson: true,
   refusals,
   parse: parseSyncAnswer,
@@ -164,11 +164,14 @@ fuzz('inventory: an answer', {
 
 const scan = { ...range, work: [{ ...id, runs }], fresh: { epoch: 1, afterSeq: 4, except: runs } };
 const SCHEMAS: readonly [string, z.ZodType, readonly unknown[]][] = [
-  ['coverage: a request', coverageRequest, [range]],
+  ['coverage: a request', coverageRequest, [{ ...range, peersDigest: 'a' }]],
   [
     'coverage: an answer',
     coverageAnswer,
-    [{ epoch: 1, writtenSeq: 2, overlapping: [segment], outside: [{ origin: origin.peer, epoch: 1, runs }] }],
+    [
+      { epoch: 1, writtenSeq: 2, overlapping: [segment], outside: [{ origin: origin.peer, epoch: 1, runs }] },
+      { epoch: 1, writtenSeq: 2, overlapping: [], outside: [], peers: [origin.peer] },
+    ],
   ],
   [
     'scan: a request',

@@ -30,6 +30,7 @@ async function storeOf(batches: number): Promise<Store> {
 function holderOf(store: Store): Holder {
   return new Holder({
     store,
+    peers: () => [],
     parallel: 1,
     compile: () => assert.fail('not asked'),
     scan: () => assert.fail('nothing is scanned'),

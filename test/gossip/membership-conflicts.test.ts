@@ -40,6 +40,7 @@ class Scene {
       directory: '/data',
       self: { zone: '', weight: 1, epoch: options.epoch ?? ++this.#epoch, http: '', version: '0' },
       seeds: name === 'alice' ? [] : ['alice:1'],
+      introductions: 2,
       log: { debug: () => undefined, warn: () => undefined },
     });
     membership.on({ superseded: ({ epoch }) => void superseded.push(epoch) });

@@ -30,6 +30,7 @@ async function startNode(seeds: string[], seed = randomBytes(32), epoch = 1): Pr
     directory: '/data',
     self: { zone: 'z', weight: 1, epoch, http: '', version: '0' },
     seeds,
+    introductions: 2,
     log,
   });
   membership.start();

@@ -76,6 +76,7 @@ export class SimMesh {
       directory: '/data',
       self: { zone: 'z', weight: 1, epoch: plan.epoch, http: '', version: '0' },
       seeds: options.seeds ?? plan.seeds,
+      introductions: 2,
       timing: this.timing,
       log: {
         debug: () => {},

@@ -54,6 +54,7 @@ async function newWorld(): Promise<World> {
   const scanner = createScanner(disk.reader(), clock);
   const holder = new Holder({
     store,
+    peers: () => [],
     parallel: 2,
     compile: (query) => compileQuery(query, () => 0),
     scan: async (request) => {

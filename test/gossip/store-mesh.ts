@@ -1,4 +1,4 @@
-import { Coordinator, Holder, type Receipt } from '../../src/gossip/query/index.ts';
+import { Coordinator, Holder, peersOf, type Receipt } from '../../src/gossip/query/index.ts';
 import { COVERAGE_PROTOCOL, SCAN_PROTOCOL } from '../../src/gossip/query/messages.ts';
 import {
   answerInventory,
@@ -169,7 +169,12 @@ export class StoreMesh {
     const seed = peer.keys.libp2pKey.raw.subarray(0, 32);
     const transport = await this.network.start(name, seed);
     for (const other of this.peers.values()) transport.learn(other.id, [`${other.name}:1`]);
-    const view = { self: peer.id, members: () => this.#membersAs(peer), isSearching: () => false };
+    const view = {
+      self: peer.id,
+      members: () => this.#membersAs(peer),
+      isSearching: () => false,
+      isIntroduced: () => true,
+    };
     const log = (level: string, message: string): void =>
       void peer.said.push(`${clock.monotonicMs()} ${level}: ${message}`);
     const shared = {
@@ -228,6 +233,7 @@ export class StoreMesh {
     const scanner = createScanner(peer.disk.reader(), clock);
     const holder = new Holder({
       store,
+      peers: () => peersOf(view.members()),
       parallel: 2,
       compile: (query) => scanner.compile(query),
       scan: async (request): Promise<ScanResult> => {
@@ -244,7 +250,7 @@ export class StoreMesh {
       known: repairer.known,
       watermarks: peer.watermarks,
     });
-    const receiver = new ReplicaReceiver(store);
+    const receiver = new ReplicaReceiver(store, Promise.resolve());
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));

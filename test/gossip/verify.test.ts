@@ -111,6 +111,7 @@ class Scene {
       auditor: new Auditor({ store, disk: systemDisk, clock }),
       view: {
         isSearching: () => false,
+        isIntroduced: () => true,
         self: transport.self,
         members: () =>
           [...this.peers.values()].map(({ name, keys }) => ({

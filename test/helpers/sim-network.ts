@@ -158,6 +158,7 @@ export class SimTransport implements Transport {
   readonly #learned = new Map<PeerId, readonly string[]>();
   readonly #connections = new Map<PeerId, SimTransport>();
   readonly #channels = new Set<SimChannel>();
+  readonly #lastReceivedMs = new Map<PeerId, number>();
   closed = false;
   /** A stopped process: what is sent to it waits, and is given up after a while. */
   paused = false;
@@ -322,6 +323,14 @@ export class SimTransport implements Transport {
     return this.#connections.has(peer);
   }
 
+  lastReceivedMs(peer: PeerId): number | undefined {
+    return this.#lastReceivedMs.get(peer);
+  }
+
+  received(peer: PeerId): void {
+    this.#lastReceivedMs.set(peer, this.clock.monotonicMs());
+  }
+
   sign(bytes: Uint8Array): Buffer {
     return this.#keys.sign(bytes);
   }
@@ -469,6 +478,7 @@ class SimChannel implements Channel {
 
   #arrive(message: Buffer | undefined): void {
     if (this.#failure || this.#home.closed) return;
+    this.#home.received(this.peer);
     if (message && message.length > this.#home.messageBytesMax) {
       this.abort(new LogvineError('LV_PROTOCOL', `A message of ${message.length} bytes exceeds the bound`));
       return;

@@ -13,6 +13,8 @@ export const ACCOUNT_MS = 5_000;
 /** Until the scrub has been over everything. */
 const NOTICE_MS = 180_000;
 const CLOCK_ROUNDING_MS = 2_000;
+/** From a decision of retention to the last removal that follows from it. */
+const DECISION_MS = 10_000;
 
 /**
  * The invariants that hold at every moment, checked where they could break: at each acknowledgement (I1, I2, I3, I7), at
@@ -35,7 +37,8 @@ export class Checks {
   readonly #astray = new Set<string>();
   readonly #astrayMs: number[] = [];
   readonly #astrayBytes = new Map<SimHost, number>();
-  readonly #lastGone = new Map<SimHost, { atMs: number; bytes: number }>();
+  /** Files that a host removed lately. */
+  readonly #gone = new Map<SimHost, { atMs: number; bytes: number }[]>();
   /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
   readonly pathsOfLost = new Set<string>();
 
@@ -137,7 +140,11 @@ export class Checks {
       ({ id, offset, bytes }) => offset + bytes.length > newSize && seen.has(id),
     );
     const mayExpire = newSize === 0 && this.#mayExpire(host, batches);
-    if (newSize === 0) this.#lastGone.set(host, { atMs: clock.monotonicMs(), bytes: content.length });
+    if (newSize === 0) {
+      const atMs = clock.monotonicMs();
+      const lately = (this.#gone.get(host) ?? []).filter((one) => atMs - one.atMs < DECISION_MS);
+      this.#gone.set(host, [...lately, { atMs, bytes: content.length }]);
+    }
     if (mayExpire) {
       for (const batch of batches) this.#expire(batch);
       return;
@@ -167,9 +174,9 @@ export class Checks {
     if (batches.length > 0 && batches.every(({ sealedAtMs }) => sealedAtMs <= earliestMs)) return true;
     // What a write that went wrong brought to no file, its node still believes to store.
     let stored = this.#astrayBytes.get(host) ?? 0;
-    // What went as surplus after retention had made up its mind.
-    const gone = this.#lastGone.get(host);
-    if (gone && clock.monotonicMs() - gone.atMs < 10_000) stored += gone.bytes;
+    // What went since retention had made up its mind: surplus, or, on a full disk, others' segments before older ones of its own.
+    for (const { atMs, bytes } of this.#gone.get(host) ?? [])
+      if (clock.monotonicMs() - atMs < DECISION_MS) stored += bytes;
     for (const path of host.disk.files()) {
       if (path.endsWith('.seg')) stored += host.disk.file(path).content.length;
     }

@@ -1,23 +1,13 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { waitFor, type MeshNode } from '../../../test/e2e/mesh.ts';
 import type { Fault } from '../fault.ts';
 import type { Scene } from '../scene.ts';
+import { attach, cannotStrace, detach } from '../strace.ts';
 
 const NOTICE_MS = 20_000;
 /** Long enough for each kind of file to be written at least once. */
 const INJECT_MS = 6_000;
-
-function cannot(): string | undefined {
-  try {
-    execFileSync('strace', ['-V'], { stdio: 'ignore' });
-  } catch {
-    return 'strace is not installed';
-  }
-  return undefined;
-}
 
 /** Arguments of strace with which every fsync of these paths fails; what it did goes into a file. */
 function failing(paths: readonly string[], logFile: string): string[] {
@@ -27,21 +17,6 @@ function failing(paths: readonly string[], logFile: string): string[] {
 
 function injected(logFile: string): number {
   return readFileSync(logFile, 'utf8').split('(INJECTED)').length - 1;
-}
-
-/** From now on in a process that runs. */
-async function attach(pid: number, argv: readonly string[]): Promise<ChildProcess> {
-  const strace = spawn('strace', ['-p', String(pid), ...argv], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  strace.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-  await waitFor('strace to attach', 10_000, () => (said.includes('attached') ? true : said));
-  return strace;
-}
-
-async function detach(strace: ChildProcess): Promise<void> {
-  const ended = once(strace, 'exit');
-  strace.kill('SIGINT');
-  await ended;
 }
 
 /** Segments of which the node itself (or another) is the origin and that it has open for writing. */
@@ -109,7 +84,7 @@ function fault(
     name: `fsync-${name}`,
     title: `fsync fails: ${title}`,
     rounds: 6,
-    cannot,
+    cannot: cannotStrace,
     async run(scene) {
       await scene.startUsual(3);
       let [failures, missed] = [0, 0];

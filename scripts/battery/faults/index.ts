@@ -5,11 +5,12 @@ import { cloned, ownerLost, restored, wiped } from './disk-loss.ts';
 import { fsyncFaults } from './fsync.ts';
 import { diskFull, noSpace } from './full-disk.ts';
 import { killAll, killOne } from './kill.ts';
+import { burst, overload, slowDisk, slowLink } from './load.ts';
 import { measures, soak } from './measures.ts';
 import { grow, rolling } from './membership.ts';
 import { flapping, longPartition, lossy, oneWay, partition } from './network.ts';
 import { pauseOne } from './pause.ts';
-import { powerCut } from './power.ts';
+import { powerCut, powerCutAll } from './power.ts';
 import { retention } from './retention.ts';
 import { flips, truncated } from './rot.ts';
 
@@ -18,6 +19,7 @@ export const FAULTS: readonly Fault[] = [
   killAll,
   pauseOne,
   powerCut,
+  powerCutAll,
   diskFull,
   noSpace,
   ...fsyncFaults,
@@ -29,6 +31,10 @@ export const FAULTS: readonly Fault[] = [
   oneWay,
   flapping,
   lossy,
+  overload,
+  slowDisk,
+  slowLink,
+  burst,
   clock,
   wiped,
   ownerLost,

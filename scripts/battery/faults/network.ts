@@ -1,4 +1,4 @@
-import type { MeshNode } from '../../../test/e2e/mesh.ts';
+import { Convictions } from '../convictions.ts';
 import type { Fault } from '../fault.ts';
 import { cannotWire } from '../wire.ts';
 
@@ -67,36 +67,13 @@ export const lossy: Fault = {
   rounds: 5,
   cannot: cannotWire,
   async run(scene) {
-    const { nodes, wire } = await scene.startWired(3);
-    let [convictions, suspicions] = [0, 0];
+    const { wire } = await scene.startWired(3);
+    const convictions = new Convictions(scene);
     await scene.rounds(async () => {
       await wire.degrade(0.05, 100);
-      const untilMs = performance.now() + LOSSY_MS;
-      let before = new Set<string>();
-      while (performance.now() < untilMs) {
-        const now = await notAlive(nodes);
-        for (const name of now) {
-          if (before.has(name)) continue;
-          if (name.endsWith('suspect')) suspicions++;
-          else convictions++;
-        }
-        before = now;
-        await scene.last(200);
-      }
+      await convictions.during(scene.last(LOSSY_MS));
       await wire.heal();
     });
-    scene.result.notes.push(`false convictions: ${convictions}, suspicions seen: ${suspicions}`);
-    if (convictions > 0) scene.violation(`${convictions} convictions of nodes that were up`);
+    convictions.report();
   },
 };
-
-/** `A of B: STATE`, for every member that a node does not see alive. */
-async function notAlive(nodes: readonly MeshNode[]): Promise<Set<string>> {
-  const seen = new Set<string>();
-  for (const node of nodes) {
-    const status = await node.status().catch(() => undefined);
-    for (const { peer, state } of status?.members ?? [])
-      if (state !== 'alive') seen.add(`${node.name} of ${peer}: ${state}`);
-  }
-  return seen;
-}

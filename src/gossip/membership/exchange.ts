@@ -18,7 +18,7 @@ import {
 } from './messages.ts';
 import type { News } from './news.ts';
 import { PingChannels } from './pings.ts';
-import { askForState, answerWithState, type StateHost } from './sync.ts';
+import { askForState, answerWithState, type Standing, type StateHost } from './sync.ts';
 
 /** Opaque bytes of another component that travel with membership: watermarks. */
 export interface Attachment {
@@ -46,28 +46,32 @@ export class Exchange implements StateHost {
   readonly #log: TransportLog;
   readonly #relayTimeoutMs: number;
   readonly #pings: PingChannels;
-  readonly #heard = new Map<PeerId, number>();
   readonly #syncing = new Set<PeerId>();
+  readonly #standing: () => Promise<Standing>;
   #attachment: Attachment | undefined;
   #relaying = 0;
   #answering = 0;
   #closed = false;
   #hasSynced = false;
 
-  constructor(transport: Transport, news: News, log: TransportLog, relayTimeoutMs: number) {
+  constructor(options: {
+    transport: Transport;
+    news: News;
+    log: TransportLog;
+    relayTimeoutMs: number;
+    standing: () => Promise<Standing>;
+  }) {
+    const { transport } = options;
     this.transport = transport;
-    this.#news = news;
-    this.#log = log;
-    this.#relayTimeoutMs = relayTimeoutMs;
+    this.#news = options.news;
+    this.#log = options.log;
+    this.#relayTimeoutMs = options.relayTimeoutMs;
+    this.#standing = options.standing;
     this.#pings = new PingChannels(transport);
   }
 
   attach(attachment: Attachment): void {
     this.#attachment = attachment;
-  }
-
-  lastHeardMs(peer: PeerId): number | undefined {
-    return this.#heard.get(peer);
   }
 
   /** No more pings to `peer`: it is no longer live. */
@@ -76,7 +80,6 @@ export class Exchange implements StateHost {
   }
 
   forget(peer: PeerId): void {
-    this.#heard.delete(peer);
     this.clocks.forget(peer);
   }
 
@@ -106,11 +109,10 @@ export class Exchange implements StateHost {
     return { updates, ...speaker, digest: digest.toString('base64') };
   }
 
-  #hear(from: PeerId, riders?: Riders): void {
-    this.#heard.set(from, this.transport.clock.monotonicMs());
-    if (riders) this.#news.heardFrom(from, riders);
-    for (const update of riders?.updates ?? []) this.#news.apply(update);
-    const digest = riders?.digest;
+  #hear(from: PeerId, riders: Riders): void {
+    this.#news.heardFrom(from, riders);
+    for (const update of riders.updates) this.#news.apply(update);
+    const { digest } = riders;
     if (digest !== undefined) {
       this.#guard('onDigest', () => this.#attachment?.onDigest(from, Buffer.from(digest, 'base64')));
     }
@@ -147,18 +149,17 @@ export class Exchange implements StateHost {
 
   async pingThrough(helper: PeerId, target: PeerId, timeoutMs: number): Promise<boolean> {
     const answer = await this.#pings.ask(helper, (seq) => ({ kind: 'ping-req', seq, target }), timeoutMs);
-    this.#hear(helper);
     return answer.kind === 'ack';
   }
 
-  /** Push-pull with `peer`; true when there was one, false when one is under way already. */
-  async sync(peer: PeerId): Promise<boolean> {
-    if (this.#closed || peer === this.transport.self || this.#syncing.has(peer)) return false;
+  /** Push-pull with `peer`; undefined when one is under way already. */
+  async sync(peer: PeerId): Promise<Standing | undefined> {
+    if (this.#closed || peer === this.transport.self || this.#syncing.has(peer)) return undefined;
     this.#syncing.add(peer);
     try {
-      await askForState(this, peer);
+      const standing = await askForState(this, peer);
       this.#hasSynced = true;
-      return true;
+      return standing;
     } finally {
       this.#syncing.delete(peer);
     }
@@ -231,12 +232,15 @@ export class Exchange implements StateHost {
     this.#news.applyRow(row, from);
   }
 
+  standing(): Promise<Standing> {
+    return this.#standing();
+  }
+
   fullState(): Buffer {
     return this.#guard('fullState', () => this.#attachment?.fullState()) ?? Buffer.alloc(0);
   }
 
   onFullState(from: PeerId, bytes: Buffer): void {
-    this.#hear(from);
     if (bytes.length > 0) this.#guard('onFullState', () => this.#attachment?.onFullState(from, bytes));
   }
 }

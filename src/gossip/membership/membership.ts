@@ -1,10 +1,11 @@
 import { messageOf, type Clock, type Disk, LogvineError, type Random } from '../../store/index.ts';
 import { withDeadline, type PeerId, type Transport, type TransportLog } from '../transport/index.ts';
-import type { MeshView } from '../view.ts';
+import { presentMembers, type MeshView } from '../view.ts';
 import { BOUNDS, DEFAULT_TIMING, MEMBERS_TOPIC, SWIM_PROTOCOL, type MembershipTiming } from './constants.ts';
 import { Exchange, type Attachment } from './exchange.ts';
 import { LocalHealth } from './health.ts';
 import type { IdentityConflict, Twin } from './identities.ts';
+import { Introduction } from './introduction.ts';
 import { News } from './news.ts';
 import { Prober, shuffled } from './prober.ts';
 import { RememberedMembers } from './remembered.ts';
@@ -31,6 +32,8 @@ export interface MembershipEvents {
   superseded(by: Twin): void;
   /** A tombstone expired. */
   forgotten(peer: PeerId): void;
+  /** Enough members know this peer: see `isIntroduced`. */
+  introduced(): void;
 }
 
 export interface MembershipOptions {
@@ -43,6 +46,8 @@ export interface MembershipOptions {
   readonly self: SelfDescription;
   /** Addresses to find the mesh at: `host:port` or multiaddrs. */
   readonly seeds: readonly string[];
+  /** How many introduced members have to know a newcomer before its copies count: W. */
+  readonly introductions: number;
   readonly timing?: Partial<MembershipTiming>;
   readonly log: TransportLog;
 }
@@ -97,6 +102,7 @@ class Swim implements Membership {
   readonly #exchange: Exchange;
   readonly #prober: Prober;
   readonly #remembered: RememberedMembers;
+  readonly #introduction: Introduction;
   #seeds: Seeds | undefined;
   #announced = false;
   #closing: Promise<void> | undefined;
@@ -119,7 +125,16 @@ class Swim implements Membership {
       superseded: (by) => this.#emit((listener) => listener.superseded?.(by)),
     });
     this.#table = this.#news.table;
-    this.#exchange = new Exchange(transport, this.#news, log, this.#timing.probeTimeoutMs);
+    this.#exchange = new Exchange({
+      transport,
+      news: this.#news,
+      log,
+      relayTimeoutMs: this.#timing.probeTimeoutMs,
+      standing: async () => ({
+        remembered: await this.#remembered.saved(),
+        introduced: this.#introduction.isDone,
+      }),
+    });
     this.#prober = new Prober(clock, random, this.#timing, this.#health, {
       targets: () => this.#news.livePeers(),
       ping: (peer, timeoutMs) => this.#exchange.ping(peer, timeoutMs),
@@ -134,13 +149,29 @@ class Swim implements Membership {
       current: () => this.#toSave(),
       failed: (error) => log.warn({ error: messageOf(error) }, 'members.json'),
     });
+    const host = {
+      others: () =>
+        presentMembers(this.#table.members())
+          .map(({ peer }) => peer)
+          .filter((peer) => peer !== this.self),
+      isLive: (peer: PeerId) => isLive(this.#table.get(peer)?.state ?? 'gone'),
+      sync: (peer: PeerId) => this.#trySync(peer),
+      introduced: () => {
+        this.#remembered.changed();
+        this.#emit((listener) => listener.introduced?.());
+      },
+    };
+    const hasSeeds = options.seeds.length > 0;
+    this.#introduction = new Introduction(host, { clock, random, wanted: options.introductions, hasSeeds });
   }
 
   async load(): Promise<void> {
     const nowMs = this.#options.clock.nowMs();
-    for (const { record, state, sinceMs } of await this.#remembered.load()) {
+    const { members, introduced } = await this.#remembered.load();
+    for (const { record, state, sinceMs } of members) {
       this.#news.restore(record, state, Math.max(0, nowMs - sinceMs));
     }
+    if (introduced) this.#introduction.restore();
   }
 
   start(): void {
@@ -155,6 +186,7 @@ class Swim implements Membership {
       failed: (seed, error) => log.debug({ seed, error: messageOf(error) }, 'seed not reached'),
     });
     this.#prober.start();
+    this.#introduction.start();
     this.#timers.after(this.#syncDelayMs(), () => this.#syncRound());
     this.#timers.after(0, () => this.#reviveRound());
     this.#timers.after(this.#sweepMs(), () => this.#sweep());
@@ -181,7 +213,7 @@ class Swim implements Membership {
   }
 
   lastHeardMs(peer: PeerId): number | undefined {
-    return this.#exchange.lastHeardMs(peer);
+    return this.#options.transport.lastReceivedMs(peer);
   }
 
   healthScore(): number {
@@ -194,6 +226,10 @@ class Swim implements Membership {
 
   isSearching(): boolean {
     return this.#options.seeds.length > 0 && !this.#exchange.hasSynced;
+  }
+
+  isIntroduced(): boolean {
+    return this.#introduction.isDone;
   }
 
   clockSkewMs(peer: PeerId): number | undefined {
@@ -209,6 +245,8 @@ class Swim implements Membership {
     // Who came and who left for good must outlive a power cut: the one is counted for quorums, the other no longer waited for.
     if (member.state === 'left' || !previous) void this.#remembered.save();
     else this.#remembered.changed();
+    // Nobody waits to meet who is gone.
+    if (member.state === 'left' || member.state === 'gone') this.#introduction.look();
     this.#emit((listener) => {
       if (previous) listener.changed?.(member, previous);
       else listener.joined?.(member);
@@ -229,7 +267,10 @@ class Swim implements Membership {
   // Push-pull rounds.
 
   async #sync(peer: PeerId): Promise<void> {
-    if ((await this.#exchange.sync(peer)) && !this.#announced) {
+    const standing = await this.#exchange.sync(peer);
+    if (!standing) return;
+    if (standing.remembered) this.#introduction.met(peer, standing.introduced);
+    if (!this.#announced) {
       this.#announced = true;
       // Whoever has just joined may not be subscribed yet where it matters: it says three times that it is here.
       for (const delayMs of [0, 1_000, 3_000]) this.#timers.after(delayMs, () => this.#news.announce());
@@ -302,7 +343,7 @@ class Swim implements Membership {
   #toSave() {
     const { clock } = this.#options;
     const offsetMs = clock.nowMs() - clock.monotonicMs();
-    return this.#table
+    const members = this.#table
       .members()
       .filter(({ peer }) => peer !== this.self)
       .map(({ peer, state, stateSinceMs }) => ({
@@ -310,6 +351,7 @@ class Swim implements Membership {
         state,
         sinceMs: stateSinceMs + offsetMs,
       }));
+    return { members, introduced: this.#introduction.isDone };
   }
 
   // Going.
@@ -346,6 +388,7 @@ class Swim implements Membership {
     this.#timers.close();
     this.#seeds?.close();
     this.#prober.close();
+    this.#introduction.close();
     this.#exchange.close();
     this.#news.close();
     await this.#remembered.save();

@@ -81,10 +81,16 @@ const answerSchema = z.discriminatedUnion('kind', [
 const syncAnswerSchema = z.object({
   kind: z.literal('sync'),
   members: z.array(rowSchema).max(LIMITS.membersMax),
+  /** The asker is in the members.json of whoever answers, on disk. */
+  remembered: z.boolean(),
+  /** Whoever answers was introduced itself. */
+  introduced: z.boolean(),
 });
 const topicSchema = z.object({ updates: z.array(updateSchema).max(BOUNDS.updatesPerTopicMessage) });
 const savedSchema = z.object({
   version: z.literal(1),
+  /** This peer was introduced to the mesh. */
+  introduced: z.boolean().default(false),
   members: z
     .array(z.object({ record: recordSchema, state: rowSchema.shape.state, sinceMs: z.number() }))
     .max(LIMITS.membersMax),
@@ -92,6 +98,7 @@ const savedSchema = z.object({
 
 export type Request = z.infer<typeof requestSchema>;
 export type Answer = z.infer<typeof answerSchema>;
+export type SyncAnswer = z.infer<typeof syncAnswerSchema>;
 export type TopicMessage = z.infer<typeof topicSchema>;
 /** What members.json holds: `sinceMs` is wall-clock time. */
 export type SavedMembers = z.infer<typeof savedSchema>;
@@ -113,6 +120,6 @@ export const parseSyncAnswer = parser('membership state', syncAnswerSchema);
 export const parseTopicMessage = parser('membership topic message', topicSchema);
 export const parseSaved = parser('members.json', savedSchema);
 
-export function encodeMessage(message: Request | Answer | TopicMessage | SavedMembers): Buffer {
+export function encodeMessage(message: Request | Answer | SyncAnswer | TopicMessage | SavedMembers): Buffer {
   return Buffer.from(JSON.stringify(message));
 }

@@ -4,7 +4,7 @@ import { BOUNDS } from './constants.ts';
 import { encodeMessage, parseSaved, type SavedMembers } from './messages.ts';
 import { isSigned } from './record.ts';
 
-type SavedMember = SavedMembers['members'][number];
+type Saved = Omit<SavedMembers, 'version'>;
 
 /** The members of the last run, in `members.json`. A cache: without it, a node is found through its seeds. */
 export class RememberedMembers {
@@ -12,20 +12,21 @@ export class RememberedMembers {
   readonly #disk: Pick<Disk, 'readFile' | 'replaceFile'>;
   readonly #clock: Clock;
   readonly #intervalMs: number;
-  readonly #current: () => SavedMember[];
+  readonly #current: () => Saved;
   readonly #failed: (error: unknown) => void;
   #savedMs = -Infinity;
   #timer: { cancel(): void } | undefined;
-  #writing: Promise<void> = Promise.resolve();
+  /** Whether the last write came about. */
+  #writing: Promise<boolean> = Promise.resolve(true);
   /** The write after the one under way, not begun yet. */
-  #next: Promise<void> | undefined;
+  #next: Promise<boolean> | undefined;
 
   constructor(options: {
     directory: string;
     disk: Pick<Disk, 'readFile' | 'replaceFile'>;
     clock: Clock;
     intervalMs: number;
-    current: () => SavedMember[];
+    current: () => Saved;
     failed: (error: unknown) => void;
   }) {
     this.#path = join(options.directory, 'members.json');
@@ -37,16 +38,18 @@ export class RememberedMembers {
   }
 
   /** What was saved, as far as it is genuine; nothing when the file is missing or damaged. */
-  async load(): Promise<SavedMember[]> {
+  async load(): Promise<Saved> {
+    const nothing: Saved = { members: [], introduced: false };
     try {
       const bytes = await this.#disk.readFile(this.#path);
-      if (bytes === undefined) return [];
+      if (bytes === undefined) return nothing;
       if (bytes.length > BOUNDS.membersFileBytes)
         throw new LogvineError('LV_PROTOCOL', 'members.json is too large');
-      return parseSaved(bytes).members.filter(({ record }) => isSigned(record));
+      const { members, introduced } = parseSaved(bytes);
+      return { members: members.filter(({ record }) => isSigned(record)), introduced };
     } catch (error) {
       this.#failed(`members.json is not used: ${messageOf(error)}`);
-      return [];
+      return nothing;
     }
   }
 
@@ -57,8 +60,13 @@ export class RememberedMembers {
     this.#timer = this.#clock.after(waitMs, () => void this.save());
   }
 
+  /** Resolves with whether everything that `save` was called for is on disk; what failed is tried once more. Never rejects. */
+  async saved(): Promise<boolean> {
+    return (await this.#writing) || this.save();
+  }
+
   /** Saves now; one write for all who ask while another is under way, or in one turn. Never rejects. */
-  save(): Promise<void> {
+  save(): Promise<boolean> {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#savedMs = this.#clock.monotonicMs();
@@ -67,12 +75,14 @@ export class RememberedMembers {
     return this.#next;
   }
 
-  async #write(): Promise<void> {
+  async #write(): Promise<boolean> {
     this.#next = undefined;
     try {
-      await this.#disk.replaceFile(this.#path, encodeMessage({ version: 1, members: this.#current() }));
+      await this.#disk.replaceFile(this.#path, encodeMessage({ version: 1, ...this.#current() }));
+      return true;
     } catch (error) {
       this.#failed(error);
+      return false;
     }
   }
 }

@@ -23,6 +23,8 @@ import {
   COVERAGE_PROTOCOL,
   coverageAnswer,
   patternsFound,
+  peersDigest,
+  peersOf,
   labelFound,
   takeSeries,
   type CoverageAnswer,
@@ -250,7 +252,8 @@ export class Coordinator {
   async #coverage(range: TimeRange): Promise<Map<PeerId, CoverageAnswer>> {
     const { transport, store, coverageTimeoutMs } = this.#options;
     const answers = new Map<PeerId, CoverageAnswer>();
-    const message = encodeMessage(range);
+    const known = peersDigest(peersOf(this.#options.view.members()));
+    const message = encodeMessage({ ...range, peersDigest: known });
     const asked = this.#reachable().map(async (peer) => {
       const answer = await request(transport, peer, COVERAGE_PROTOCOL, message, coverageTimeoutMs);
       answers.set(peer, parseMessage(coverageAnswer, answer, 'coverage'));
@@ -354,7 +357,8 @@ export class Coordinator {
   /**
    * While fewer than W members are out of reach, an acknowledged batch has a copy within reach. From W on, a silent origin
    * may have acknowledged lines that only silent peers hold: those that it sealed after it was last heard. Of whatever
-   * range: a line may be older than the moment at which it was read.
+   * range: a line may be older than the moment at which it was read. A peer that this one has not heard of yet, and one that
+   * answers has, is out of reach as well: see docs/decisions/0012.
    */
   #silent(answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
     const { watermarks, ackQuorum } = this.#options;
@@ -363,11 +367,15 @@ export class Coordinator {
       // It cannot know who else there is, nor what they have.
       return [{ peer: 'every peer of the mesh to join', epoch: null, durableSeq: null, lastHeard: null }];
     }
-    const unreachable = members.filter(({ peer }) => !answers.has(peer));
+    const known = new Set(this.#options.view.members().map(({ peer }) => peer));
+    const heardOf = new Set([...answers.values()].flatMap(({ peers = [] }) => peers));
+    const unreachable = [...members.map(({ peer }) => peer), ...heardOf.difference(known)].filter(
+      (peer) => !answers.has(peer),
+    );
     if (unreachable.length < quorumOf(members, ackQuorum)) return [];
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
     return unreachable
-      .map(({ peer }) => ({ peer, mark: latest.get(peer) }))
+      .map((peer) => ({ peer, mark: latest.get(peer) }))
       .map(({ peer, mark }) => ({
         peer,
         epoch: mark?.epoch ?? null,

@@ -11,10 +11,11 @@ import {
   type Store,
 } from '../../store/index.ts';
 import { encodeMessage, intersectRuns, parseMessage, subtractRuns, unionRuns } from '../repair/index.ts';
-import type { Channel } from '../transport/index.ts';
+import type { Channel, PeerId } from '../transport/index.ts';
 import {
   coverageRequest,
   encodeStep,
+  peersDigest,
   refusalOf,
   scanRequest,
   type CoverageAnswer,
@@ -36,6 +37,8 @@ import {
 /** What a peer needs to answer for its part of a query. */
 export interface HolderOptions extends Answerer {
   readonly store: Store;
+  /** Members that have not left, sorted. */
+  peers(): readonly PeerId[];
 }
 
 /** What this peer holds in a range, and what it holds outside of it. */
@@ -163,8 +166,10 @@ export class Holder {
   async serveCoverage(channel: Channel): Promise<void> {
     const message = await channel.receive();
     if (!message) return;
-    const { from, to } = parseMessage(coverageRequest, message, 'coverage');
-    await channel.send(encodeMessage(coverageOf(this.#options.store, from, to)));
+    const { from, to, peersDigest: asked } = parseMessage(coverageRequest, message, 'coverage');
+    const coverage = coverageOf(this.#options.store, from, to);
+    const peers = this.#options.peers();
+    await channel.send(encodeMessage(peersDigest(peers) === asked ? coverage : { ...coverage, peers }));
     await channel.close();
   }
 

@@ -1,6 +1,6 @@
 export { Coordinator } from './coordinator.ts';
 export { Holder } from './holder.ts';
 export type { HolderOptions } from './holder.ts';
-export { COVERAGE_PROTOCOL, FOLLOW_PROTOCOL, followRequest, SCAN_PROTOCOL } from './messages.ts';
+export { COVERAGE_PROTOCOL, FOLLOW_PROTOCOL, followRequest, peersOf, SCAN_PROTOCOL } from './messages.ts';
 export type { Receipt } from './receipt.ts';
 export { EXPIRED_PROTOCOL, serveExpired } from './expired.ts';

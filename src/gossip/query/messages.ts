@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import {
   decodeRun,
@@ -10,6 +11,8 @@ import {
   type ScanTally,
 } from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
+import { parsePeerId, type PeerId } from '../transport/index.ts';
+import type { MeshMember } from '../view.ts';
 import { instantSchema, listOf, runsSchema, segmentRunsSchema } from '../wire.ts';
 
 export const COVERAGE_PROTOCOL = '/logvine/coverage/1';
@@ -33,7 +36,27 @@ const segment = z.object({
   bytes: z.number().nonnegative(),
 });
 
-export const coverageRequest = z.object({ from: instantSchema, to: instantSchema });
+/** Members whose answer a query waits for: all but those that have left. In the order of `members`: by peer id. */
+export function peersOf(members: readonly Pick<MeshMember, 'peer' | 'state'>[]): PeerId[] {
+  return members.filter(({ state }) => state !== 'left').map(({ peer }) => peer);
+}
+
+/** Equal for those who know the same peers. */
+export function peersDigest(peers: readonly PeerId[]): string {
+  return createHash('sha256').update(peers.join()).digest('base64');
+}
+
+const peerSchema = z
+  .string()
+  .max(64)
+  .refine((text): text is PeerId => parsePeerId(text) !== undefined, 'not a peer id');
+
+export const coverageRequest = z.object({
+  from: instantSchema,
+  to: instantSchema,
+  /** Of the peers that the asker knows. */
+  peersDigest: z.string().max(64),
+});
 export const coverageAnswer = z.object({
   epoch: z.number().int().nonnegative(),
   /** The last batch that this peer has sealed and written: what it read since is asked for with the scan. */
@@ -45,6 +68,8 @@ export const coverageAnswer = z.object({
     z.object({ origin: z.string().max(128), epoch: z.number().int().nonnegative(), runs: runsSchema }),
     SEGMENTS_MAX,
   ),
+  /** The peers that this one knows, where they are not just those that the asker knows. */
+  peers: listOf(peerSchema, LIMITS.membersMax).optional(),
 });
 export type CoverageAnswer = z.infer<typeof coverageAnswer>;
 export type CoveredSegment = z.infer<typeof segment>;

@@ -11,11 +11,14 @@ export const REPLICATE_PROTOCOL = '/logvine/replicate/1';
  */
 export class ReplicaReceiver {
   readonly #store: Store;
+  readonly #introduced: Promise<void>;
   #bytesInFlight = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(store: Store) {
+  /** `introduced`: until then nothing is taken, for a copy at a peer that the mesh does not know of must not count. */
+  constructor(store: Store, introduced: Promise<void>) {
     this.#store = store;
+    this.#introduced = introduced;
   }
 
   /** Bytes of frames that are not on disk yet. */
@@ -27,6 +30,7 @@ export class ReplicaReceiver {
     let ofChannel = 0;
     let acks: Promise<void> = Promise.resolve();
     let failed: Error | undefined;
+    await this.#introduced;
     for (;;) {
       await this.#room(() => ofChannel <= LIMITS.replicationWindowBytes);
       const frame = await channel.receive();

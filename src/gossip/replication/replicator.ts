@@ -95,7 +95,7 @@ export class Replicator {
 
   /** Whether enough members are up for the quorum. */
   get canAcknowledge(): boolean {
-    return this.#aliveCount() >= this.quorum;
+    return this.#options.view.isIntroduced() && this.#aliveCount() >= this.quorum;
   }
 
   /** Owners for a segment that opens now: the best live peers, passing over those that just failed. */
@@ -210,6 +210,8 @@ export class Replicator {
   #advance(): void {
     // I7: nothing more is acknowledged after the disk failed, whatever acks still come.
     if (this.#store?.health.failure) return;
+    // Nobody would miss this peer, nor the copies that it chose owners for.
+    if (!this.#options.view.isIntroduced()) return;
     const { quorum } = this;
     const { self } = this.#options.view;
     while (this.#pending.length > 0) {

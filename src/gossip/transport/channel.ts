@@ -18,6 +18,8 @@ export interface ChannelBounds {
   readonly sentBytesMax: number;
   readonly receivedBytesMax: number;
   readonly unfinished: UnfinishedBytes;
+  /** Called whenever something comes in. */
+  onReceived(): void;
 }
 
 /** A channel on a libp2p stream. */
@@ -42,7 +44,7 @@ export class StreamChannel implements Channel {
     // Until somebody receives, the sender's window closes instead of this side's buffer filling up.
     if (stream.readStatus === 'readable') stream.pause();
     this.#messages = pipe(
-      () => chunksOf(stream),
+      () => chunksOf(stream, bounds.onReceived),
       (chunks) => messagesOf(chunks, bounds.receivedBytesMax, bounds.unfinished),
     );
   }

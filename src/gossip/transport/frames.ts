@@ -25,9 +25,9 @@ interface Chunk {
 
 /**
  * The chunks of a stream, read only when they are asked for: the stream is paused in between, so that the sender's
- * window closes. (The stream's own iterator queues without bound.) Ends when the stream ends, throws when it fails.
+ * window closes. (The stream's own iterator queues without bound.) `onChunk` is called as each comes in. Ends when the stream ends, throws when it fails.
  */
-export async function* chunksOf(stream: Stream): AsyncGenerator<Chunk, void, undefined> {
+export async function* chunksOf(stream: Stream, onChunk: () => void): AsyncGenerator<Chunk, void, undefined> {
   const ready: Chunk[] = [];
   let failure: Error | undefined;
   let closed = stream.status !== 'open' && stream.status !== 'closing';
@@ -38,6 +38,7 @@ export async function* chunksOf(stream: Stream): AsyncGenerator<Chunk, void, und
   };
   const onMessage = (event: { data: Chunk }) => {
     ready.push(event.data);
+    onChunk();
     if (stream.readStatus === 'readable') stream.pause();
     notify();
   };

@@ -64,6 +64,8 @@ export interface Transport {
   subscribe(topic: string, receive: (from: PeerId, message: Buffer) => void): void;
   on(events: Partial<TransportEvents>): void;
   isConnected(peer: PeerId): boolean;
+  /** Monotonic time at which anything came from `peer` on a channel; undefined when nothing did in this run. */
+  lastReceivedMs(peer: PeerId): number | undefined;
   /** Signs with this peer's key (Ed25519, 64 bytes). */
   sign(bytes: Uint8Array): Buffer;
   close(): Promise<void>;

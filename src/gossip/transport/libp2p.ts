@@ -69,6 +69,7 @@ class Libp2pTransport implements Transport {
   readonly #topics: ReadonlySet<string>;
   readonly #messageBytesMax: number;
   readonly #unfinished = new UnfinishedMessages();
+  readonly #lastReceivedMs = new Map<PeerId, number>();
   readonly #learned = new Map<PeerId, Multiaddr[]>();
   readonly #receivers = new Map<string, (from: PeerId, message: Buffer) => void>();
   #closing: Promise<void> | undefined;
@@ -131,7 +132,14 @@ class Libp2pTransport implements Transport {
       sentBytesMax: this.#messageBytesMax,
       receivedBytesMax,
       unfinished: this.#unfinished.of(peer),
+      onReceived: () => this.#received(peer),
     });
+  }
+
+  #received(peer: PeerId): void {
+    const times = this.#lastReceivedMs;
+    if (!times.has(peer) && times.size >= LIMITS.membersMax) times.delete(times.keys().next().value!);
+    times.set(peer, this.clock.monotonicMs());
   }
 
   async #answer(
@@ -279,6 +287,10 @@ class Libp2pTransport implements Transport {
 
   isConnected(peer: PeerId): boolean {
     return parsePeerId(peer) !== undefined && this.#openConnection(peer) !== undefined;
+  }
+
+  lastReceivedMs(peer: PeerId): number | undefined {
+    return this.#lastReceivedMs.get(peer);
   }
 
   sign(bytes: Uint8Array): Buffer {
