@@ -137,7 +137,7 @@ export function checkAnswer(
     }
   }
   if (rows.length > limit) story.violated('order', `${asked} answered ${rows.length} lines`, [host.name]);
-  if (!receipt.complete || !knowsJoiners(cluster, host)) return;
+  if (!receipt.complete || !isOfTheMesh(cluster, host)) return;
   // See docs/decisions/0007, "What remains".
   const wasTwins = (ms: number): boolean =>
     cluster.twinsMs.some(({ fromMs, toMs }) => ms >= fromMs && ms <= toMs && askedMs <= toMs + TWINS_OVER_MS);
@@ -160,14 +160,10 @@ export function checkAnswer(
   }
 }
 
-/**
- * Who joined out of an asker's hearing cannot be counted as out of its reach; nor can anybody, by newcomers that have found
- * only each other (docs/how-it-works.md, "What a receipt says").
- */
-function knowsJoiners({ present, size, hosts }: Cluster, { core, peer: self }: SimHost): boolean {
+/** Newcomers that have found only each other are a mesh of their own (docs/how-it-works.md, "What a receipt says"). */
+function isOfTheMesh({ present, size, hosts }: Cluster, { core, peer: self }: SimHost): boolean {
   const known = new Set<string>(core?.membership.members().map(({ peer }) => peer));
   const joiners = present.filter((host) => hosts.indexOf(host) >= size || host.identitiesLost > 0);
   const newcomers = new Set(joiners.map(({ peer }) => peer as string | undefined));
-  if (newcomers.has(self) && [...known].every((peer) => newcomers.has(peer))) return false;
-  return joiners.every(({ peer }) => peer === undefined || known.has(peer));
+  return !newcomers.has(self) || ![...known].every((peer) => newcomers.has(peer));
 }
