@@ -10,6 +10,11 @@ const SHARE_SAMPLES = 2000;
 const RATE_WINDOW_MS = 5000;
 /** What is to be fetched is looked through at most this often. */
 const BACKLOG_EVERY_MS = 2000;
+const INTRODUCTION_PROBLEM = {
+  code: 'LV_REPLICATION_TIMEOUT',
+  message:
+    'too few members of the mesh know of this peer yet, since others are out of reach: until they are back, or given up, it takes no copies, refuses pushes and does not read files on',
+};
 
 export interface ReporterOptions {
   readonly clock: Clock;
@@ -179,6 +184,7 @@ export class Reporter {
     problems.push(...clockProblems(members, membership.self, (peer) => membership.clockSkewMs(peer)));
     const lonely = this.seedsUnanswered();
     if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
+    else if (!membership.isIntroduced()) problems.push(INTRODUCTION_PROBLEM);
     problems.push(...peerProblems(members, replicator.quorum, batchesBelowK));
     for (const { path, problem } of inputs) {
       if (problem) problems.push({ code: 'LV_INPUT_UNREADABLE', message: `${path}: ${problem}` });

@@ -108,7 +108,8 @@ export class PushMesh {
     const run = this.runs.get(name)!;
     const { replicator } = run.process;
     const keep = (wanted: readonly number[]): Promise<void> => {
-      if (!replicator.canAcknowledge) throw new LogvineError('LV_REPLICATION_TIMEOUT', 'no quorum');
+      const why = replicator.whyNoAcknowledgement;
+      if (why !== undefined) throw new LogvineError('LV_REPLICATION_TIMEOUT', why);
       this.onKeep(body, name);
       run.lingering.add(body);
       const kept = wanted.map((part): Kept => ({ body, part, peer: name, sealed: undefined }));

@@ -88,7 +88,7 @@ test('one that its peer refused is stored where it is sent next', async () => {
   const { clock } = all.mesh;
   await clock.run(all.push('alice', 'first'));
   const { replicator } = all.mesh.peer('alice').running;
-  Object.defineProperty(replicator, 'canAcknowledge', { get: () => false });
+  Object.defineProperty(replicator, 'whyNoAcknowledgement', { get: () => 'too few are up' });
   const refused = watch(all.push('alice', 'second'));
   await clock.advance(500);
   assert.equal(refused.state, 'LV_REPLICATION_TIMEOUT');

@@ -478,7 +478,7 @@ class SimChannel implements Channel {
 
   #arrive(message: Buffer | undefined): void {
     if (this.#failure || this.#home.closed) return;
-    this.#home.received(this.peer);
+    if (message) this.#home.received(this.peer);
     if (message && message.length > this.#home.messageBytesMax) {
       this.abort(new LogvineError('LV_PROTOCOL', `A message of ${message.length} bytes exceeds the bound`));
       return;

@@ -37,7 +37,8 @@ export class Suspicion {
   readonly #span: SuspicionSpan;
   readonly #events: SuspicionEvents;
   readonly #accusers: Set<PeerId>;
-  readonly #startedMs: number;
+  /** Starts again when the subject is heard of. */
+  #startedMs: number;
   #timer: Timer;
 
   constructor(clock: Clock, span: SuspicionSpan, accuser: PeerId, events: SuspicionEvents) {
@@ -72,8 +73,9 @@ export class Suspicion {
     return this.#clock.after(delayMs, () => {
       // A late timer: this process stood still, and the refutation may lie unread. Give it another round.
       const stalled = this.#clock.monotonicMs() - dueMs > BOUNDS.stallMs;
-      if (stalled || this.#events.heardSince(this.#startedMs)) this.#timer = this.#arm(this.#span.minMs);
-      else this.#events.expired();
+      if (!stalled && !this.#events.heardSince(this.#startedMs)) return this.#events.expired();
+      this.#startedMs = this.#clock.monotonicMs();
+      this.#timer = this.#arm(this.#span.minMs);
     });
   }
 }

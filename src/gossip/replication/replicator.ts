@@ -93,9 +93,12 @@ export class Replicator {
     return view.isSearching() ? ackQuorum : quorumOf(view.members(), ackQuorum);
   }
 
-  /** Whether enough members are up for the quorum. */
-  get canAcknowledge(): boolean {
-    return this.#options.view.isIntroduced() && this.#aliveCount() >= this.quorum;
+  /** What stands in the way of every acknowledgement at present, in words; undefined: nothing. */
+  get whyNoAcknowledgement(): string | undefined {
+    if (!this.#options.view.isIntroduced()) return 'too few members of the mesh know of this peer yet';
+    if (this.#aliveCount() < this.quorum)
+      return `an acknowledgement needs ${this.quorum} peers and fewer are up`;
+    return undefined;
   }
 
   /** Owners for a segment that opens now: the best live peers, passing over those that just failed. */

@@ -141,10 +141,8 @@ export class Batcher implements BlockSink {
     const { room } = this.#options.space;
     if (room === 'no pushes' || room === 'nothing')
       throw new LogvineError('LV_DISK_FULL', `the disk is filling up: ${ROOM_TEXT[room]}`);
-    if (!replicator.canAcknowledge) {
-      const message = `an acknowledgement needs ${replicator.quorum} peers and fewer are up: send again later`;
-      throw new LogvineError('LV_REPLICATION_TIMEOUT', message);
-    }
+    const why = replicator.whyNoAcknowledgement;
+    if (why !== undefined) throw new LogvineError('LV_REPLICATION_TIMEOUT', `${why}: send again later`);
     if (replicator.unacknowledgedBytes > LIMITS.unacknowledgedBytesMax) {
       const message = 'the other owners are behind, and no more can wait for them: send again later';
       throw new LogvineError('LV_REPLICATION_TIMEOUT', message);
