@@ -389,6 +389,23 @@ test('a batch sealed between two coverage answers is told once, also when its or
   }
 });
 
+test('who is out of reach and known only to one that answers counts as well', async () => {
+  const random = seededRandom(12);
+  const mesh = await StoreMesh.of(NAMES, random);
+  seal(mesh, 'alice', random);
+  await mesh.clock.advance(10_000);
+  const [dave, eve] = [mesh.peer('dave').id, mesh.peer('eve').id];
+  for (const name of ['alice', 'bob']) mesh.peer(name).unheardOf.add(eve);
+  for (const name of ['dave', 'eve']) mesh.kill(name);
+  await mesh.clock.advance(5_000);
+  const { receipt } = await mesh.ask('alice', '{app="a"}');
+  assert.deepEqual(receipt.silent.map(({ peer }) => peer).sort(), [dave, eve].sort());
+  // The one of whom it has not heard is fewer than W.
+  await mesh.start('dave');
+  await mesh.clock.advance(5_000);
+  assert.ok((await mesh.ask('alice', '{app="a"}')).receipt.complete);
+});
+
 test('a query that is ended early leaves nothing running', async () => {
   const random = seededRandom(8);
   const mesh = await largeMesh(random);

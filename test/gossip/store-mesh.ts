@@ -92,6 +92,8 @@ export class Peer {
   process: Process | undefined;
   /** What it believes of the others. */
   readonly beliefs = new Map<PeerId, { state: MemberState; stateSinceMs: number }>();
+  /** Members that it has not heard of. */
+  readonly unheardOf = new Set<PeerId>();
   /** Called with every scan that it does for a query; may throw, wait or take the peer down. */
   onScan: (request: ScanRequest) => Promise<void> | void = () => undefined;
 
@@ -279,7 +281,8 @@ export class StoreMesh {
   }
 
   #membersAs(viewer: Peer): MeshMember[] {
-    return [...this.peers.values()].map((peer) => ({
+    const known = [...this.peers.values()].filter(({ id }) => !viewer.unheardOf.has(id));
+    return known.map((peer) => ({
       peer: peer.id,
       zone: peer.zone,
       weight: 1,

@@ -79,7 +79,8 @@ export function transportContract(name: string, make: () => TransportKind): void
   });
 
   contract('messages arrive whole and in order, also empty and large ones', async (kind) => {
-    const { open } = await pair(kind, echo);
+    const { alice, bobId, open } = await pair(kind, echo);
+    assert.equal(alice.lastReceivedMs(bobId), undefined);
     const channel = await open();
     const sent = [0, 1, 4, 70_000, 0, 3_000_000, 17].map((size, index) => Buffer.alloc(size, index + 1));
     const sending = (async () => {
@@ -87,6 +88,7 @@ export function transportContract(name: string, make: () => TransportKind): void
       await channel.close();
     })();
     for (const message of sent) assert.ok((await channel.receive())?.equals(message));
+    assert.ok(alice.lastReceivedMs(bobId)! <= alice.clock.monotonicMs());
     assert.equal(await channel.receive(), undefined);
     assert.equal(await channel.receive(), undefined, 'the end stays the end');
     await sending;
