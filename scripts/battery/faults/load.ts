@@ -11,7 +11,9 @@ const FSYNC_MS = 500;
 const LINK_BYTES_PER_SECOND = 128 * 1024;
 /** More than such a link takes. */
 const HEAVY = { linesPerTurn: 40, paddingBytes: 200 };
-const CLIENTS = 24;
+const CLIENTS = 96;
+/** About 1 MB each. */
+const FLOOD = { linesPerPush: 1_000, everyMs: 0 };
 const BURST = 7;
 
 /** The most memory that any of the nodes has ever used. */
@@ -32,8 +34,8 @@ export const overload: Fault = {
     await scene.startUsual(3, HEAVY);
     const convictions = new Convictions(scene);
     const clients: Pusher[] = Array.from({ length: CLIENTS }, (_, at) => {
-      const pusher = scene.load.addPusher(`flood-${at}`, { linesPerPush: 100, everyMs: 0 });
-      pusher.source.paddingBytes = HEAVY.paddingBytes;
+      const pusher = scene.load.addPusher(`flood-${at}`, FLOOD);
+      pusher.source.paddingBytes = 2 * HEAVY.paddingBytes;
       return pusher;
     });
     await scene.rounds(async () => convictions.during(scene.last(LAST_MS)));
