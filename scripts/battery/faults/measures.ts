@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { waitFor, type MeshNode } from '../../../test/e2e/mesh.ts';
 import type { Fault } from '../fault.ts';
 import { median } from '../result.ts';
-import type { Scene } from '../scene.ts';
+import { CONFIG, type Scene } from '../scene.ts';
 import { cannotWire } from '../wire.ts';
 
 const DETECTIONS = 5;
@@ -98,7 +98,19 @@ interface Sample {
   readonly handles: number;
   readonly diskMiB: number;
   readonly lines: number;
+  /** Of all nodes, since they started. */
+  readonly cpuSeconds: number;
 }
+
+/** Lines of some 2 kB, half of which is noise: as much as keeps the nodes busy for about half of two cores. */
+const SOAK_LINE = { linesPerTurn: 120, paddingBytes: 1_000 };
+const SOAK_LINE_BYTES = 2 * SOAK_LINE.paddingBytes + 150;
+/** Reached within minutes, so that the disk has to stay as it is from then on. */
+const SOAK_CONFIG = `${CONFIG}retention: { bytesMax: 256MiB }\nsegment: { bytesMax: 16MiB }\n`;
+/** What retention keeps is written in a minute and more. */
+const SOAK_KEPT_MS = 15_000;
+/** An answer of so long is some megabytes. */
+const SOAK_ASKED_MS = 1_000;
 
 /** Least squares: how much a figure grows in a minute. */
 function slope(samples: readonly Sample[], of: (sample: Sample) => number): number {
@@ -113,10 +125,12 @@ function slope(samples: readonly Sample[], of: (sample: Sample) => number): numb
 
 export const soak: Fault = {
   name: 'soak',
-  title: 'nothing goes wrong: load for as long as --minutes says',
+  title: 'nothing goes wrong: half of the load that the machine takes, for as long as --minutes says',
   rounds: 1,
   async run(scene) {
-    const nodes = await scene.startUsual(3, { linesPerTurn: 50 });
+    scene.askedMs = SOAK_ASKED_MS;
+    scene.ledger.keptMs = SOAK_KEPT_MS;
+    const nodes = await scene.startUsual(3, { ...SOAK_LINE, config: SOAK_CONFIG });
     const samples: Sample[] = [];
     await scene.rounds(async () => {
       const startedMs = performance.now();
@@ -134,6 +148,7 @@ export const soak: Fault = {
           handles: Math.max(...all.map(({ handles }) => handles)),
           diskMiB: all.reduce((sum, { disk }) => sum + disk, 0) / 2 ** 20,
           lines: scene.ledger.acknowledged,
+          cpuSeconds: nodes.map(cpuSeconds).reduce((sum, one) => sum + one, 0),
         };
         samples.push(sample);
         print(
@@ -145,11 +160,14 @@ export const soak: Fault = {
     // What a process needs to get going is no growth.
     const late = samples.slice(Math.floor(samples.length / 3));
     const [first, last] = [late[0], late.at(-1)!];
+    const seconds = (last.minutes - first.minutes) * 60;
+    const megabytes = ((last.lines - first.lines) * SOAK_LINE_BYTES) / 1e6;
     scene.result.notes.push(
       `from minute ${first.minutes.toFixed(0)} to ${last.minutes.toFixed(0)}: resident ${first.rssMiB.toFixed(0)} → ${last.rssMiB.toFixed(0)} MiB ` +
         `(${slope(late, ({ rssMiB }) => rssMiB).toFixed(2)} a minute), handles ${first.handles} → ${last.handles} ` +
         `(${slope(late, ({ handles }) => handles).toFixed(2)} a minute), ` +
-        `disk ${(((last.diskMiB - first.diskMiB) * 2 ** 20) / (last.lines - first.lines)).toFixed(0)} bytes a line, all copies`,
+        `disk ${first.diskMiB.toFixed(0)} → ${last.diskMiB.toFixed(0)} MiB in all (${slope(late, ({ diskMiB }) => diskMiB).toFixed(2)} a minute); ` +
+        `${(megabytes / seconds).toFixed(1)} MB/s taken by all, three copies each, for ${((last.cpuSeconds - first.cpuSeconds) / seconds).toFixed(2)} cores`,
     );
   },
 };
