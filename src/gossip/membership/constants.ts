@@ -64,7 +64,9 @@ export const BOUNDS = {
   reviveIsolatedMs: 1_500,
   reviveIsolatedPeers: 3,
   /** How often a newcomer that too few know tries again to be known. */
-  introduceEveryMs: 1_000,
+  introductionsAtOnce: 4,
+  introduceMsMin: 50,
+  introduceMsMax: 1_000,
   /** A timer this late means that this process stood still: it must not judge others. */
   stallMs: 400,
   leaveTimeoutMs: 2_000,

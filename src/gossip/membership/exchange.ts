@@ -15,10 +15,11 @@ import {
   type Request,
   type StateRow,
   type Update,
+  type Vouch,
 } from './messages.ts';
 import type { News } from './news.ts';
 import { PingChannels } from './pings.ts';
-import { askForState, answerWithState, type Standing, type StateHost } from './sync.ts';
+import { askForState, answerWithState, type StateHost } from './sync.ts';
 
 /** Opaque bytes of another component that travel with membership: watermarks. */
 export interface Attachment {
@@ -28,6 +29,14 @@ export interface Attachment {
   /** Goes with push-pull; at most 4 MiB. */
   fullState(): Buffer;
   onFullState(from: PeerId, bytes: Buffer): void;
+}
+
+/** What a newcomer asks of others, and others of this peer (see `Introduction`). */
+export interface Introductions {
+  isNewcomer(): boolean;
+  vouched(by: PeerId, vouch: Vouch): void;
+  /** What this peer says for `newcomer`; undefined while it could forget it. */
+  vouchFor(newcomer: PeerId): Vouch | undefined;
 }
 
 interface Riders {
@@ -47,7 +56,7 @@ export class Exchange implements StateHost {
   readonly #relayTimeoutMs: number;
   readonly #pings: PingChannels;
   readonly #syncing = new Set<PeerId>();
-  readonly #standing: () => Promise<Standing>;
+  readonly #introductions: Introductions;
   #attachment: Attachment | undefined;
   #relaying = 0;
   #answering = 0;
@@ -59,14 +68,14 @@ export class Exchange implements StateHost {
     news: News;
     log: TransportLog;
     relayTimeoutMs: number;
-    standing: () => Promise<Standing>;
+    introductions: Introductions;
   }) {
     const { transport } = options;
     this.transport = transport;
     this.#news = options.news;
     this.#log = options.log;
     this.#relayTimeoutMs = options.relayTimeoutMs;
-    this.#standing = options.standing;
+    this.#introductions = options.introductions;
     this.#pings = new PingChannels(transport);
   }
 
@@ -134,12 +143,15 @@ export class Exchange implements StateHost {
     const { clock } = this.transport;
     const sentMs = clock.monotonicMs();
     const riders = this.#ridersFor(peer);
-    const answer = await this.#pings.ask(peer, (seq) => ({ kind: 'ping', seq, ...riders }), timeoutMs);
+    const newcomer = this.#introductions.isNewcomer() ? { newcomer: true } : {};
+    const ping = { kind: 'ping', ...riders, ...newcomer } as const;
+    const answer = await this.#pings.ask(peer, (seq) => ({ ...ping, seq }), timeoutMs);
     if (answer.kind !== 'ack') return;
     if (answer.wallMs !== undefined) {
       this.clocks.note(peer, answer.wallMs, clock.monotonicMs() - sentMs, clock.nowMs());
     }
     this.#hear(peer, answer);
+    if (answer.vouchedBy) this.#introductions.vouched(peer, answer.vouchedBy);
   }
 
   /** Somebody has told this run everything that he knows of the mesh. */
@@ -152,14 +164,14 @@ export class Exchange implements StateHost {
     return answer.kind === 'ack';
   }
 
-  /** Push-pull with `peer`; undefined when one is under way already. */
-  async sync(peer: PeerId): Promise<Standing | undefined> {
-    if (this.#closed || peer === this.transport.self || this.#syncing.has(peer)) return undefined;
+  /** Push-pull with `peer`; true when there was one, false when one is under way already. */
+  async sync(peer: PeerId): Promise<boolean> {
+    if (this.#closed || peer === this.transport.self || this.#syncing.has(peer)) return false;
     this.#syncing.add(peer);
     try {
-      const standing = await askForState(this, peer);
+      await askForState(this, peer);
       this.#hasSynced = true;
-      return standing;
+      return true;
     } finally {
       this.#syncing.delete(peer);
     }
@@ -181,7 +193,9 @@ export class Exchange implements StateHost {
   async #answerPing(channel: Channel, ping: Extract<Request, { kind: 'ping' }>): Promise<void> {
     const { peer } = channel;
     this.#hear(peer, ping);
-    await channel.send(encodeMessage({ kind: 'ack', seq: ping.seq, ...this.#ridersFor(peer) }));
+    const vouchedBy = ping.newcomer === true ? this.#introductions.vouchFor(peer) : undefined;
+    const vouch = vouchedBy ? { vouchedBy } : {};
+    await channel.send(encodeMessage({ kind: 'ack', seq: ping.seq, ...this.#ridersFor(peer), ...vouch }));
     const known = this.#news.table.get(peer) && !this.#news.table.presumed(peer);
     if (known) return;
     // It knows this peer from before a restart.
@@ -230,10 +244,6 @@ export class Exchange implements StateHost {
 
   applyRow(row: StateRow, from: PeerId): void {
     this.#news.applyRow(row, from);
-  }
-
-  standing(): Promise<Standing> {
-    return this.#standing();
   }
 
   fullState(): Buffer {

@@ -1,6 +1,7 @@
 import type { Clock, Random } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
+import type { Vouch } from './messages.ts';
 import { shuffled } from './prober.ts';
 import { Timers } from './timers.ts';
 
@@ -8,8 +9,8 @@ export interface IntroductionHost {
   /** Other members that have neither left nor been given up. */
   others(): PeerId[];
   isLive(peer: PeerId): boolean;
-  /** Exchanges the full state with `peer`, and calls `met` with what it says. Never rejects. */
-  sync(peer: PeerId): Promise<unknown>;
+  /** Pings `peer`; `vouched` is called with what it says. */
+  ask(peer: PeerId): Promise<void>;
   introduced(): void;
 }
 
@@ -29,6 +30,7 @@ export class Introduction {
   readonly #met = new Set<PeerId>();
   readonly #sponsors = new Set<PeerId>();
   readonly #asking = new Set<PeerId>();
+  #waitMs: number = BOUNDS.introduceMsMin;
   #isDone = false;
 
   constructor(
@@ -51,6 +53,12 @@ export class Introduction {
     this.#isDone = true;
   }
 
+  /** This peer leaves: others will not count it, and if it comes back, it is a newcomer. */
+  revoke(): void {
+    this.#timers.close();
+    this.#isDone = false;
+  }
+
   start(): void {
     this.#round();
   }
@@ -59,11 +67,10 @@ export class Introduction {
     this.#timers.close();
   }
 
-  /** `peer` has this one on disk. */
-  met(peer: PeerId, isIntroduced: boolean): void {
+  vouched(by: PeerId, vouch: Vouch): void {
     if (this.#isDone) return;
-    this.#met.add(peer);
-    if (isIntroduced) this.#sponsors.add(peer);
+    this.#met.add(by);
+    if (vouch === 'introduced') this.#sponsors.add(by);
     this.look();
   }
 
@@ -79,20 +86,26 @@ export class Introduction {
       this.#host.introduced();
       return;
     }
-    // Some more than are wanted: the first of them may be newcomers too.
     const strangers = others.filter((peer) => !this.#met.has(peer) && this.#host.isLive(peer));
-    const room = this.#wanted + 1 - this.#asking.size;
-    for (const peer of shuffled(strangers, this.#random).slice(0, Math.max(0, room))) this.#ask(peer);
+    const room = BOUNDS.introductionsAtOnce - this.#asking.size;
+    for (const peer of shuffled(strangers, this.#random).slice(0, Math.max(0, room))) void this.#ask(peer);
   }
 
-  #ask(peer: PeerId): void {
+  async #ask(peer: PeerId): Promise<void> {
     if (this.#asking.has(peer)) return;
     this.#asking.add(peer);
-    void this.#host.sync(peer).finally(() => this.#asking.delete(peer));
+    try {
+      await this.#host.ask(peer);
+    } catch {
+      // It is asked again.
+    }
+    this.#asking.delete(peer);
   }
 
   #round(): void {
     this.look();
-    if (!this.#isDone) this.#timers.after(BOUNDS.introduceEveryMs, () => this.#round());
+    if (this.#isDone) return;
+    this.#timers.after(this.#waitMs, () => this.#round());
+    this.#waitMs = Math.min(2 * this.#waitMs, BOUNDS.introduceMsMax);
   }
 }

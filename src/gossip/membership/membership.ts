@@ -130,10 +130,18 @@ class Swim implements Membership {
       news: this.#news,
       log,
       relayTimeoutMs: this.#timing.probeTimeoutMs,
-      standing: async () => ({
-        remembered: await this.#remembered.saved(),
-        introduced: this.#introduction.isDone,
-      }),
+      introductions: {
+        isNewcomer: () => !this.#introduction.isDone,
+        vouched: (by, vouch) => this.#introduction.vouched(by, vouch),
+        vouchFor: (peer) => {
+          if (!this.#remembered.isOnDisk(peer)) {
+            // The last write may have failed.
+            this.#remembered.changed();
+            return undefined;
+          }
+          return this.#introduction.isDone ? 'introduced' : 'newcomer';
+        },
+      },
     });
     this.#prober = new Prober(clock, random, this.#timing, this.#health, {
       targets: () => this.#news.livePeers(),
@@ -155,7 +163,7 @@ class Swim implements Membership {
           .map(({ peer }) => peer)
           .filter((peer) => peer !== this.self),
       isLive: (peer: PeerId) => isLive(this.#table.get(peer)?.state ?? 'gone'),
-      sync: (peer: PeerId) => this.#trySync(peer),
+      ask: (peer: PeerId) => this.#exchange.ping(peer, this.#timing.probeIntervalMs),
       introduced: () => {
         this.#remembered.changed();
         this.#emit((listener) => listener.introduced?.());
@@ -267,10 +275,7 @@ class Swim implements Membership {
   // Push-pull rounds.
 
   async #sync(peer: PeerId): Promise<void> {
-    const standing = await this.#exchange.sync(peer);
-    if (!standing) return;
-    if (standing.remembered) this.#introduction.met(peer, standing.introduced);
-    if (!this.#announced) {
+    if ((await this.#exchange.sync(peer)) && !this.#announced) {
       this.#announced = true;
       // Whoever has just joined may not be subscribed yet where it matters: it says three times that it is here.
       for (const delayMs of [0, 1_000, 3_000]) this.#timers.after(delayMs, () => this.#news.announce());
@@ -362,6 +367,8 @@ class Swim implements Membership {
 
   async leave(): Promise<boolean> {
     if (this.isSearching()) return false;
+    this.#introduction.revoke();
+    await this.#remembered.save();
     this.#news.restate({ left: true });
     this.#seeds?.close();
     this.#prober.close();

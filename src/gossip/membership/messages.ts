@@ -68,23 +68,23 @@ const rowSchema = z.object({
   presumed: z.boolean(),
 });
 
+/** To a newcomer that is on disk at whoever answers: what that one is itself. */
+const vouchSchema = z.enum(['introduced', 'newcomer']);
+
 /** What the opener of a channel sends. `sync` comes alone, followed by one message of opaque state; the rest repeats. */
 const requestSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('ping'), seq, ...news, ...speaker }),
+  /** `newcomer`: too few know the sender yet (see `Introduction`). */
+  z.object({ kind: z.literal('ping'), seq, ...news, ...speaker, newcomer: z.boolean().optional() }),
   z.object({ kind: z.literal('ping-req'), seq, target: peerIdSchema }),
   z.object({ kind: z.literal('sync'), members: z.array(rowSchema).max(LIMITS.membersMax) }),
 ]);
 const answerSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('ack'), seq, ...news, ...speaker }),
+  z.object({ kind: z.literal('ack'), seq, ...news, ...speaker, vouchedBy: vouchSchema.optional() }),
   z.object({ kind: z.literal('nack'), seq }),
 ]);
 const syncAnswerSchema = z.object({
   kind: z.literal('sync'),
   members: z.array(rowSchema).max(LIMITS.membersMax),
-  /** The asker is in the members.json of whoever answers, on disk. */
-  remembered: z.boolean(),
-  /** Whoever answers was introduced itself. */
-  introduced: z.boolean(),
 });
 const topicSchema = z.object({ updates: z.array(updateSchema).max(BOUNDS.updatesPerTopicMessage) });
 const savedSchema = z.object({
@@ -96,9 +96,9 @@ const savedSchema = z.object({
     .max(LIMITS.membersMax),
 });
 
+export type Vouch = z.infer<typeof vouchSchema>;
 export type Request = z.infer<typeof requestSchema>;
 export type Answer = z.infer<typeof answerSchema>;
-export type SyncAnswer = z.infer<typeof syncAnswerSchema>;
 export type TopicMessage = z.infer<typeof topicSchema>;
 /** What members.json holds: `sinceMs` is wall-clock time. */
 export type SavedMembers = z.infer<typeof savedSchema>;
@@ -120,6 +120,6 @@ export const parseSyncAnswer = parser('membership state', syncAnswerSchema);
 export const parseTopicMessage = parser('membership topic message', topicSchema);
 export const parseSaved = parser('members.json', savedSchema);
 
-export function encodeMessage(message: Request | Answer | SyncAnswer | TopicMessage | SavedMembers): Buffer {
+export function encodeMessage(message: Request | Answer | TopicMessage | SavedMembers): Buffer {
   return Buffer.from(JSON.stringify(message));
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { LogvineError, messageOf, type Clock, type Disk } from '../../store/index.ts';
+import type { PeerId } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
 import { encodeMessage, parseSaved, type SavedMembers } from './messages.ts';
 import { isSigned } from './record.ts';
@@ -16,10 +17,10 @@ export class RememberedMembers {
   readonly #failed: (error: unknown) => void;
   #savedMs = -Infinity;
   #timer: { cancel(): void } | undefined;
-  /** Whether the last write came about. */
-  #writing: Promise<boolean> = Promise.resolve(true);
+  #writing: Promise<void> = Promise.resolve();
   /** The write after the one under way, not begun yet. */
-  #next: Promise<boolean> | undefined;
+  #next: Promise<void> | undefined;
+  #onDisk = new Set<PeerId>();
 
   constructor(options: {
     directory: string;
@@ -45,8 +46,10 @@ export class RememberedMembers {
       if (bytes === undefined) return nothing;
       if (bytes.length > BOUNDS.membersFileBytes)
         throw new LogvineError('LV_PROTOCOL', 'members.json is too large');
-      const { members, introduced } = parseSaved(bytes);
-      return { members: members.filter(({ record }) => isSigned(record)), introduced };
+      const { members: saved, introduced } = parseSaved(bytes);
+      const members = saved.filter(({ record }) => isSigned(record));
+      this.#onDisk = peersIn(members);
+      return { members, introduced };
     } catch (error) {
       this.#failed(`members.json is not used: ${messageOf(error)}`);
       return nothing;
@@ -60,13 +63,13 @@ export class RememberedMembers {
     this.#timer = this.#clock.after(waitMs, () => void this.save());
   }
 
-  /** Resolves with whether everything that `save` was called for is on disk; what failed is tried once more. Never rejects. */
-  async saved(): Promise<boolean> {
-    return (await this.#writing) || this.save();
+  /** Whether the next run will count `peer`, whatever becomes of this one. */
+  isOnDisk(peer: PeerId): boolean {
+    return this.#onDisk.has(peer);
   }
 
   /** Saves now; one write for all who ask while another is under way, or in one turn. Never rejects. */
-  save(): Promise<boolean> {
+  save(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#savedMs = this.#clock.monotonicMs();
@@ -75,14 +78,19 @@ export class RememberedMembers {
     return this.#next;
   }
 
-  async #write(): Promise<boolean> {
+  async #write(): Promise<void> {
     this.#next = undefined;
+    const current = this.#current();
     try {
-      await this.#disk.replaceFile(this.#path, encodeMessage({ version: 1, ...this.#current() }));
-      return true;
+      await this.#disk.replaceFile(this.#path, encodeMessage({ version: 1, ...current }));
+      this.#onDisk = peersIn(current.members);
     } catch (error) {
       this.#failed(error);
-      return false;
     }
   }
+}
+
+function peersIn(members: Saved['members']): Set<PeerId> {
+  // Who has left is counted nowhere.
+  return new Set(members.filter(({ state }) => state !== 'left').map(({ record }) => record.peer));
 }

@@ -1,10 +1,7 @@
 import { LogvineError } from '../../store/index.ts';
 import { withDeadline, type Channel, type PeerId, type Transport } from '../transport/index.ts';
 import { BOUNDS, SWIM_PROTOCOL } from './constants.ts';
-import { encodeMessage, parseSyncAnswer, type StateRow, type SyncAnswer } from './messages.ts';
-
-/** What an answerer says beside its state. */
-export type Standing = Pick<SyncAnswer, 'remembered' | 'introduced'>;
+import { encodeMessage, parseSyncAnswer, type StateRow } from './messages.ts';
 
 /** What push-pull exchanges, and who takes it. */
 export interface StateHost {
@@ -14,25 +11,22 @@ export interface StateHost {
   /** Opaque state of another component. */
   fullState(): Buffer;
   onFullState(from: PeerId, bytes: Buffer): void;
-  /** Resolves once whoever has been taken in so far is on disk, or is known not to be. */
-  standing(): Promise<Standing>;
 }
 
 /**
  * Push-pull: sends the full state of `host` to `peer` and takes its state. Each side sends two messages: its rows, then
  * the attached state. Rejects with LV_PEER_UNREACHABLE, LV_PEER_TIMEOUT or LV_PROTOCOL.
  */
-export async function askForState(host: StateHost, peer: PeerId): Promise<Standing> {
+export async function askForState(host: StateHost, peer: PeerId): Promise<void> {
   const channel = await host.transport.open(peer, SWIM_PROTOCOL, { timeoutMs: BOUNDS.openTimeoutMs });
   const late = () => new LogvineError('LV_PEER_TIMEOUT', `${peer} did not answer a sync`);
   try {
-    return await withDeadline(host.transport.clock, BOUNDS.syncTimeoutMs, late, async () => {
+    await withDeadline(host.transport.clock, BOUNDS.syncTimeoutMs, late, async () => {
       await sendState(host, channel);
-      const { members, remembered, introduced } = parseSyncAnswer(await expect(channel));
+      const { members } = parseSyncAnswer(await expect(channel));
       const attached = await expectAttached(channel);
       takeState(host, peer, members, attached);
       await channel.close();
-      return { remembered, introduced };
     });
   } catch (error) {
     channel.abort(error as Error);
@@ -50,12 +44,11 @@ export async function answerWithState(
   rows: readonly StateRow[],
 ): Promise<void> {
   takeState(host, channel.peer, rows, await expectAttached(channel));
-  await sendState(host, channel, await host.standing());
+  await sendState(host, channel);
 }
 
-async function sendState(host: StateHost, channel: Channel, standing?: Standing): Promise<void> {
-  const state = { kind: 'sync', members: host.rows() } as const;
-  await channel.send(encodeMessage(standing ? { ...state, ...standing } : state));
+async function sendState(host: StateHost, channel: Channel): Promise<void> {
+  await channel.send(encodeMessage({ kind: 'sync', members: host.rows() }));
   const attached = host.fullState();
   if (attached.length > BOUNDS.fullStateBytes)
     throw new LogvineError('LV_OVERLOADED', 'Attached state is too large');
