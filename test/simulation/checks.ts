@@ -41,6 +41,8 @@ export class Checks {
   readonly #gone = new Map<SimHost, { atMs: number; bytes: number }[]>();
   /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
   readonly pathsOfLost = new Set<string>();
+  /** The file of each batch that was on a disk when it was harmed, acknowledged or not. */
+  readonly pathsOfHarmed = new Map<string, string>();
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -276,6 +278,7 @@ export class Checks {
     const { story, ledger } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
+      this.pathsOfHarmed.set(id, path);
       if (!this.#has(host, id, path)) this.#taken.set(id, (this.#taken.get(id) ?? new Set()).add(host));
       // Where it lies in a wrong place, its node will not find it.
       const sound = this.holdersOf(id, path).filter(({ name }) => !this.#astray.has(`${name} ${id}`));

@@ -118,9 +118,9 @@ async function askSurely(cluster: Cluster, host: SimHost): Promise<[askedMs: num
 }
 
 async function askEveryone(cluster: Cluster): Promise<void> {
-  const isOfLostFile = (id: string): boolean =>
-    cluster.checks.pathsOfLost.has(cluster.checks.acknowledgedBatches.get(id) ?? '');
   const { story, checks } = cluster;
+  const isOfLostFile = (id: string): boolean =>
+    checks.pathsOfLost.has(checks.acknowledgedBatches.get(id) ?? checks.pathsOfHarmed.get(id) ?? '');
   for (const host of cluster.present) {
     let [askedMs, answer] = await askSurely(cluster, host);
     if (answer.receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
