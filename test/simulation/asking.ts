@@ -150,7 +150,8 @@ export function checkAnswer(
     if (line.ms < fromMs || line.ms >= toMs || !matches(line) || times.has(line)) continue;
     // At the limit, only what comes before the last line is owed.
     if (isCut && (descending ? line.ms <= lastMs : line.ms >= lastMs)) continue;
-    if (cluster.checks.isTakenAndOutOfReach(line.text, (other) => other.isUp)) continue;
+    const unanswered = receipt.members.asked - receipt.members.answered;
+    if (cluster.checks.isTakenAndOutOfReach(line.text, unanswered)) continue;
     story.violated(
       'I9',
       `${asked} says complete and lacks ${line.source} line ${line.number}, acknowledged at ${line.acknowledgedMs}`,

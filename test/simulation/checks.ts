@@ -228,17 +228,19 @@ export class Checks {
 
   /**
    * Faults took copies of a line's batch from disks, and those that are left are on hosts that an asker does not reach: W
-   * copies are out of its reach at once, of which it can know only the latter.
+   * copies are out of its reach at once, of which it can know only the latter. `unanswered`: members that did not answer it,
+   * some of which may be up, and too slow.
    */
-  isTakenAndOutOfReach(text: string, isInReach: (host: SimHost) => boolean): boolean {
+  isTakenAndOutOfReach(text: string, unanswered: number): boolean {
     const { present, settings } = this.#cluster;
+    let slow = unanswered - present.filter((host) => !host.isUp).length;
     let out = 0;
     const counted = new Set<string>();
     for (const host of present) {
       for (const [, { id, bytes }] of durableBatches(host.disk)) {
         if (!this.#taken.has(id) && !counted.has(id)) continue;
         if (!textsIn(bytes).includes(text)) continue;
-        if (isInReach(host)) return false;
+        if (host.isUp && slow-- <= 0) return false;
         out++;
         if (!counted.has(id)) out += this.#taken.get(id)!.size;
         counted.add(id);
