@@ -41,8 +41,10 @@ export class Checks {
   readonly #gone = new Map<SimHost, { atMs: number; bytes: number }[]>();
   /** Files that such a batch was in: what follows it may name its streams by it, and be of no use without. */
   readonly pathsOfLost = new Set<string>();
-  /** The file of each batch that was on a disk when it was harmed, acknowledged or not. */
-  readonly pathsOfHarmed = new Map<string, string>();
+  /** Each batch that was on a disk when it was harmed, acknowledged or not, and its file. */
+  readonly #harmed = new Map<string, { path: string; batch: StoredBatch }>();
+  /** Batch → hosts whose retention has dropped it. */
+  readonly #expiredBy = new Map<string, Set<SimHost>>();
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -148,7 +150,9 @@ export class Checks {
       this.#gone.set(host, [...lately, { atMs, bytes: content.length }]);
     }
     if (mayExpire) {
-      for (const batch of batches) this.#expire(batch);
+      for (const batch of batches) this.#expire(batch, host);
+      // Of what has rotted and nobody has noticed yet, the node believes that it has it, and drops it as well.
+      for (const one of this.#harmed.values()) if (one.path === path) this.#expire(one.batch);
       return;
     }
     // What follows a hole at the end of an origin's own file looks as if it had never been sent: see `tornOffset`.
@@ -185,13 +189,26 @@ export class Checks {
     return stored > keptBytesMax;
   }
 
-  #expire({ id, bytes }: StoredBatch): void {
+  /** `by`: who remembers that it did. */
+  #expire({ id, bytes }: StoredBatch, by?: SimHost): void {
+    if (by) this.#expiredBy.set(id, (this.#expiredBy.get(id) ?? new Set()).add(by));
     if (this.expired.has(id)) return;
     this.expired.add(id);
     for (const text of textsIn(bytes)) {
       const line = this.#cluster.ledger.find(text);
       if (line) line.expired = true;
     }
+  }
+
+  /** The file that a batch is in; undefined when it was neither acknowledged nor on a disk that was harmed. */
+  pathOf(id: string): string | undefined {
+    return this.acknowledgedBatches.get(id) ?? this.#harmed.get(id)?.path;
+  }
+
+  /** Those whose retention dropped a batch are gone for good, and nobody is left who remembers that it was dropped. */
+  isExpiryForgotten(id: string): boolean {
+    const by = [...(this.#expiredBy.get(id) ?? [])];
+    return by.length > 0 && by.every(({ retired, identitiesLost }) => retired || identitiesLost > 0);
   }
 
   /** A node has proved that others have all that it has. */
@@ -280,7 +297,7 @@ export class Checks {
     const { story, ledger } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
-      this.pathsOfHarmed.set(id, path);
+      this.#harmed.set(id, { path, batch });
       if (!this.#has(host, id, path)) this.#taken.set(id, (this.#taken.get(id) ?? new Set()).add(host));
       // Where it lies in a wrong place, its node will not find it.
       const sound = this.holdersOf(id, path).filter(({ name }) => !this.#astray.has(`${name} ${id}`));

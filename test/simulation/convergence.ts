@@ -101,11 +101,18 @@ export async function converge(cluster: Cluster): Promise<void> {
 const batchIdsOf = ({ origin, epoch, fromSeq, toSeq }: Receipt['missing'][number]): string[] =>
   Array.from({ length: toSeq - fromSeq + 1 }, (_, at) => `${origin}/${epoch}/${fromSeq + at}`);
 
-/** The answer of a node, and when it was asked; again if it went down meanwhile, for a restart that the mesh told it to make. */
-async function askSurely(cluster: Cluster, host: SimHost): Promise<[askedMs: number, answer: Answer]> {
-  const { clock } = cluster;
+/**
+ * The answer of a node, and when it was asked; again if a node went down meanwhile, for a restart that the mesh told it to make,
+ * or the last one of a series. Undefined once something is violated.
+ */
+async function askSurely(
+  cluster: Cluster,
+  host: SimHost,
+): Promise<[askedMs: number, answer: Answer] | undefined> {
+  const { clock, present } = cluster;
   for (;;) {
-    while (!host.isUp) await cluster.advance(1_000);
+    while (!present.every(({ isUp }) => isUp)) if (!(await cluster.advance(1_000))) return undefined;
+    const before = present.map(({ process: one }) => one);
     const askedMs = clock.monotonicMs();
     const { process } = host;
     const ended = new Promise<undefined>((resolve) => {
@@ -113,27 +120,31 @@ async function askSurely(cluster: Cluster, host: SimHost): Promise<[askedMs: num
       look();
     });
     const answer = await clock.run(Promise.race([ask(host, EVERYTHING), ended]));
-    if (answer) return [askedMs, answer];
+    const haveStayed = present.every(({ isUp, process: one }, at) => isUp && one === before[at]);
+    if (answer && (haveStayed || answer.receipt.complete)) return [askedMs, answer];
   }
 }
 
 async function askEveryone(cluster: Cluster): Promise<void> {
   const { story, checks } = cluster;
-  const isOfLostFile = (id: string): boolean =>
-    checks.pathsOfLost.has(checks.acknowledgedBatches.get(id) ?? checks.pathsOfHarmed.get(id) ?? '');
+  const isOfLostFile = (id: string): boolean => checks.pathsOfLost.has(checks.pathOf(id) ?? '');
   for (const host of cluster.present) {
-    let [askedMs, answer] = await askSurely(cluster, host);
-    if (answer.receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
+    let asked = await askSurely(cluster, host);
+    if (asked?.[1].receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
       // Retention was faster than the query.
       await cluster.advance(LOOK_EVERY_MS);
-      [askedMs, answer] = await askSurely(cluster, host);
+      asked = await askSurely(cluster, host);
     }
+    if (!asked) return;
+    const [askedMs, answer] = asked;
     checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
     const { receipt } = answer;
     story.tell(host.name, `final answer: ${answer.rows.length} lines, complete ${receipt.complete}`);
     if (receipt.complete) continue;
     const missing = receipt.missing.filter((run) =>
-      batchIdsOf(run).some((id) => !checks.lost.has(id) && !isOfLostFile(id)),
+      batchIdsOf(run).some(
+        (id) => !checks.lost.has(id) && !isOfLostFile(id) && !checks.isExpiryForgotten(id),
+      ),
     );
     // Members that went without a word are expected back, and so are those that left and nobody remembers it.
     const expectedBack = cluster.hosts.filter(({ leftUnnoticed }) => leftUnnoticed).length;
