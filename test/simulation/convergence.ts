@@ -103,14 +103,15 @@ const batchIdsOf = ({ origin, epoch, fromSeq, toSeq }: Receipt['missing'][number
 
 /**
  * The answer of a node, and when it was asked; again if a node went down meanwhile, for a restart that the mesh told it to make,
- * or the last one of a series. Undefined once something is violated.
+ * or the last one of a series. Undefined once something is violated, and when it has left for good.
  */
 async function askSurely(
   cluster: Cluster,
   host: SimHost,
 ): Promise<[askedMs: number, answer: Answer] | undefined> {
-  const { clock, present } = cluster;
-  for (;;) {
+  const { clock } = cluster;
+  while (!host.retired) {
+    const { present } = cluster;
     while (!present.every(({ isUp }) => isUp)) if (!(await cluster.advance(1_000))) return undefined;
     const before = present.map(({ process: one }) => one);
     const askedMs = clock.monotonicMs();
@@ -123,6 +124,7 @@ async function askSurely(
     const haveStayed = present.every(({ isUp, process: one }, at) => isUp && one === before[at]);
     if (answer && (haveStayed || answer.receipt.complete)) return [askedMs, answer];
   }
+  return undefined;
 }
 
 async function askEveryone(cluster: Cluster): Promise<void> {
@@ -135,7 +137,7 @@ async function askEveryone(cluster: Cluster): Promise<void> {
       await cluster.advance(LOOK_EVERY_MS);
       asked = await askSurely(cluster, host);
     }
-    if (!asked) return;
+    if (!asked) continue;
     const [askedMs, answer] = asked;
     checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
     const { receipt } = answer;
