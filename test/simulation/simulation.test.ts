@@ -43,6 +43,8 @@ const FIXED: readonly [seed: number, why: string][] = [
     'the only copies of batches stood behind rot, in a file that belonged to others and so was not healed',
   ],
   [400790, 'a node left that had not found the mesh again, and nobody knew it'],
+  [601453, 'a newcomer that only a member cut off had heard of: an answer was complete without its copies'],
+  [603424, 'a node left while everyone was asked (in the rig)'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
 
