@@ -231,7 +231,8 @@ export class Checks {
       const others = this.#othersWith(host, id, path);
       if (others.length >= Math.min(settings.replicas, staying) || !this.acknowledgedBatches.has(id))
         continue;
-      if (this.expired.has(id)) continue;
+      // A fault took its copy: it was fetched anew as it went, at most.
+      if (this.expired.has(id) || this.#taken.get(id)?.has(host)) continue;
       story.violated('I8', `${host.name} leaves ${id} behind on ${others.length} disks`, [id]);
     }
   }
@@ -248,16 +249,19 @@ export class Checks {
    * copies are out of its reach at once, of which it can know only the latter. `unanswered`: members that did not answer it,
    * some of which may be up, and too slow.
    */
-  isTakenAndOutOfReach(text: string, unanswered: number): boolean {
+  isTakenAndOutOfReach(text: string, asker: SimHost, unanswered: number): boolean {
     const { present, settings } = this.#cluster;
-    let slow = unanswered - present.filter((host) => !host.isUp).length;
+    const members = asker.core?.membership;
+    const isInReach = (host: SimHost): boolean =>
+      host === asker || (host.isUp && members?.member(host.peer!)?.state === 'alive');
+    let slow = unanswered - present.filter((host) => !isInReach(host)).length;
     let out = 0;
     const counted = new Set<string>();
     for (const host of present) {
       for (const [, { id, bytes }] of durableBatches(host.disk)) {
         if (!this.#taken.has(id) && !counted.has(id)) continue;
         if (!textsIn(bytes).includes(text)) continue;
-        if (host.isUp && slow-- <= 0) return false;
+        if (isInReach(host) && slow-- <= 0) return false;
         out++;
         if (!counted.has(id)) out += this.#taken.get(id)!.size;
         counted.add(id);
