@@ -216,7 +216,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       pollMs: timing.inventoryPollMs,
       timeoutMs: timing.peerTimeoutMs,
       pace: paced(),
-      hasRoom: () => !isFull(),
+      takesCopies: () => !isFull() && membership.isIntroduced(),
       onHeld: (peer, index, runs) => replicator.confirm(peer, index, runs),
     });
     closers.push(() => repairer.close());

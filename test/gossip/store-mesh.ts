@@ -219,7 +219,7 @@ export class StoreMesh {
       store,
       wanted,
       pace,
-      hasRoom: () => true,
+      takesCopies: () => true,
       onHeld: (holder, index, runs) => replicator.confirm(holder, index, runs),
     });
     const handover = new Handover({

@@ -160,6 +160,8 @@ export class SimTransport implements Transport {
   readonly #channels = new Set<SimChannel>();
   readonly #lastReceivedMs = new Map<PeerId, number>();
   closed = false;
+  /** When the process ended, by the network's clock. */
+  vanishedMs = Infinity;
   /** A stopped process: what is sent to it waits, and is given up after a while. */
   paused = false;
 
@@ -195,8 +197,14 @@ export class SimTransport implements Transport {
   async open(peer: PeerId, protocol: string, options: { timeoutMs: number }): Promise<Channel> {
     return this.#within(peer, options.timeoutMs, async (isLate) => {
       const connected = this.#connections.get(peer);
-      if (connected && this.network.dark.has(connected.name)) await hang();
-      if (!connected || connected.closed) await this.#dial(this.#learned.get(peer) ?? [], peer);
+      if (connected && this.network.dark.has(connected.name)) {
+        // One that it does not know of cannot be told by the host that went dark: its own checks find out.
+        const isFoundOut = this.network.clock.monotonicMs() - connected.vanishedMs >= UNREACHABLE_MS;
+        if (!isFoundOut) await hang();
+        this.disconnect(connected, new LogvineError('LV_PEER_UNREACHABLE', `${connected.name} is silent`));
+      }
+      if (!this.#connections.has(peer) || connected!.closed)
+        await this.#dial(this.#learned.get(peer) ?? [], peer);
       const remote = this.#connections.get(peer)!;
       await this.network.roundTrip(this, remote);
       const handler = remote.#handlers.get(protocol);
@@ -384,6 +392,7 @@ export class SimTransport implements Transport {
 
   #vanish(): SimChannel[] {
     this.closed = true;
+    this.vanishedMs = this.network.clock.monotonicMs();
     if (this.network.transports.get(this.name) === this) this.network.transports.delete(this.name);
     const channels = [...this.#channels];
     this.#channels.clear();

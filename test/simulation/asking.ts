@@ -151,7 +151,7 @@ export function checkAnswer(
     // At the limit, only what comes before the last line is owed.
     if (isCut && (descending ? line.ms <= lastMs : line.ms >= lastMs)) continue;
     const unanswered = receipt.members.asked - receipt.members.answered;
-    if (cluster.checks.isTakenAndOutOfReach(line.text, host, unanswered)) continue;
+    if (cluster.checks.isTakenAndOutOfReach(line.text, unanswered)) continue;
     story.violated(
       'I9',
       `${asked} says complete and lacks ${line.source} line ${line.number}, acknowledged at ${line.acknowledgedMs}`,

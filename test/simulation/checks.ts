@@ -15,6 +15,8 @@ const NOTICE_MS = 180_000;
 const CLOCK_ROUNDING_MS = 2_000;
 /** From a decision of retention to the last removal that follows from it. */
 const DECISION_MS = 10_000;
+/** From the last look of a peer that leaves at what others have, until it has gone. */
+const LOOKED_MS = 5_000;
 
 /**
  * The invariants that hold at every moment, checked where they could break: at each acknowledgement (I1, I2, I3, I7), at
@@ -214,7 +216,8 @@ export class Checks {
   /** A node has proved that others have all that it has. */
   handedOver(host: SimHost): void {
     const { story, settings, present } = this.#cluster;
-    // Those that have been out of its reach for the repair delay are not waited for, nor those that said that they leave, too.
+    // Those that have been out of its reach for the repair delay are not waited for, nor those that said
+    // that they leave, too, nor those that came back when it had looked.
     const nowMs = host.process!.clock.monotonicMs();
     const inReach = host
       .process!.core!.membership.members()
@@ -222,7 +225,7 @@ export class Checks {
         ({ peer, state, stateSinceMs, leaving }) =>
           peer !== host.peer &&
           !leaving &&
-          (state === 'alive' ||
+          ((state === 'alive' && nowMs - stateSinceMs > LOOKED_MS) ||
             state === 'suspect' ||
             (state === 'dead' && nowMs - stateSinceMs < settings.repairDelayMs)),
       );
@@ -245,29 +248,22 @@ export class Checks {
   }
 
   /**
-   * Faults took copies of a line's batch from disks, and those that are left are on hosts that an asker does not reach: W
-   * copies are out of its reach at once, of which it can know only the latter. `unanswered`: members that did not answer it,
-   * some of which may be up, and too slow.
+   * Faults took copies of a line's batch from disks, and those that are left were on hosts that did not answer an asker, of
+   * whom there are so many: W copies were out of its reach at once, of which it can know only the latter. (What came to other
+   * disks since it asked does not matter.)
    */
-  isTakenAndOutOfReach(text: string, asker: SimHost, unanswered: number): boolean {
+  isTakenAndOutOfReach(text: string, unanswered: number): boolean {
     const { present, settings } = this.#cluster;
-    const members = asker.core?.membership;
-    const isInReach = (host: SimHost): boolean =>
-      host === asker || (host.isUp && members?.member(host.peer!)?.state === 'alive');
-    let slow = unanswered - present.filter((host) => !isInReach(host)).length;
-    let out = 0;
-    const counted = new Set<string>();
+    let holders = 0;
+    const taken = new Set<SimHost>();
     for (const host of present) {
       for (const [, { id, bytes }] of durableBatches(host.disk)) {
-        if (!this.#taken.has(id) && !counted.has(id)) continue;
-        if (!textsIn(bytes).includes(text)) continue;
-        if (isInReach(host) && slow-- <= 0) return false;
-        out++;
-        if (!counted.has(id)) out += this.#taken.get(id)!.size;
-        counted.add(id);
+        if (!this.#taken.has(id) || !textsIn(bytes).includes(text)) continue;
+        holders++;
+        for (const from of this.#taken.get(id)!) taken.add(from);
       }
     }
-    return out >= settings.ack;
+    return taken.size + Math.min(holders, unanswered) >= settings.ack;
   }
 
   /** Lines acknowledged after this may be in writes that went wrong on W disks at once, of which no account is taken yet. */

@@ -149,7 +149,9 @@ async function askEveryone(cluster: Cluster): Promise<void> {
       ),
     );
     // Members that went without a word are expected back, and so are those that left and nobody remembers it.
-    const expectedBack = cluster.hosts.filter(({ leftUnnoticed }) => leftUnnoticed).length;
+    const isForgotten = ({ peer, leftMs, leftUnnoticed }: SimHost): boolean =>
+      leftUnnoticed || (leftMs !== undefined && host.core?.membership.member(peer!)?.state !== 'left');
+    const expectedBack = cluster.hosts.filter(isForgotten).length;
     const gone = cluster.hosts.reduce((sum, { identitiesLost }) => sum + identitiesLost, expectedBack);
     if (missing.length === 0 && (receipt.silent.length === 0 || gone >= cluster.settings.ack)) continue;
     const what = JSON.stringify({ missing: missing.slice(0, 3), silent: receipt.silent });

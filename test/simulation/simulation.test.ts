@@ -44,6 +44,10 @@ const FIXED: readonly [seed: number, why: string][] = [
   ],
   [400790, 'a node left that had not found the mesh again, and nobody knew it'],
   [601453, 'a newcomer that only a member cut off had heard of: an answer was complete without its copies'],
+  [
+    605910,
+    'a newcomer that was not introduced fetched a copy, and a push was answered on the strength of it',
+  ],
   [603424, 'a node left while everyone was asked (in the rig)'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];

@@ -40,8 +40,8 @@ export interface RepairerOptions {
   readonly pollMs: number;
   readonly timeoutMs: number;
   readonly pace: Pace;
-  /** Whether this peer's disk has room for copies. */
-  hasRoom(): boolean;
+  /** Whether this peer may hold copies of others' batches now: its disk has room, and the mesh knows it. */
+  takesCopies(): boolean;
   /** Another peer was heard to hold a batch of this peer's current epoch. */
   onHeld(peer: PeerId, index: number, runs: readonly Run[]): void;
   log(level: 'info' | 'warn' | 'error', message: string): void;
@@ -166,7 +166,7 @@ export class Repairer {
 
   /** Looks on through what one peer holds, and fetches what is wanted here. */
   async #pullNext(): Promise<void> {
-    const { clock, wanted, hasRoom, store } = this.#options;
+    const { clock, wanted, takesCopies, store } = this.#options;
     store.rollIfAged();
     const nowMs = clock.monotonicMs();
     const others = this.#others();
@@ -182,7 +182,7 @@ export class Repairer {
       for (const peer of this.known.holders(segment.id).keys())
         this.#unexaminedOf(peer).add(segmentName(segment.id));
     }
-    if (!hasRoom()) return;
+    if (!takesCopies()) return;
     const startedAt = this.#fetchedBytes;
     for (let looked = 0; looked < others.length; looked++) {
       const peer = others[this.#nextSource++ % others.length];
