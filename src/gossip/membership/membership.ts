@@ -165,7 +165,8 @@ class Swim implements Membership {
       isLive: (peer: PeerId) => isLive(this.#table.get(peer)?.state ?? 'gone'),
       ask: (peer: PeerId) => this.#exchange.ping(peer, this.#timing.probeIntervalMs),
       introduced: () => {
-        this.#remembered.changed();
+        // At once: after a crash, others that have to vouch for it may be away.
+        void this.#remembered.save();
         this.#emit((listener) => listener.introduced?.());
       },
     };
