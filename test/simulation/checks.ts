@@ -35,6 +35,8 @@ export class Checks {
   readonly lost = new Set<string>();
   /** Batch → hosts from whose disks a fault took it. */
   readonly #taken = new Map<string, Set<SimHost>>();
+  /** The same by file: what follows in it may be of no use without. */
+  readonly #takenPaths = new Map<string, Set<SimHost>>();
   /** Host and batch: a write of it went wrong there. */
   readonly #astray = new Set<string>();
   readonly #astrayMs: number[] = [];
@@ -257,10 +259,11 @@ export class Checks {
     let holders = 0;
     const taken = new Set<SimHost>();
     for (const host of present) {
-      for (const [, { id, bytes }] of durableBatches(host.disk)) {
-        if (!this.#taken.has(id) || !textsIn(bytes).includes(text)) continue;
+      for (const [path, { id, bytes }] of durableBatches(host.disk)) {
+        const from = [...(this.#taken.get(id) ?? []), ...(this.#takenPaths.get(path) ?? [])];
+        if (from.length === 0 || !textsIn(bytes).includes(text)) continue;
         holders++;
-        for (const from of this.#taken.get(id)!) taken.add(from);
+        for (const one of from) taken.add(one);
       }
     }
     return taken.size + Math.min(holders, unanswered) >= settings.ack;
@@ -298,7 +301,10 @@ export class Checks {
     let lost = 0;
     for (const [id, { path, batch }] of before) {
       this.#harmed.set(id, { path, batch });
-      if (!this.#has(host, id, path)) this.#taken.set(id, (this.#taken.get(id) ?? new Set()).add(host));
+      if (!this.#has(host, id, path)) {
+        this.#taken.set(id, (this.#taken.get(id) ?? new Set()).add(host));
+        this.#takenPaths.set(path, (this.#takenPaths.get(path) ?? new Set()).add(host));
+      }
       // Where it lies in a wrong place, its node will not find it.
       const sound = this.holdersOf(id, path).filter(({ name }) => !this.#astray.has(`${name} ${id}`));
       if (sound.length > 0) continue;
