@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LIMITS, PREAMBLE_BYTES } from '../store/index.ts';
+import { parsePeerId, type PeerId } from './transport/index.ts';
 
 /** What the messages between peers are made of. */
 
@@ -30,6 +31,16 @@ function firstOf({ issues }: z.ZodError): string {
   const { path = [], message = '' } = issues[0] ?? {};
   return path.length > 0 ? `${path.join('.').slice(0, 100)}: ${message}` : message;
 }
+
+export const peerIdSchema = z
+  .string()
+  .max(64)
+  .transform((text, context): PeerId => {
+    const peer = parsePeerId(text);
+    if (peer) return peer;
+    context.addIssue({ code: 'custom', message: 'not the peer id of an Ed25519 key' });
+    return z.NEVER;
+  });
 
 const RUNS_MAX = 100_000;
 

@@ -63,8 +63,8 @@ export const BOUNDS = {
   reviveMs: 10_000,
   reviveIsolatedMs: 1_500,
   reviveIsolatedPeers: 3,
-  /** How often a newcomer that too few know tries again to be known. */
   introductionsAtOnce: 4,
+  /** How long a newcomer that too few know waits before it asks again: twice as long each time. */
   introduceMsMin: 50,
   introduceMsMax: 1_000,
   /** A timer this late means that this process stood still: it must not judge others. */

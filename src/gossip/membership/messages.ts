@@ -3,7 +3,8 @@ import { LogvineError } from '../../store/errors.ts';
 import { LIMITS } from '../../store/limits.ts';
 import type { PeerId } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
-import { counterSchema, peerIdSchema, recordSchema, type MemberRecord } from './record.ts';
+import { peerIdSchema } from '../wire.ts';
+import { counterSchema, recordSchema, type MemberRecord } from './record.ts';
 
 /** `accuser` has had no answer from the subject at this incarnation (suspect), or for so long that it is over (dead). */
 export interface Claim {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { signedBy } from '../../store/index.ts';
-import { parsePeerId, type PeerId } from '../transport/index.ts';
+import type { PeerId } from '../transport/index.ts';
+import { peerIdSchema } from '../wire.ts';
 import { BOUNDS } from './constants.ts';
 
 /** What a member says of itself. Only its signature makes it true: whoever passes it on cannot change it. */
@@ -26,16 +27,6 @@ export interface MemberRecord {
 }
 
 export type UnsignedRecord = Omit<MemberRecord, 'signature'>;
-
-export const peerIdSchema = z
-  .string()
-  .max(64)
-  .transform((text, context): PeerId => {
-    const peer = parsePeerId(text);
-    if (peer) return peer;
-    context.addIssue({ code: 'custom', message: 'not the peer id of an Ed25519 key' });
-    return z.NEVER;
-  });
 
 const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 export const counterSchema = counter;

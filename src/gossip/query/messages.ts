@@ -11,9 +11,9 @@ import {
   type ScanTally,
 } from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
-import { parsePeerId, type PeerId } from '../transport/index.ts';
+import type { PeerId } from '../transport/index.ts';
 import type { MeshMember } from '../view.ts';
-import { instantSchema, listOf, runsSchema, segmentRunsSchema } from '../wire.ts';
+import { instantSchema, listOf, peerIdSchema, runsSchema, segmentRunsSchema } from '../wire.ts';
 
 export const COVERAGE_PROTOCOL = '/logvine/coverage/1';
 export const SCAN_PROTOCOL = '/logvine/scan/1';
@@ -46,11 +46,6 @@ export function peersDigest(peers: readonly PeerId[]): string {
   return createHash('sha256').update(peers.join()).digest('base64');
 }
 
-const peerSchema = z
-  .string()
-  .max(64)
-  .refine((text): text is PeerId => parsePeerId(text) !== undefined, 'not a peer id');
-
 export const coverageRequest = z.object({
   from: instantSchema,
   to: instantSchema,
@@ -69,7 +64,7 @@ export const coverageAnswer = z.object({
     SEGMENTS_MAX,
   ),
   /** The peers that this one knows, where they are not just those that the asker knows. */
-  peers: listOf(peerSchema, LIMITS.membersMax).optional(),
+  peers: listOf(peerIdSchema, LIMITS.membersMax).optional(),
 });
 export type CoverageAnswer = z.infer<typeof coverageAnswer>;
 export type CoveredSegment = z.infer<typeof segment>;
