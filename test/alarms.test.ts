@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Member, PeerId } from '../src/gossip/index.ts';
-import { batchConflictProblems, clockProblems, identityProblems, peerProblems } from '../src/node/alarms.ts';
+import {
+  batchConflictProblems,
+  clockProblems,
+  identityProblems,
+  isClockTrusted,
+  peerProblems,
+} from '../src/node/alarms.ts';
 
 const [ALICE, BOB, CAROL, DAVE] = ['alice1', 'bob222', 'carol3', 'dave44'] as PeerId[];
 const HOUR_MS = 3_600_000;
@@ -35,6 +41,28 @@ describe('clocks', () => {
     assert.deepEqual(clocksSay({ [BOB]: HOUR_MS, [CAROL]: HOUR_MS, [DAVE]: HOUR_MS + 20 }), [
       "this peer's clock is 1 h behind those of 3 of 3 others: set it right",
     ]);
+  });
+
+  test('nothing is dropped for its age before half of the others agree', () => {
+    const trusts = (
+      skewsMs: Readonly<Record<string, number>>,
+      states: Readonly<Record<string, string>> = {},
+    ): boolean =>
+      isClockTrusted({
+        self: ALICE,
+        members: () =>
+          [ALICE, BOB, CAROL, DAVE].map((peer) => ({ peer, state: states[peer] ?? 'alive' }) as Member),
+        clockSkewMs: (peer) => skewsMs[peer],
+      });
+    assert.equal(trusts({}), false, 'nobody was measured');
+    assert.equal(trusts({ [BOB]: 5 }), false);
+    assert.equal(trusts({ [BOB]: 5, [CAROL]: -5 }), true);
+    assert.equal(trusts({ [BOB]: 5, [CAROL]: -5, [DAVE]: HOUR_MS }), true);
+    assert.equal(trusts({ [BOB]: 5, [CAROL]: HOUR_MS, [DAVE]: HOUR_MS }), false);
+    const alone = { [BOB]: 'dead', [CAROL]: 'dead', [DAVE]: 'gone' };
+    assert.equal(trusts({}, alone), true, 'alone since the start: nobody can tell');
+    assert.equal(trusts({ [BOB]: HOUR_MS, [CAROL]: HOUR_MS, [DAVE]: 5 }, alone), false);
+    assert.equal(trusts({ [DAVE]: HOUR_MS }, alone), true, 'what was given up is no witness');
   });
 });
 

@@ -68,15 +68,21 @@ export function supersededText(
   );
 }
 
-/** False when this peer's clock is far from most of the others': then nothing is dropped for its age. */
+/**
+ * False when this peer's clock is far from most of the others' (of those out of reach, too, if they were measured before),
+ * and until half of those within reach have been measured: then nothing is dropped for its age.
+ */
 export function isClockTrusted(membership: Pick<Membership, 'self' | 'members' | 'clockSkewMs'>): boolean {
-  const skews = membership
-    .members()
-    .filter(({ peer, state }) => peer !== membership.self && (state === 'alive' || state === 'suspect'))
-    .map(({ peer }) => membership.clockSkewMs(peer))
-    .filter((skewMs) => skewMs !== undefined);
-  const far = skews.filter((skewMs) => Math.abs(skewMs) > LIMITS.clockSkewMsMax);
-  return far.length * 2 <= skews.length;
+  let [near, far, unmeasured] = [0, 0, 0];
+  for (const { peer, state } of membership.members()) {
+    if (peer === membership.self || state === 'gone' || state === 'left') continue;
+    const skewMs = membership.clockSkewMs(peer);
+    if (skewMs === undefined) {
+      if (state !== 'dead') unmeasured++;
+    } else if (Math.abs(skewMs) > LIMITS.clockSkewMsMax) far++;
+    else near++;
+  }
+  return far <= near && unmeasured <= near;
 }
 
 /** Clocks far from this peer's; when most of the others are, it is this peer's clock. */

@@ -141,8 +141,9 @@ test('a record that this peer has not signed stops nobody', async () => {
 test('the skew of each clock is measured, within half a round trip', async () => {
   const the = new Scene(3, { delayMsMin: 10, delayMsMax: 80 });
   const { clock } = the;
+  let lateMs = 7_200_000;
   const late: Clock = {
-    nowMs: () => clock.nowMs() - 7_200_000,
+    nowMs: () => clock.nowMs() - lateMs,
     monotonicMs: () => clock.monotonicMs(),
     after: (delayMs, run) => clock.after(delayMs, run),
   };
@@ -152,6 +153,9 @@ test('the skew of each clock is measured, within half a round trip', async () =>
   const skewAt = (node: Node, of: PeerId): number => node.membership.clockSkewMs(of)!;
   assert.ok(Math.abs(skewAt(alice, bob.transport.self) + 7_200_000) <= 80, 'bob is two hours behind');
   assert.ok(Math.abs(skewAt(bob, alice.transport.self) - 7_200_000) <= 80, 'alice is two hours ahead');
+  lateMs = -60_000;
+  const skewMs = skewAt(bob, alice.transport.self);
+  assert.ok(Math.abs(skewMs + 60_000) <= 80, 'bob knows of the jump of its clock before the next ping');
 });
 
 test('what a dead process had sent may come late; what comes still later was sent by a second run', async () => {

@@ -1,6 +1,7 @@
 import type { Receipt } from '../../src/gossip/index.ts';
 import { LogvineError, lineOf, type EntryRun } from '../../src/store/index.ts';
 import type { Chance } from './chance.ts';
+import type { Asked } from './checks.ts';
 import type { Cluster } from './cluster.ts';
 import type { SimHost } from './host.ts';
 import type { Line } from './ledger.ts';
@@ -105,25 +106,25 @@ export function checkAnswer(
   host: SimHost,
   question: Question,
   answer: Answer,
-  askedMs: number,
+  asked: Asked,
 ): void {
   const { story, ledger } = cluster;
   const { rows, receipt } = answer;
   const { matches, fromMs, toMs, descending, limit } = question;
   const range = `${isoOf(fromMs)} to ${isoOf(toMs)}`;
-  const asked = `${question.query} ${descending ? 'newest' : 'oldest'} ${limit}, ${range}, at ${host.name}`;
+  const what = `${question.query} ${descending ? 'newest' : 'oldest'} ${limit}, ${range}, at ${host.name}`;
   const times = new Map<Line, number>();
   let lastMs = descending ? Infinity : -Infinity;
   for (const { ms, text } of rows) {
     const line = ledger.find(text);
     if (!line) {
-      story.violated('I6', `${asked} answered a line that nobody wrote: ${JSON.stringify(text)}`);
+      story.violated('I6', `${what} answered a line that nobody wrote: ${JSON.stringify(text)}`);
       continue;
     }
     const times_ = (times.get(line) ?? 0) + 1;
     times.set(line, times_);
     if (times_ > line.timesMax + (cluster.repeats.get(line.source)?.() ?? 0)) {
-      story.violated('I10', `${asked} answered ${line.source} line ${line.number} ${times_} times`, [
+      story.violated('I10', `${what} answered ${line.source} line ${line.number} ${times_} times`, [
         line.source,
         host.name,
       ]);
@@ -131,30 +132,32 @@ export function checkAnswer(
     const isOrdered = descending ? ms <= lastMs : ms >= lastMs;
     lastMs = ms;
     if (!isOrdered || ms !== line.ms || ms < fromMs || ms >= toMs || !matches(line)) {
-      story.violated('order', `${asked} answered ${line.source} line ${line.number} out of place`, [
+      story.violated('order', `${what} answered ${line.source} line ${line.number} out of place`, [
         host.name,
       ]);
     }
   }
-  if (rows.length > limit) story.violated('order', `${asked} answered ${rows.length} lines`, [host.name]);
+  if (rows.length > limit) story.violated('order', `${what} answered ${rows.length} lines`, [host.name]);
   if (!receipt.complete || !isOfTheMesh(cluster, host)) return;
   // See docs/decisions/0007, "What remains".
   const wasTwins = (ms: number): boolean =>
-    cluster.twinsMs.some(({ fromMs, toMs }) => ms >= fromMs && ms <= toMs && askedMs <= toMs + TWINS_OVER_MS);
+    cluster.twinsMs.some(
+      ({ fromMs, toMs }) => ms >= fromMs && ms <= toMs && asked.atMs <= toMs + TWINS_OVER_MS,
+    );
   const isCut = rows.length >= limit;
   const { doubtfulSinceMs } = cluster.checks;
   for (const line of ledger.all()) {
-    if (line.acknowledgedMs === undefined || line.acknowledgedMs >= askedMs) continue;
+    if (line.acknowledgedMs === undefined || line.acknowledgedMs >= asked.atMs) continue;
     if (line.excused || line.expired || wasTwins(line.acknowledgedMs)) continue;
     if (line.acknowledgedMs >= doubtfulSinceMs) continue;
     if (line.ms < fromMs || line.ms >= toMs || !matches(line) || times.has(line)) continue;
     // At the limit, only what comes before the last line is owed.
     if (isCut && (descending ? line.ms <= lastMs : line.ms >= lastMs)) continue;
     const unanswered = receipt.members.asked - receipt.members.answered;
-    if (cluster.checks.isTakenAndOutOfReach(line.text, unanswered)) continue;
+    if (cluster.checks.isTakenAndOutOfReach(line.text, asked, unanswered)) continue;
     story.violated(
       'I9',
-      `${asked} says complete and lacks ${line.source} line ${line.number}, acknowledged at ${line.acknowledgedMs}`,
+      `${what} says complete and lacks ${line.source} line ${line.number}, acknowledged at ${line.acknowledgedMs}`,
       [line.source, host.name],
     );
     return;

@@ -1,9 +1,10 @@
 import { crc32 } from 'node:zlib';
-import type { SealedBatch } from '../../src/store/index.ts';
+import { LIMITS, type SealedBatch } from '../../src/store/index.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn, durableBatches, textsIn, type StoredBatch } from './disk-image.ts';
 import type { SimHost, SimProcess } from './host.ts';
 import { sourceOf } from './tail.ts';
+import { Taken, type Copies } from './taken.ts';
 
 const pathOf = ({ origin, epoch, index }: { origin: string; epoch: number; index: number }): string =>
   `/data/segments/${origin}/${epoch}-${index}.seg`;
@@ -17,6 +18,18 @@ const CLOCK_ROUNDING_MS = 2_000;
 const DECISION_MS = 10_000;
 /** From the last look of a peer that leaves at what others have, until it has gone. */
 const LOOKED_MS = 5_000;
+
+/** When a question was asked, and which batches had been damaged by then. */
+export interface Asked {
+  readonly atMs: number;
+  readonly damaged: ReadonlyMap<string, Copies>;
+}
+
+/** When a node began to leave, and what was on its disk. */
+export interface Leaves {
+  readonly atMs: number;
+  readonly held: ReadonlySet<string>;
+}
 
 /**
  * The invariants that hold at every moment, checked where they could break: at each acknowledgement (I1, I2, I3, I7), at
@@ -33,10 +46,8 @@ export class Checks {
   readonly expired = new Set<string>();
   /** Batches that faults took from every disk. */
   readonly lost = new Set<string>();
-  /** Batch → hosts from whose disks a fault took it. */
-  readonly #taken = new Map<string, Set<SimHost>>();
-  /** The same by file: what follows in it may be of no use without. */
-  readonly #takenPaths = new Map<string, Set<SimHost>>();
+  /** What faults took from which disk. */
+  readonly #taken = new Taken();
   /** Host and batch: a write of it went wrong there. */
   readonly #astray = new Set<string>();
   readonly #astrayMs: number[] = [];
@@ -178,10 +189,15 @@ export class Checks {
    * node has more than it may keep. What others still have enough copies of is surplus, and owed as before.
    */
   #mayExpire(host: SimHost, batches: readonly StoredBatch[]): boolean {
-    const { settings, clock, clockErrorMs } = this.#cluster;
+    const { settings, clock, ledger } = this.#cluster;
     const { keptMsMax = Infinity, keptBytesMax = Infinity } = settings;
-    const earliestMs = clock.nowMs() - keptMsMax + clockErrorMs + CLOCK_ROUNDING_MS;
-    if (batches.length > 0 && batches.every(({ sealedAtMs }) => sealedAtMs <= earliestMs)) return true;
+    // A clock that is ahead is only found out when it is far ahead; one that was behind gave the file too old a date.
+    const aheadMs = Math.max(0, host.clock.nowMs() - clock.nowMs());
+    const clockErrorMs = Math.min(aheadMs, LIMITS.clockSkewMsMax) + host.clockBehindMsMax + CLOCK_ROUNDING_MS;
+    const latestMs = clock.monotonicMs() - keptMsMax + clockErrorMs;
+    const isOld = ({ bytes }: StoredBatch): boolean =>
+      textsIn(bytes).every((text) => (ledger.find(text)?.writtenMs ?? -Infinity) <= latestMs);
+    if (batches.length > 0 && keptMsMax < Infinity && batches.every(isOld)) return true;
     // What a write that went wrong brought to no file, its node still believes to store.
     let stored = this.#astrayBytes.get(host) ?? 0;
     // What went since retention had made up its mind: surplus, or, on a full disk, others' segments before older ones of its own.
@@ -215,8 +231,14 @@ export class Checks {
     return by.length > 0 && by.every(({ retired, identitiesLost }) => retired || identitiesLost > 0);
   }
 
+  /** To be called when a node begins to leave. */
+  leaving({ disk }: SimHost): Leaves {
+    const held = new Set([...durableBatches(disk)].map(([, { id }]) => id));
+    return { atMs: this.#cluster.clock.monotonicMs(), held };
+  }
+
   /** A node has proved that others have all that it has. */
-  handedOver(host: SimHost): void {
+  handedOver(host: SimHost, leaves: Leaves): void {
     const { story, settings, present } = this.#cluster;
     // Those that have been out of its reach for the repair delay are not waited for, nor those that said
     // that they leave, too, nor those that came back when it had looked.
@@ -237,7 +259,9 @@ export class Checks {
       if (others.length >= Math.min(settings.replicas, staying) || !this.acknowledgedBatches.has(id))
         continue;
       // A fault took its copy: it was fetched anew as it went, at most.
-      if (this.expired.has(id) || this.#taken.get(id)?.has(host)) continue;
+      const takenMs = this.#taken.atMs(host, path, id) ?? -Infinity;
+      if (this.expired.has(id) || takenMs >= leaves.atMs || (takenMs > -Infinity && !leaves.held.has(id)))
+        continue;
       story.violated('I8', `${host.name} leaves ${id} behind on ${others.length} disks`, [id]);
     }
   }
@@ -249,24 +273,29 @@ export class Checks {
     account();
   }
 
+  /** To be called when a question is asked: what its answer may lack is known from then. */
+  asking(): Asked {
+    const { clock, present } = this.#cluster;
+    return { atMs: clock.monotonicMs(), damaged: this.#taken.now(present) };
+  }
+
   /**
-   * Faults took copies of a line's batch from disks, and those that are left were on hosts that did not answer an asker, of
-   * whom there are so many: W copies were out of its reach at once, of which it can know only the latter. (What came to other
-   * disks since it asked does not matter.)
+   * Faults took copies of a line's batch from disks, and none of those that were left when it was asked for was on a host that
+   * answered (so many did not): W copies were out of the asker's reach at once, and it can know only of those that did not answer.
    */
-  isTakenAndOutOfReach(text: string, unanswered: number): boolean {
+  isTakenAndOutOfReach(text: string, { damaged }: Asked, unanswered: number): boolean {
     const { present, settings } = this.#cluster;
-    let holders = 0;
-    const taken = new Set<SimHost>();
-    for (const host of present) {
-      for (const [path, { id, bytes }] of durableBatches(host.disk)) {
-        const from = [...(this.#taken.get(id) ?? []), ...(this.#takenPaths.get(path) ?? [])];
-        if (from.length === 0 || !textsIn(bytes).includes(text)) continue;
-        holders++;
-        for (const one of from) taken.add(one);
-      }
+    const now = this.#taken.now(present);
+    for (const [path, { id, bytes }] of present.flatMap(({ disk }) => [...durableBatches(disk)])) {
+      const asked = damaged.get(id) ?? now.get(id);
+      if (!asked || !textsIn(bytes).includes(text)) continue;
+      const taken = new Set([...asked.taken, ...(now.get(id)?.taken ?? [])]);
+      const holders = [...(damaged.get(id)?.holders ?? this.holdersOf(id, path))].filter(
+        (host) => !taken.has(host),
+      );
+      return holders.length <= unanswered && taken.size + holders.length >= settings.ack;
     }
-    return taken.size + Math.min(holders, unanswered) >= settings.ack;
+    return false;
   }
 
   /** Lines acknowledged after this may be in writes that went wrong on W disks at once, of which no account is taken yet. */
@@ -287,6 +316,7 @@ export class Checks {
     for (const batch of underWay ? batchesIn(underWay.bytes).values() : []) {
       this.#astray.add(`${host.name} ${batch.id}`);
       this.#astrayMs.push(clock.monotonicMs());
+      this.#taken.note(host, underWay!.path, batch.id, clock.monotonicMs());
       this.#astrayBytes.set(host, (this.#astrayBytes.get(host) ?? 0) + batch.bytes.length);
       before.set(batch.id, { path: underWay!.path, batch });
     }
@@ -297,13 +327,12 @@ export class Checks {
   }
 
   #accountFor(host: SimHost, before: ReadonlyMap<string, { path: string; batch: StoredBatch }>): void {
-    const { story, ledger } = this.#cluster;
+    const { story, ledger, clock } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
       this.#harmed.set(id, { path, batch });
       if (!this.#has(host, id, path)) {
-        this.#taken.set(id, (this.#taken.get(id) ?? new Set()).add(host));
-        this.#takenPaths.set(path, (this.#takenPaths.get(path) ?? new Set()).add(host));
+        this.#taken.note(host, path, id, clock.monotonicMs());
       }
       // Where it lies in a wrong place, its node will not find it.
       const sound = this.holdersOf(id, path).filter(({ name }) => !this.#astray.has(`${name} ${id}`));

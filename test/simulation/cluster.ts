@@ -33,8 +33,6 @@ export class Cluster {
   /** Of these, the ones that keep nodes from hearing each other in time. */
   unheard = 0;
   unheardMs = -Infinity;
-  /** How far clocks have been off. */
-  clockErrorMs = 0;
   /** When two ran with one identity, from and to: what was acknowledged then may be hidden from a query until one is gone. */
   readonly twinsMs: { readonly fromMs: number; toMs: number }[] = [];
   /** How often a push may be stored beyond the first time, by its source. */
@@ -239,9 +237,10 @@ export class Cluster {
     if (!process || !core || process.leaving) return;
     process.leaving = true;
     this.story.headline(host.name, 'leaves');
+    const leaves = this.checks.leaving(host);
     await core.departure.leave();
     if (!process.alive) return;
-    this.checks.handedOver(host);
+    this.checks.handedOver(host, leaves);
     host.retired = true;
     host.leftMs = this.clock.monotonicMs();
     await this.stop(host);

@@ -1,5 +1,6 @@
 import type { Receipt } from '../../src/gossip/index.ts';
 import { ask, checkAnswer, EVERYTHING, type Answer } from './asking.ts';
+import type { Asked } from './checks.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn } from './disk-image.ts';
 import type { SimHost } from './host.ts';
@@ -108,13 +109,13 @@ const batchIdsOf = ({ origin, epoch, fromSeq, toSeq }: Receipt['missing'][number
 async function askSurely(
   cluster: Cluster,
   host: SimHost,
-): Promise<[askedMs: number, answer: Answer] | undefined> {
+): Promise<[asked: Asked, answer: Answer] | undefined> {
   const { clock } = cluster;
   while (!host.retired) {
     const { present } = cluster;
     while (!present.every(({ isUp }) => isUp)) if (!(await cluster.advance(1_000))) return undefined;
     const before = present.map(({ process: one }) => one);
-    const askedMs = clock.monotonicMs();
+    const asked = cluster.checks.asking();
     const { process } = host;
     const ended = new Promise<undefined>((resolve) => {
       const look = (): void => (process?.alive ? void clock.after(1_000, look) : resolve(undefined));
@@ -122,7 +123,7 @@ async function askSurely(
     });
     const answer = await clock.run(Promise.race([ask(host, EVERYTHING), ended]));
     const haveStayed = present.every(({ isUp, process: one }, at) => isUp && one === before[at]);
-    if (answer && (haveStayed || answer.receipt.complete)) return [askedMs, answer];
+    if (answer && (haveStayed || answer.receipt.complete)) return [asked, answer];
   }
   return undefined;
 }
@@ -131,15 +132,15 @@ async function askEveryone(cluster: Cluster): Promise<void> {
   const { story, checks } = cluster;
   const isOfLostFile = (id: string): boolean => checks.pathsOfLost.has(checks.pathOf(id) ?? '');
   for (const host of cluster.present) {
-    let asked = await askSurely(cluster, host);
-    if (asked?.[1].receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
+    let told = await askSurely(cluster, host);
+    if (told?.[1].receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
       // Retention was faster than the query.
       await cluster.advance(LOOK_EVERY_MS);
-      asked = await askSurely(cluster, host);
+      told = await askSurely(cluster, host);
     }
-    if (!asked) continue;
-    const [askedMs, answer] = asked;
-    checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
+    if (!told) continue;
+    const [asked, answer] = told;
+    checkAnswer(cluster, host, EVERYTHING, answer, asked);
     const { receipt } = answer;
     story.tell(host.name, `final answer: ${answer.rows.length} lines, complete ${receipt.complete}`);
     if (receipt.complete) continue;

@@ -17,8 +17,6 @@ export interface StoredBatch {
   readonly id: string;
   readonly offset: number;
   readonly bytes: Buffer;
-  /** By its origin's clock. */
-  readonly sealedAtMs: number;
   /** Of all its bytes. */
   readonly checksum: number;
 }
@@ -55,8 +53,8 @@ function frameAt(content: Buffer, offset: number): StoredBatch | undefined {
   if (!head) return undefined;
   const payload = bytes.subarray(PREAMBLE_BYTES + preamble.headerBytes);
   if (crc32(payload) !== preamble.payloadCrc) return undefined;
-  const { origin, epoch, seq, sealedAtMs } = parseHeader(head.header);
-  return { id: `${origin}/${epoch}/${seq}`, offset, bytes, sealedAtMs, checksum: crc32(bytes) };
+  const { origin, epoch, seq } = parseHeader(head.header);
+  return { id: `${origin}/${epoch}/${seq}`, offset, bytes, checksum: crc32(bytes) };
 }
 
 const isSegment = (path: string): boolean => path.endsWith('.seg');

@@ -1,11 +1,11 @@
-import type { Cluster } from './cluster.ts';
+import type { SimHost } from './host.ts';
 import type { FaultKind } from './nemesis.ts';
 
 const HOUR_MS = 3_600_000;
 
-/** Clocks were wrong by so much: what counts by them may be off by as much. */
-function clockWasOff(cluster: Cluster, ms: number): void {
-  cluster.clockErrorMs = Math.max(cluster.clockErrorMs, Math.abs(ms));
+/** A clock may have been behind by so much: what it dated then looks older than it is. */
+function clockWasBehind(host: SimHost, ms: number): void {
+  host.clockBehindMsMax = Math.max(host.clockBehindMsMax, ms);
 }
 
 export const CLOCK_FAULTS: FaultKind[] = [
@@ -16,7 +16,7 @@ export const CLOCK_FAULTS: FaultKind[] = [
       const host = chance.pick(cluster.present);
       const jumpMs = Math.round(chance.between(-1, 1) * chance.pick([2_000, 60_000, HOUR_MS]));
       host.clock.wallOffsetMs += jumpMs;
-      clockWasOff(cluster, host.clock.wallOffsetMs);
+      clockWasBehind(host, -host.clock.wallOffsetMs);
       const end = (): void => {
         host.clock.wallOffsetMs -= jumpMs;
       };
@@ -30,7 +30,7 @@ export const CLOCK_FAULTS: FaultKind[] = [
       const host = chance.pick(cluster.present);
       const rate = chance.between(0.97, 1.03);
       host.clock.drift(rate);
-      clockWasOff(cluster, cluster.clockErrorMs + 10_000);
+      clockWasBehind(host, host.clockBehindMsMax + 10_000);
       return { what: `${host.name}'s clocks run at ${rate.toFixed(4)}`, end: () => host.clock.drift(1) };
     },
   },
@@ -43,7 +43,7 @@ export const CLOCK_FAULTS: FaultKind[] = [
       host.clock.standStill();
       const end = (): void => {
         host.clock.goOn();
-        clockWasOff(cluster, cluster.clock.monotonicMs() - sinceMs);
+        clockWasBehind(host, host.clockBehindMsMax + cluster.clock.monotonicMs() - sinceMs);
       };
       return { what: `${host.name}'s wall clock stands still`, end };
     },

@@ -56,6 +56,8 @@ export class SimHost {
   syncMs: number;
   /** Something was taken from its disk, and it has not started since with all others in reach. */
   hasHole = false;
+  /** How far its wall clock has been behind the true time, at most. */
+  clockBehindMsMax = 0;
   /** Simulated time of the last fault that took something from its disk. */
   harmedMs = -Infinity;
 

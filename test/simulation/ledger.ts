@@ -7,6 +7,8 @@ export interface Line {
   readonly text: string;
   /** Its time, which it carries in its text. */
   readonly ms: number;
+  /** Simulated time at which it was written. */
+  readonly writtenMs: number;
   /** A digit that queries filter by. */
   readonly word: number;
   /** Simulated time at which the mesh promised to keep it. */
@@ -38,7 +40,8 @@ export class Ledger {
     this.#waiting.set(source, run);
   }
 
-  append(source: string, wallMs: number): Line {
+  /** `wallMs`: what its host's clock shows. */
+  append(source: string, wallMs: number, writtenMs: number): Line {
     let lines = this.#sources.get(source);
     if (!lines) this.#sources.set(source, (lines = []));
     const number = lines.length;
@@ -51,6 +54,7 @@ export class Ledger {
       number,
       text,
       ms,
+      writtenMs,
       word,
       acknowledgedMs: undefined,
       excused: false,

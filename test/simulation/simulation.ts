@@ -57,7 +57,7 @@ async function run(options: SimulationOptions): Promise<SimulationResult> {
     const host = asking.maybe(cluster.live);
     if (!host) return;
     const question = drawQuestion(asking, clock.nowMs());
-    const askedMs = clock.monotonicMs();
+    const asked = cluster.checks.asking();
     queries.asked++;
     ask(host, question).then(
       (answer) => {
@@ -66,7 +66,7 @@ async function run(options: SimulationOptions): Promise<SimulationResult> {
         const { complete, missing, silent } = answer.receipt;
         const coverage = complete ? 'complete' : `${missing.length} missing, ${silent.length} silent`;
         story.tell(host.name, `answered ${question.query}: ${answer.rows.length} lines, ${coverage}`);
-        checkAnswer(cluster, host, question, answer, askedMs);
+        checkAnswer(cluster, host, question, answer, asked);
       },
       (error: Error) => {
         story.tell(host.name, `could not answer: ${error.message}`);

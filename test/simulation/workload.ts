@@ -69,10 +69,10 @@ export class Workload {
   }
 
   #writeSome(): void {
-    const { ledger, present } = this.#cluster;
+    const { ledger, clock, present } = this.#cluster;
     const host = this.#chance.pick(present);
     const count = this.#chance.hits(0.1) ? 40 : 1 + this.#chance.below(8);
-    for (let at = 0; at < count; at++) ledger.append(host.file, host.clock.nowMs());
+    for (let at = 0; at < count; at++) ledger.append(host.file, host.clock.nowMs(), clock.monotonicMs());
   }
 
   /** A client that sends one body until it is taken, at one node or another. */
@@ -80,7 +80,9 @@ export class Workload {
     const { ledger, clock, story, repeats } = this.#cluster;
     const source = `push${this.#pushes++}`;
     const count = 1 + this.#chance.below(6);
-    const lines = Array.from({ length: count }, (_, at) => ledger.append(source, clock.nowMs() + at));
+    const lines = Array.from({ length: count }, (_, at) =>
+      ledger.append(source, clock.nowMs() + at, clock.monotonicMs()),
+    );
     const body = bodyOf(source, lines);
     const attempts: Attempt[] = [];
     repeats.set(source, () => this.#repeatsOf(attempts));

@@ -1,23 +1,35 @@
+import type { Clock } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
 
 /**
  * How far other peers' wall clocks are ahead of this one's, from pings: the answer carries the time at which it was
  * given, and half of the round trip has passed since. The error is at most half of the round trip.
+ *
+ * Kept against this peer's monotonic clock, so that a jump of its wall clock shows at once, against everybody that was ever
+ * measured, and not when each has answered another ping.
  */
 export class ClockSkews {
-  readonly #skewsMs = new Map<PeerId, number>();
+  readonly #clock: Clock;
+  /** Peer → its wall clock when this peer's monotonic clock was zero. */
+  readonly #zerosMs = new Map<PeerId, number>();
 
-  /** `wallMs`: what the peer's clock showed; `nowMs`: this one's when the answer came. */
-  note(peer: PeerId, wallMs: number, roundTripMs: number, nowMs: number): void {
-    this.#skewsMs.set(peer, Math.round(wallMs + roundTripMs / 2 - nowMs));
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** `wallMs`: what the peer's clock showed in an answer that came just now. */
+  note(peer: PeerId, wallMs: number, roundTripMs: number): void {
+    this.#zerosMs.set(peer, wallMs + roundTripMs / 2 - this.#clock.monotonicMs());
   }
 
   /** Milliseconds that the clock of `peer` is ahead; undefined until it has answered a ping. */
   of(peer: PeerId): number | undefined {
-    return this.#skewsMs.get(peer);
+    const zeroMs = this.#zerosMs.get(peer);
+    if (zeroMs === undefined) return undefined;
+    return Math.round(zeroMs + this.#clock.monotonicMs() - this.#clock.nowMs());
   }
 
   forget(peer: PeerId): void {
-    this.#skewsMs.delete(peer);
+    this.#zerosMs.delete(peer);
   }
 }

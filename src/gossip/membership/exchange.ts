@@ -50,7 +50,7 @@ interface Riders {
 /** The conversation of two peers: pings, pings on behalf of others, and push-pull; both sides of each. */
 export class Exchange implements StateHost {
   readonly transport: Transport;
-  readonly clocks = new ClockSkews();
+  readonly clocks: ClockSkews;
   readonly #news: News;
   readonly #log: TransportLog;
   readonly #relayTimeoutMs: number;
@@ -72,6 +72,7 @@ export class Exchange implements StateHost {
   }) {
     const { transport } = options;
     this.transport = transport;
+    this.clocks = new ClockSkews(transport.clock);
     this.#news = options.news;
     this.#log = options.log;
     this.#relayTimeoutMs = options.relayTimeoutMs;
@@ -148,7 +149,7 @@ export class Exchange implements StateHost {
     const answer = await this.#pings.ask(peer, (seq) => ({ ...ping, seq }), timeoutMs);
     if (answer.kind !== 'ack') return;
     if (answer.wallMs !== undefined) {
-      this.clocks.note(peer, answer.wallMs, clock.monotonicMs() - sentMs, clock.nowMs());
+      this.clocks.note(peer, answer.wallMs, clock.monotonicMs() - sentMs);
     }
     this.#hear(peer, answer);
     if (answer.vouchedBy) this.#introductions.vouched(peer, answer.vouchedBy);
