@@ -59,7 +59,10 @@ function systemError(code: string, message: string): Error {
 export type Tear = 'lose' | 'prefix' | 'sectors';
 
 /** Names and bytes of a whole disk. */
-export type DiskImage = ReadonlyMap<string, Buffer | 'directory'>;
+export type DiskImage = ReadonlyMap<
+  string,
+  { readonly content: Buffer; readonly mtimeMs: number } | 'directory'
+>;
 
 /**
  * A disk in memory, with the faults of a real one. `boot` gives a process its view of it; once the power is cut or the
@@ -245,10 +248,11 @@ export class SimDisk {
 
   /** What a power cut would leave: names and bytes. */
   image(): DiskImage {
-    const image = new Map<string, Buffer | 'directory'>();
+    const image = new Map<string, { content: Buffer; mtimeMs: number } | 'directory'>();
     for (const [path, node] of this.#durableNames) {
-      if (this.#durableAncestors(path))
-        image.set(path, node === 'directory' ? node : Buffer.from(node.durable));
+      if (!this.#durableAncestors(path)) continue;
+      if (node === 'directory') image.set(path, node);
+      else image.set(path, { content: Buffer.from(node.durable), mtimeMs: node.mtimeMs });
     }
     return image;
   }
@@ -257,12 +261,13 @@ export class SimDisk {
   restore(image: DiskImage): void {
     this.#boot++;
     this.#names = new Map();
-    for (const [path, content] of image) {
-      if (content === 'directory') this.#names.set(path, content);
+    for (const [path, file] of image) {
+      if (file === 'directory') this.#names.set(path, file);
       else {
         const inode = new Inode(++this.#inodes);
-        inode.content = Buffer.from(content);
+        inode.content = Buffer.from(file.content);
         inode.durable = inode.content;
+        inode.mtimeMs = file.mtimeMs;
         this.#names.set(path, inode);
       }
     }

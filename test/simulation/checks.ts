@@ -327,15 +327,17 @@ export class Checks {
   }
 
   #accountFor(host: SimHost, before: ReadonlyMap<string, { path: string; batch: StoredBatch }>): void {
-    const { story, ledger, clock } = this.#cluster;
+    const { story, ledger, clock, present } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
       this.#harmed.set(id, { path, batch });
-      if (!this.#has(host, id, path)) {
-        this.#taken.note(host, path, id, clock.monotonicMs());
-      }
+      if (!this.#has(host, id, path)) this.#taken.note(host, path, id, clock.monotonicMs());
+    }
+    const damaged = this.#taken.now(present);
+    for (const [id, { path, batch }] of before) {
+      const holders = [...(damaged.get(id)?.holders ?? this.holdersOf(id, path))];
       // Where it lies in a wrong place, its node will not find it.
-      const sound = this.holdersOf(id, path).filter(({ name }) => !this.#astray.has(`${name} ${id}`));
+      const sound = holders.filter(({ name }) => !this.#astray.has(`${name} ${id}`));
       if (sound.length > 0) continue;
       lost++;
       this.lost.add(id);

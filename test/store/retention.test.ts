@@ -98,6 +98,23 @@ test('a clock in doubt drops nothing', async () => {
   assert.equal(left().length, 1);
 });
 
+test('a file that rot left no batch of goes by its own age, and no sooner than any stream in it could', async () => {
+  const rules = [{ matches: () => false, ageMsMax: 4 * DAY_MS }];
+  const { store, clock, retention, left } = await world({
+    days: 4,
+    ageMsMax: 2 * DAY_MS,
+    rules,
+    mtimeMs: Date.UTC(2026, 0, 1),
+  });
+  const first = [...store.segments()].find(({ id }) => id.index === 1)!;
+  store.quarantine(first, first.last!);
+  await retention.sweep();
+  assert.deepEqual(left(), [1, 3, 4]);
+  await clock.advance(3_600_000);
+  await retention.sweep();
+  assert.deepEqual(left(), [4]);
+});
+
 test('what is not acknowledged yet does not expire', async () => {
   const { retention, left } = await world({
     days: 4,

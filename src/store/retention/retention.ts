@@ -87,9 +87,11 @@ export class Retention {
       if (!this.#mayGo(segment)) continue;
       const keptMs = this.#keptMs(segment);
       const nowMs = clock.nowMs();
-      if (nowMs - segment.lastSealedAtMs <= keptMs) continue;
+      if (segment.last && nowMs - segment.lastSealedAtMs <= keptMs) continue;
       const stat = await disk.stat(segment.path);
-      if (stat && nowMs - stat.mtimeMs <= Math.min(keptMs, KEPT_HERE_MS)) continue;
+      // Where rot left no batch, only the file itself tells how old they are.
+      const keptHereMs = segment.last ? Math.min(keptMs, KEPT_HERE_MS) : keptMs;
+      if (stat && nowMs - stat.mtimeMs <= keptHereMs) continue;
       if (this.#mayGo(segment)) due.push(segment);
     }
     await this.#expire(due, 'their age');
@@ -97,14 +99,16 @@ export class Retention {
 
   #mayGo(segment: Segment): boolean {
     const { store, isAcknowledged } = this.#options;
-    if (!segment.last || !store.isFinished(segment)) return false;
+    const isEmpty = !segment.last && segment.record.quarantined.length === 0;
+    if (isEmpty || !store.isFinished(segment)) return false;
     return segment.id.origin !== store.origin || isAcknowledged(segment);
   }
 
-  /** The longest that any of its streams is kept. */
+  /** The longest that any of its streams is kept, or could be where rot hides which they are. */
   #keptMs({ record }: Segment): number {
     const { ageMsMax = Infinity, rules } = this.#options;
     if (rules.length === 0) return ageMsMax;
+    if (record.quarantined.length > 0) return Math.max(ageMsMax, ...rules.map((rule) => rule.ageMsMax));
     let longest = 0;
     for (const stream of record.streams) {
       if (!stream) continue;
@@ -117,7 +121,7 @@ export class Retention {
   async #dropOldest(bytesMax: number): Promise<void> {
     const { store } = this.#options;
     const oldest = [...store.segments()]
-      .filter((segment) => this.#mayGo(segment))
+      .filter((segment) => segment.last && this.#mayGo(segment))
       .sort((a, b) => a.lastSealedAtMs - b.lastSealedAtMs);
     let over = store.totals.storedBytes - bytesMax;
     const due: Segment[] = [];
