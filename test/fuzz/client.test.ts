@@ -3,13 +3,14 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before } from 'node:test';
+import { encodeReceipt } from '../../src/gossip/replication/messages.ts';
 import { OwnerStream } from '../../src/gossip/replication/owner-stream.ts';
 import type { Channel, PeerId, Transport } from '../../src/gossip/transport/index.ts';
 import { fetchEntries } from '../../src/node/cli/client.ts';
 import { main, type Services } from '../../src/node/cli/index.ts';
 import { FRAME_ERROR, FRAME_RECEIPT, FRAME_RUN } from '../../src/node/http/native.ts';
 import { encodeRun } from '../../src/store/query/index.ts';
-import { ByteWriter, LogvineError, type Disk, type SealedBatch } from '../../src/store/index.ts';
+import { LogvineError, type Disk, type SealedBatch } from '../../src/store/index.ts';
 import { FakeIo, WHOLE } from '../cli/fake-io.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { columnsFrom, randomEntries } from '../store/material.ts';
@@ -133,14 +134,17 @@ fuzz('the frames of an answer', {
   },
 });
 
-const ack = (...numbers: readonly number[]): Buffer => {
-  const writer = new ByteWriter(32);
-  for (const number of numbers) writer.varint(number);
-  return writer.finish();
-};
+const ack = (epoch: number, index: number, seq: number): Buffer =>
+  encodeReceipt({ kind: 'durable', epoch, index, seq });
 
-fuzz('an acknowledgement of an owner', {
-  samples: [ack(5, 1, 1), ack(1_700_000_000_000, 300, 70_000), ack(5, 1, Number.MAX_SAFE_INTEGER)],
+fuzz('what an owner says of frames', {
+  samples: [
+    ack(5, 1, 1),
+    ack(1_700_000_000_000, 300, 70_000),
+    ack(5, 1, Number.MAX_SAFE_INTEGER),
+    encodeReceipt({ kind: 'received', frames: 1 }),
+    encodeReceipt({ kind: 'received', frames: Number.MAX_SAFE_INTEGER }),
+  ],
   refusals: [],
   async parse(bytes) {
     const clock = new SimClock();
@@ -149,7 +153,7 @@ fuzz('an acknowledgement of an owner', {
     const channel: Channel = {
       peer: 'owner' as PeerId,
       send: () => Promise.resolve(),
-      receive: () => (received++ === 0 ? Promise.resolve(bytes) : new Promise(() => undefined)),
+      receive: () => Promise.resolve(received++ === 0 ? bytes : undefined),
       close: () => Promise.resolve(),
       abort: () => undefined,
     };

@@ -86,13 +86,14 @@ export class Introduction {
       this.#host.introduced();
       return;
     }
-    const strangers = others.filter((peer) => !this.#met.has(peer) && this.#host.isLive(peer));
     const room = BOUNDS.introductionsAtOnce - this.#asking.size;
-    for (const peer of shuffled(strangers, this.#random).slice(0, Math.max(0, room))) void this.#ask(peer);
+    if (room <= 0) return;
+    const isToAsk = (peer: PeerId): boolean =>
+      !this.#met.has(peer) && !this.#asking.has(peer) && this.#host.isLive(peer);
+    for (const peer of shuffled(others.filter(isToAsk), this.#random).slice(0, room)) void this.#ask(peer);
   }
 
   async #ask(peer: PeerId): Promise<void> {
-    if (this.#asking.has(peer)) return;
     this.#asking.add(peer);
     try {
       await this.#host.ask(peer);

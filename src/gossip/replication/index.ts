@@ -1,3 +1,4 @@
 export { Replicator } from './replicator.ts';
 export type { ReplicatorOptions, TrackedBatch } from './replicator.ts';
-export { ReplicaReceiver, REPLICATE_PROTOCOL } from './receiver.ts';
+export { REPLICATE_PROTOCOL } from './messages.ts';
+export { ReplicaReceiver } from './receiver.ts';

@@ -1,6 +1,7 @@
-import { ByteReader, LogvineError, type Clock, type SealedBatch, type Timer } from '../../store/index.ts';
+import { LogvineError, type Clock, type SealedBatch, type Timer } from '../../store/index.ts';
 import type { Channel, PeerId, Transport } from '../transport/index.ts';
-import { REPLICATE_PROTOCOL } from './receiver.ts';
+import { parseReceipt, REPLICATE_PROTOCOL } from './messages.ts';
+import { Transit } from './transit.ts';
 
 export interface OwnerStreamOptions {
   readonly owner: PeerId;
@@ -20,7 +21,7 @@ export interface OwnerStreamOptions {
 }
 
 /**
- * Frames to one owner, in order, with a bounded window under way. What waits is bounded by whoever sends: by what is not
+ * Frames to one owner, in order, with a bounded window under way, and a narrower one on the link where that is slow. What waits is bounded by whoever sends: by what is not
  * acknowledged yet, and by what lags behind that.
  */
 export class OwnerStream {
@@ -28,6 +29,7 @@ export class OwnerStream {
   readonly #queue: SealedBatch[] = [];
   readonly #underWay: SealedBatch[] = [];
   #underWayBytes = 0;
+  readonly #transit: Transit;
   #laggingBytes = 0;
   #channel: Channel | undefined;
   #running = false;
@@ -37,6 +39,7 @@ export class OwnerStream {
 
   constructor(options: OwnerStreamOptions) {
     this.#options = options;
+    this.#transit = new Transit(options.windowBytes);
   }
 
   send(batch: SealedBatch): void {
@@ -73,7 +76,7 @@ export class OwnerStream {
   }
 
   async #run(): Promise<void> {
-    const { transport, owner, openTimeoutMs, windowBytes } = this.#options;
+    const { transport, owner, openTimeoutMs, clock } = this.#options;
     try {
       const channel = await transport.open(owner, REPLICATE_PROTOCOL, { timeoutMs: openTimeoutMs });
       if (this.#failed) {
@@ -84,7 +87,7 @@ export class OwnerStream {
       void this.#receiveAcks(channel);
       while (!this.#failed) {
         const batch = this.#queue[0];
-        if (!batch || (this.#underWayBytes > 0 && this.#underWayBytes + batch.frameBytes > windowBytes)) {
+        if (!batch || !this.#hasRoom(batch)) {
           await new Promise<void>((resolve) => {
             this.#wake = resolve;
           });
@@ -94,11 +97,17 @@ export class OwnerStream {
         this.#underWay.push(batch);
         this.#underWayBytes += batch.frameBytes;
         this.#armAckTimer();
+        this.#transit.sent(batch.frameBytes, clock.monotonicMs());
         await channel.send(Buffer.concat(batch.frame as Uint8Array[]));
       }
     } catch (error) {
       this.#fail(error as Error);
     }
+  }
+
+  #hasRoom({ frameBytes }: SealedBatch): boolean {
+    const isWide = this.#underWayBytes === 0 || this.#underWayBytes + frameBytes <= this.#options.windowBytes;
+    return isWide && this.#transit.hasRoom(frameBytes);
   }
 
   async #receiveAcks(channel: Channel): Promise<void> {
@@ -107,10 +116,13 @@ export class OwnerStream {
         const message = await channel.receive();
         if (!message)
           throw new LogvineError('LV_PEER_UNREACHABLE', `${this.#options.owner} closed replication`);
-        const reader = new ByteReader(message);
-        reader.varint();
-        const index = reader.varint();
-        const seq = reader.varint();
+        const receipt = parseReceipt(message);
+        if (receipt.kind === 'received') {
+          this.#transit.received(receipt.frames, this.#options.clock.monotonicMs());
+          this.#wake?.();
+          continue;
+        }
+        const { index, seq } = receipt;
         while (this.#underWay.length > 0 && this.#underWay[0].seq <= seq) {
           const confirmed = this.#underWay.shift()!;
           this.#underWayBytes -= confirmed.frameBytes;

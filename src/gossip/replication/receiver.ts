@@ -1,7 +1,6 @@
-import { ByteWriter, LIMITS, type Store } from '../../store/index.ts';
+import { LIMITS, type Store } from '../../store/index.ts';
 import type { Channel } from '../transport/index.ts';
-
-export const REPLICATE_PROTOCOL = '/logvine/replicate/1';
+import { encodeReceipt, type FrameReceipt } from './messages.ts';
 
 /**
  * The owner's side of replication: frames come in, each is verified, written and fsynced, and its seq goes back once it
@@ -30,12 +29,16 @@ export class ReplicaReceiver {
     let ofChannel = 0;
     let acks: Promise<void> = Promise.resolve();
     let failed: Error | undefined;
+    let frames = 0;
+    const say = (receipt: FrameReceipt): Promise<void> =>
+      channel.send(encodeReceipt(receipt)).catch(() => undefined);
     await this.#introduced;
     for (;;) {
       await this.#room(() => ofChannel <= LIMITS.replicationWindowBytes);
       const frame = await channel.receive();
       if (!frame) break;
       if (failed) throw failed;
+      await say({ kind: 'received', frames: ++frames });
       ofChannel += frame.length;
       this.#bytesInFlight += frame.length;
       const appended = this.#store.appendReplica(frame, { from: channel.peer });
@@ -51,7 +54,9 @@ export class ReplicaReceiver {
           channel.abort(failed);
           return;
         }
-        if (!failed) await channel.send(encodeAck(result.value.id, result.value.seq)).catch(() => undefined);
+        if (failed) return;
+        const { id, seq } = result.value;
+        await say({ kind: 'durable', epoch: id.epoch, index: id.index, seq });
       })();
     }
     await acks;
@@ -63,12 +68,4 @@ export class ReplicaReceiver {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
-}
-
-function encodeAck(id: { epoch: number; index: number }, seq: number): Buffer {
-  const writer = new ByteWriter(32);
-  writer.varint(id.epoch);
-  writer.varint(id.index);
-  writer.varint(seq);
-  return writer.finish();
 }
