@@ -13,6 +13,7 @@ import {
   Holder,
   INVENTORY_PROTOCOL,
   peersOf,
+  presentMembers,
   Pushes,
   PUSH_PROTOCOL,
   ReplicaReceiver,
@@ -400,7 +401,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       coverageTimeoutMs: timing.coverageTimeoutMs,
     });
 
-    const auditor = new Auditor({ store, disk, clock });
+    const auditor = new Auditor({
+      store,
+      disk,
+      clock,
+      peers: () => presentMembers(membership.members()).map(({ peer }) => peer),
+    });
     const verifier = new Verifier({
       transport,
       clock,

@@ -303,7 +303,11 @@ fuzz('verify: a request', {
 });
 fuzz('verify: a step', {
   samples: [
-    verify.encodeStep({ kind: 'expired', runs: [{ origin: origin.peer, epoch: 1, from: 1, to: 2 }] }),
+    verify.encodeStep({
+      kind: 'knowledge',
+      expired: [{ origin: origin.peer, epoch: 1, from: 1, to: 2 }],
+      peers: [origin.peer],
+    }),
     verify.encodeStep({ kind: 'progress', bytes: 1, bytesTotal: 2 }),
     verify.encodeStep({ kind: 'done' }),
     verify.encodeStep({

@@ -31,6 +31,8 @@ interface Peer {
 class Scene {
   readonly peers = new Map<string, Peer>();
   readonly states = new Map<string, MemberState>();
+  /** Only others than the one that is asked have heard of this peer. */
+  unknown: string | undefined;
   readonly watermarks = new Watermarks();
   readonly random = seededRandom(7);
   readonly network = new SimNetwork(clock, this.random);
@@ -76,8 +78,13 @@ class Scene {
         chooseOwners: () => [...this.peers.values()].map(({ keys }) => keys.peer),
       },
     });
-    const auditor = new Auditor({ store: peer.store, disk: systemDisk, clock });
+    const auditor = this.auditor(peer.store);
     peer.transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel));
+  }
+
+  auditor(store: Store): Auditor {
+    const peers = (): PeerId[] => [...this.peers.values()].map(({ keys }) => keys.peer);
+    return new Auditor({ store, disk: systemDisk, clock, peers });
   }
 
   /** Restarts a peer: its files are read anew, and what it seals next is in another epoch. */
@@ -108,20 +115,22 @@ class Scene {
     const verifier = new Verifier({
       transport,
       clock,
-      auditor: new Auditor({ store, disk: systemDisk, clock }),
+      auditor: this.auditor(store),
       view: {
         isSearching: () => false,
         isIntroduced: () => true,
         self: transport.self,
         members: () =>
-          [...this.peers.values()].map(({ name, keys }) => ({
-            peer: keys.peer,
-            state: this.states.get(name) ?? 'alive',
-            zone: '',
-            weight: 1,
-            leaving: false,
-            stateSinceMs: 0,
-          })),
+          [...this.peers.values()]
+            .filter(({ name }) => name !== this.unknown)
+            .map(({ name, keys }) => ({
+              peer: keys.peer,
+              state: this.states.get(name) ?? 'alive',
+              zone: '',
+              weight: 1,
+              leaving: false,
+              stateSinceMs: 0,
+            })),
       },
       watermarks: this.watermarks,
       replicas: 3,
@@ -163,6 +172,16 @@ const names = ['alice', 'bob', 'charlie'] as const;
 function runsOf(items: readonly { fromSeq: number; toSeq: number }[]): [number, number][] {
   return items.map(({ fromSeq, toSeq }) => [fromSeq, toSeq]);
 }
+
+test('nothing is proven while others know a member that the one that is asked does not', async (t) => {
+  const the = await Scene.of(t, ...names);
+  await the.seal('alice', 3);
+  the.unknown = 'charlie';
+  const { proven, gapless, unreachable } = await the.verify();
+  assert.deepEqual([proven, gapless], [false, true]);
+  const problem = 'others know it, the peer that was asked does not yet';
+  assert.deepEqual(unreachable, [{ peer: the.id('charlie'), problem }]);
+});
 
 test('what nobody touched is proven: over segments, epochs, origins and disks', async (t) => {
   const the = await Scene.of(t, ...names);

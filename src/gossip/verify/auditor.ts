@@ -7,7 +7,7 @@ import {
   type Segment,
   type Store,
 } from '../../store/index.ts';
-import type { Channel } from '../transport/index.ts';
+import type { Channel, PeerId } from '../transport/index.ts';
 import { auditSegment, outlineOf, sealedBounds } from './audit.ts';
 import {
   compareSegments,
@@ -24,6 +24,8 @@ export interface AuditorOptions {
   readonly store: Store;
   readonly disk: Pick<Disk, 'open'>;
   readonly clock: Clock;
+  /** The members of the mesh, this peer included. */
+  peers(): PeerId[];
 }
 
 /** Verifies this peer's own disk for whoever asks: below a rate over all of them, and for few at a time. */
@@ -49,8 +51,9 @@ export class Auditor {
     this.#running++;
     try {
       yield {
-        kind: 'expired',
-        runs: [...store.expired.all].map(({ origin, epoch, from, to }) => ({ origin, epoch, from, to })),
+        kind: 'knowledge',
+        expired: [...store.expired.all].map(({ origin, epoch, from, to }) => ({ origin, epoch, from, to })),
+        peers: this.#options.peers(),
       };
       const segments = this.#segments(only);
       const isWanted = (segment: Segment): boolean => {

@@ -1,7 +1,14 @@
 import { z } from 'zod';
-import { ByteReader, ByteWriter, LogvineError, type EpochLink, type SegmentId } from '../../store/index.ts';
+import {
+  ByteReader,
+  ByteWriter,
+  LIMITS,
+  LogvineError,
+  type EpochLink,
+  type SegmentId,
+} from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
-import { listOf } from '../wire.ts';
+import { listOf, peerIdSchema } from '../wire.ts';
 
 export const VERIFY_PROTOCOL = '/logvine/verify/1';
 
@@ -88,30 +95,33 @@ export interface SegmentAudit {
   readonly damage: readonly AuditDamage[];
 }
 
-const expiredSchema = listOf(
-  z.object({
-    origin: z.string().max(128),
-    epoch: z.number().int().nonnegative(),
-    from: z.number().int().positive(),
-    to: z.number().int().positive(),
-  }),
-  100_000,
-);
-export type ExpiredSeqs = z.infer<typeof expiredSchema>;
+const seqs = z.object({
+  origin: z.string().max(128),
+  epoch: z.number().int().nonnegative(),
+  from: z.number().int().positive(),
+  to: z.number().int().positive(),
+});
+const knowledgeSchema = z.object({
+  /** What retention dropped there. */
+  expired: listOf(seqs, 100_000),
+  /** Every member of the mesh that this peer knows, itself included. */
+  peers: listOf(peerIdSchema, LIMITS.membersMax),
+});
+export type Knowledge = z.infer<typeof knowledgeSchema>;
 
 const progressSchema = z.object({ bytes: z.number().nonnegative(), bytesTotal: z.number().nonnegative() });
 
-/** What a peer says while it verifies its disk: first what expired there, then segments in the order of their ids. */
+/** What a peer says while it verifies its disk: first what it knows, then segments in the order of their ids. */
 export type AuditStep =
-  | { readonly kind: 'expired'; readonly runs: ExpiredSeqs }
+  | ({ readonly kind: 'knowledge' } & Knowledge)
   | { readonly kind: 'segment'; readonly audit: SegmentAudit }
   | { readonly kind: 'progress'; readonly bytes: number; readonly bytesTotal: number }
   | { readonly kind: 'done' };
 
 export function encodeStep(step: AuditStep): Buffer {
   switch (step.kind) {
-    case 'expired':
-      return Buffer.concat([Buffer.of(1), encodeMessage(step.runs)]);
+    case 'knowledge':
+      return Buffer.concat([Buffer.of(1), encodeMessage({ expired: step.expired, peers: step.peers })]);
     case 'segment':
       return Buffer.concat([Buffer.of(2), encodeAudit(step.audit)]);
     case 'progress':
@@ -126,7 +136,7 @@ export function decodeStep(bytes: Buffer): AuditStep {
   const body = bytes.subarray(1);
   switch (bytes[0]) {
     case 1:
-      return { kind: 'expired', runs: parseMessage(expiredSchema, body, 'verify') };
+      return { kind: 'knowledge', ...parseMessage(knowledgeSchema, body, 'verify') };
     case 2:
       return { kind: 'segment', audit: decodeAudit(body) };
     case 3:

@@ -7,7 +7,7 @@ import {
   encodeRequest,
   VERIFY_PROTOCOL,
   type AuditStep,
-  type ExpiredSeqs,
+  type Knowledge,
   type SegmentAudit,
   type VerifyRequest,
 } from './messages.ts';
@@ -31,12 +31,12 @@ export class AuditSource {
   head: SegmentAudit | undefined;
   failure: string | undefined;
   readonly #steps: AsyncGenerator<AuditStep>;
-  readonly #onExpired: (runs: ExpiredSeqs) => void;
+  readonly #onKnowledge: (knowledge: Knowledge) => void;
 
-  constructor(peer: PeerId, steps: AsyncGenerator<AuditStep>, onExpired: (runs: ExpiredSeqs) => void) {
+  constructor(peer: PeerId, steps: AsyncGenerator<AuditStep>, onKnowledge: (knowledge: Knowledge) => void) {
     this.peer = peer;
     this.#steps = steps;
-    this.#onExpired = onExpired;
+    this.#onKnowledge = onKnowledge;
   }
 
   /** Goes on to the next segment. Never rejects: a peer that fails has a `failure`. */
@@ -48,7 +48,7 @@ export class AuditSource {
         const { value: step, done } = await this.#steps.next();
         if (done) throw new LogvineError('LV_PROTOCOL', 'it broke off');
         if (step.kind === 'done') return;
-        if (step.kind === 'expired') this.#onExpired(step.runs);
+        if (step.kind === 'knowledge') this.#onKnowledge(step);
         else if (step.kind === 'progress') {
           this.bytes = step.bytes;
           this.bytesTotal = step.bytesTotal;

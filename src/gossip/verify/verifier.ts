@@ -6,7 +6,7 @@ import { ChainWalk, type Copies } from './chain.ts';
 import {
   compareSegments,
   SEGMENTS_ASKED_MAX,
-  type ExpiredSeqs,
+  type Knowledge,
   type SealedRange,
   type SegmentAudit,
 } from './messages.ts';
@@ -70,6 +70,9 @@ class Pass {
   readonly #expired = new Map<string, [number, number][]>();
   readonly #unreachable: UnreachablePeer[] = [];
   readonly #asked: PeerId[];
+  /** All that this peer knows, in whatever state, and those that others know besides. */
+  readonly #members: ReadonlySet<PeerId>;
+  readonly #strangers = new Set<PeerId>();
   readonly #startedMs: number;
   readonly #copiesWanted: number;
   #sources: AuditSource[] = [];
@@ -81,6 +84,7 @@ class Pass {
     this.#range = range;
     this.#signal = signal;
     this.#startedMs = clock.monotonicMs();
+    this.#members = new Set(view.members().map(({ peer }) => peer));
     const members = presentMembers(view.members());
     const away = members.filter(({ peer, state }) => state === 'dead' && peer !== view.self);
     this.#asked = members.filter((member) => !away.includes(member)).map(({ peer }) => peer);
@@ -119,8 +123,8 @@ class Pass {
       : this.#asked;
     this.#sources = asked.map(
       (peer) =>
-        new AuditSource(peer, auditStepsOf(peer, request, this.#options, this.#signal), (runs) =>
-          this.#noteExpired(runs),
+        new AuditSource(peer, auditStepsOf(peer, request, this.#options, this.#signal), (knowledge) =>
+          this.#note(knowledge),
         ),
     );
     let behind = this.#sources;
@@ -157,14 +161,18 @@ class Pass {
     }
   }
 
-  #noteExpired(runs: ExpiredSeqs): void {
-    for (const { origin, epoch, from, to } of runs) {
+  #note({ expired, peers }: Knowledge): void {
+    for (const { origin, epoch, from, to } of expired) {
       const key = `${origin}/${epoch}`;
       this.#expired.set(key, unionRuns(this.#expired.get(key) ?? [], [[from, to]]));
     }
+    for (const peer of peers) if (!this.#members.has(peer)) this.#strangers.add(peer);
   }
 
   #noteFailures(): void {
+    for (const peer of this.#strangers) {
+      this.#unreachable.push({ peer, problem: 'others know it, the peer that was asked does not yet' });
+    }
     for (const { peer, failure } of this.#sources) {
       if (failure !== undefined) this.#unreachable.push({ peer, problem: failure });
     }
