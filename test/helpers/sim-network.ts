@@ -25,6 +25,8 @@ export interface Faults {
 }
 
 const RETRANSMIT_MS = 300;
+/** What TCP, encryption and multiplexing put around a message. */
+const FRAMING_BYTES = 100;
 /** A channel whose peer has been out of reach for so long is lost, as TCP with a connection check does it. */
 const UNREACHABLE_MS = 30_000;
 const WINDOW_BYTES = 1024 * 1024;
@@ -42,9 +44,9 @@ export class SimNetwork {
   bytes = 0;
   /** Hosts that went away without a word: dialling them hangs. */
   readonly dark = new Set<string>();
-  /** Whether nothing gets from one host to another at present, and how much longer it takes; by name. */
+  /** Whether nothing gets from one host to another at present, and how much longer so many bytes take; by name. */
   linkDown: (from: string, to: string) => boolean = () => false;
-  linkDelayMs: (from: string, to: string) => number = () => 0;
+  linkDelayMs: (from: string, to: string, bytes: number) => number = () => 0;
   /** Peers in different groups do not hear each other; undefined: all do. */
   #groupOf: Map<PeerId, number> | undefined;
 
@@ -99,8 +101,8 @@ export class SimNetwork {
   }
 
   /** One-way delay on a connection, with retransmissions of what was lost. */
-  reliableDelayMs(from: string, to: string): number {
-    let delay = this.delayMs() + this.linkDelayMs(from, to);
+  reliableDelayMs(from: string, to: string, bytes: number): number {
+    let delay = this.delayMs() + this.linkDelayMs(from, to, bytes + FRAMING_BYTES);
     let wait = RETRANSMIT_MS;
     while (this.lost() && wait < 10_000) {
       delay += wait;
@@ -112,7 +114,9 @@ export class SimNetwork {
   /** Resolves after a message there and back; never while one cannot hear the other. */
   async roundTrip(from: SimTransport, to: SimTransport): Promise<void> {
     if (!this.carries(from, to) || !this.carries(to, from)) return hang();
-    await this.wait(this.reliableDelayMs(from.name, to.name) + this.reliableDelayMs(to.name, from.name));
+    await this.wait(
+      this.reliableDelayMs(from.name, to.name, 0) + this.reliableDelayMs(to.name, from.name, 0),
+    );
   }
 
   wait(delayMs: number): Promise<void> {
@@ -455,7 +459,7 @@ class SimChannel implements Channel {
     const { clock } = network;
     network.messages++;
     network.bytes += message?.length ?? 0;
-    const delayMs = network.reliableDelayMs(name, this.remote.name);
+    const delayMs = network.reliableDelayMs(name, this.remote.name, message?.length ?? 0);
     this.#lastArrivalMs = Math.max(this.#lastArrivalMs, clock.monotonicMs() + delayMs);
     this.#flight.push(message);
     clock.after(this.#lastArrivalMs - clock.monotonicMs(), () => {

@@ -1,19 +1,22 @@
 import type { Cluster } from './cluster.ts';
 import type { FaultKind } from './nemesis.ts';
 
+/** How much longer so many bytes take from one host to another; by name. */
+type LinkDelay = (from: string, to: string, bytes: number) => number;
+
 /** What is wrong with links at present; several faults may lie over each other. */
 export class Links {
   readonly #cuts = new Set<(from: string, to: string) => boolean>();
-  readonly #delays = new Set<(from: string, to: string) => number>();
+  readonly #delays = new Set<LinkDelay>();
 
   constructor({ network }: Cluster) {
     network.linkDown = (from, to) => {
       for (const isCut of this.#cuts) if (isCut(from, to)) return true;
       return false;
     };
-    network.linkDelayMs = (from, to) => {
+    network.linkDelayMs = (from, to, bytes) => {
       let ms = 0;
-      for (const delay of this.#delays) ms += delay(from, to);
+      for (const delay of this.#delays) ms += delay(from, to, bytes);
       return ms;
     };
   }
@@ -23,10 +26,27 @@ export class Links {
     return () => this.#cuts.delete(isCut);
   }
 
-  slow(delay: (from: string, to: string) => number): () => void {
+  slow(delay: LinkDelay): () => void {
     this.#delays.add(delay);
     return () => this.#delays.delete(delay);
   }
+}
+
+/** Of the delays that a slow link may have: what is longer makes it a narrow one instead. */
+const NARROW_FROM_MS = 1_500;
+const QUEUE_MS_MAX = 5_000;
+
+/** All that a host sends, and all that it is sent, stands in one line each, which is of bounded length. */
+function narrow(clock: { monotonicMs(): number }, name: string, bytesPerSecond: number): LinkDelay {
+  const freeMs = { out: 0, in: 0 };
+  return (from, to, bytes) => {
+    if (from !== name && to !== name) return 0;
+    const way = from === name ? 'out' : 'in';
+    const nowMs = clock.monotonicMs();
+    const throughMs = Math.max(nowMs, freeMs[way]) + (bytes / bytesPerSecond) * 1000;
+    freeMs[way] = Math.min(throughMs, nowMs + QUEUE_MS_MAX);
+    return freeMs[way] - nowMs;
+  };
 }
 
 const names = (hosts: readonly { name: string }[]): Set<string> => new Set(hosts.map(({ name }) => name));
@@ -101,6 +121,11 @@ export const NETWORK_FAULTS: FaultKind[] = [
     start({ cluster, chance, links }) {
       const host = chance.pick(cluster.present);
       const ms = chance.between(20, 3_000);
+      if (ms > NARROW_FROM_MS) {
+        const bytesPerSecond = Math.round((ms - NARROW_FROM_MS) * 20 + 2_000);
+        const end = links.slow(narrow(cluster.clock, host.name, bytesPerSecond));
+        return { what: `${host.name}'s links pass ${bytesPerSecond} bytes a second`, end };
+      }
       const end = links.slow((from, to) => (from === host.name || to === host.name ? ms : 0));
       return { what: `${host.name}'s links are ${ms | 0} ms slower`, end };
     },
