@@ -14,6 +14,8 @@ const RECENT_MS = 10_000;
 /** Answers under a fault that are shown because they say that they lack something. */
 const INCOMPLETE_SHOWN_MAX = 3;
 const HEAL_MS = 180_000;
+/** To start takes a second of a core: more at once would only measure how few there are. */
+const STARTED_AT_ONCE_MAX = 8;
 const EVER: TimeRangeMs = { fromMs: 0, toMs: 4e12 };
 
 /** Batches are sealed soon, so that a short round has many of them; everything else is as delivered. */
@@ -100,11 +102,12 @@ export class Scene {
       return [name, { config: CONFIG, files, ...rest }];
     });
     const startOne = ([name, one]: [string, NodeOptions]): Promise<MeshNode> => this.mesh.start(name, one);
-    const alone = this.mesh.nodes.length === 0 ? options.splice(0, 1) : [];
-    const nodes = [
-      ...(await Promise.all(alone.map(startOne))),
-      ...(await Promise.all(options.map(startOne))),
-    ];
+    const nodes: MeshNode[] = [];
+    let atOnce = this.mesh.nodes.length === 0 ? 1 : STARTED_AT_ONCE_MAX;
+    while (options.length > 0) {
+      nodes.push(...(await Promise.all(options.splice(0, atOnce).map(startOne))));
+      atOnce = STARTED_AT_ONCE_MAX;
+    }
     this.nodes.push(...nodes);
     await this.mesh.agree(this.nodes, HEAL_MS);
     return nodes;

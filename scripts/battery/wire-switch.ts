@@ -12,8 +12,8 @@ export interface Rules {
   /** Share of packets lost, 0…1. */
   readonly loss: number;
   readonly delayMs: number;
-  /** `DEVICE BYTES`: what this device sends and what it gets passes at so many bytes a second each way. */
-  readonly slow?: readonly string[];
+  /** What such a device sends, and what it gets, passes at so many bytes a second each way. */
+  readonly slow?: readonly (readonly [device: number, bytesPerSecond: number])[];
 }
 
 const PACKET_BYTES_MAX = 65_536;
@@ -84,7 +84,7 @@ createInterface({ input: process.stdin })
   .on('line', (line) => {
     rules = JSON.parse(line) as Rules;
     cut = new Set(rules.cut);
-    bytesPerSecond = new Map(rules.slow?.map((text) => text.split(' ').map(Number) as [number, number]));
+    bytesPerSecond = new Map(rules.slow);
     process.stdout.write(`${JSON.stringify(sentBytes)}\n`);
   })
   // Reading threads stand in the kernel; there is no other way to end them.

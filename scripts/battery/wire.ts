@@ -117,7 +117,7 @@ export class Wire {
 
   /** What this host sends and gets passes at so many bytes a second, each way. */
   async slow(host: number, bytesPerSecond: number): Promise<void> {
-    await this.#change({ slow: [`${host} ${bytesPerSecond}`] });
+    await this.#change({ slow: [[host, bytesPerSecond]] });
   }
 
   async heal(): Promise<void> {

@@ -172,4 +172,4 @@ export const soak: Fault = {
   },
 };
 
-export const measures: readonly Fault[] = [3, 10].flatMap((count) => [detect(count), idle(count)]);
+export const measures: readonly Fault[] = [3, 10, 40].flatMap((count) => [detect(count), idle(count)]);
