@@ -60,9 +60,11 @@ describe('clocks', () => {
     assert.equal(trusts({ [BOB]: 5, [CAROL]: -5, [DAVE]: HOUR_MS }), true);
     assert.equal(trusts({ [BOB]: 5, [CAROL]: HOUR_MS, [DAVE]: HOUR_MS }), false);
     const alone = { [BOB]: 'dead', [CAROL]: 'dead', [DAVE]: 'gone' };
-    assert.equal(trusts({}, alone), true, 'alone since the start: nobody can tell');
+    assert.equal(trusts({}, alone), false, 'cut off since the start: nobody can tell');
+    assert.equal(trusts({ [CAROL]: 5 }, alone), true);
     assert.equal(trusts({ [BOB]: HOUR_MS, [CAROL]: HOUR_MS, [DAVE]: 5 }, alone), false);
-    assert.equal(trusts({ [DAVE]: HOUR_MS }, alone), true, 'what was given up is no witness');
+    const left = { [BOB]: 'left', [CAROL]: 'left', [DAVE]: 'left' };
+    assert.equal(trusts({ [DAVE]: HOUR_MS }, left), true, 'alone in its mesh');
   });
 });
 

@@ -69,19 +69,21 @@ export function supersededText(
 }
 
 /**
- * False when this peer's clock is far from most of the others' (of those out of reach, too, if they were measured before),
- * and until half of those within reach have been measured: then nothing is dropped for its age.
+ * Whether the others' clocks speak for this peer's: of those measured in this run, in reach or not, at least as many are near as
+ * far, and as many as are within reach and not measured yet. Else nothing is dropped for its age. Alone in its mesh, a peer has
+ * nobody to ask; one that only remembers others waits until it has measured one of them, or they are forgotten.
  */
 export function isClockTrusted(membership: Pick<Membership, 'self' | 'members' | 'clockSkewMs'>): boolean {
-  let [near, far, unmeasured] = [0, 0, 0];
+  let [near, far, unmeasured, away] = [0, 0, 0, 0];
   for (const { peer, state } of membership.members()) {
-    if (peer === membership.self || state === 'gone' || state === 'left') continue;
+    if (peer === membership.self || state === 'left') continue;
     const skewMs = membership.clockSkewMs(peer);
-    if (skewMs === undefined) {
-      if (state !== 'dead') unmeasured++;
-    } else if (Math.abs(skewMs) > LIMITS.clockSkewMsMax) far++;
-    else near++;
+    if (skewMs !== undefined && Math.abs(skewMs) <= LIMITS.clockSkewMsMax) near++;
+    else if (skewMs !== undefined) far++;
+    else if (state === 'alive' || state === 'suspect') unmeasured++;
+    else away++;
   }
+  if (near === 0) return far + unmeasured + away === 0;
   return far <= near && unmeasured <= near;
 }
 

@@ -200,6 +200,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       self: { zone, weight, epoch: store.epoch, http: '', version: options.version },
       seeds: config.join,
       introductions: config.ack,
+      lostPeers: config.lostPeers,
       // Who is given up is repaired around.
       timing: { goneAfterMs: Math.max(TIMING.repairDelayMs, config.repairDelayMs) },
       log: {
@@ -418,7 +419,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
 
     const small = { requestBytesMax: LIMITS.smallRequestBytesMax };
     const ofRuns = { requestBytesMax: LIMITS.runsRequestBytesMax };
-    const receiver = new ReplicaReceiver(store, introduced.promise);
+    const receiver = new ReplicaReceiver(store, clock, introduced.promise);
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     if (pushes) transport.handle(PUSH_PROTOCOL, (channel) => pushes.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store), ofRuns);

@@ -13,7 +13,7 @@ const BACKLOG_EVERY_MS = 2000;
 const INTRODUCTION_PROBLEM = {
   code: 'LV_REPLICATION_TIMEOUT',
   message:
-    'too few members of the mesh know of this peer yet, since others are out of reach: until they are back, or given up, it takes no copies, refuses pushes and does not read files on',
+    'too few members of the mesh know of this peer yet, since others are out of reach: until they are back, it takes no copies, refuses pushes and does not read files on. If they never will be, name them under `lostPeers` in the configuration of this node (docs/configuration.md)',
 };
 
 export interface ReporterOptions {

@@ -50,6 +50,7 @@ describe('defaults', () => {
       tls: undefined,
       tokenFiles: { push: undefined, query: undefined, admin: undefined },
       join: [],
+      lostPeers: [],
       secretFile: undefined,
       zone: undefined,
       weight: 1,

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Introduction } from '../../src/gossip/membership/introduction.ts';
+import type { PeerId } from '../../src/gossip/transport/index.ts';
+import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimMesh } from './membership-mesh.ts';
 
 const isIntroduced = (mesh: SimMesh, name: string): boolean => mesh.node(name).membership.isIntroduced();
@@ -32,7 +35,9 @@ test('newcomers that only a lone member knows are not introduced, however many t
     whole,
     cutOff.map((name) => mesh.id(name)),
   );
-  await mesh.clock.advance(40_000);
+  // Longer than it takes to be given up: those beyond count one member out of their reach, and not the newcomers.
+  await mesh.clock.advance(150_000);
+  assert.equal(mesh.node('n0').membership.member(whole[0])!.state, 'gone');
   assert.equal(mesh.node('n0').membership.alive().length, 4);
   for (const name of cutOff.slice(1)) assert.ok(!isIntroduced(mesh, name), name);
   mesh.network.heal();
@@ -56,14 +61,42 @@ test('who left and comes back is a newcomer', async () => {
   assert.ok(await mesh.clock.until(() => isIntroduced(mesh, 'n3'), 30_000));
 });
 
-test('where there are not as many, all others count, but those that were given up', async () => {
+test('where there are not as many, all others count, but those that the operator calls lost', async () => {
   const mesh = await meshOf(2, 3);
+  const lost = mesh.id('n1');
   mesh.kill('n1');
   await mesh.start('late');
-  await mesh.clock.advance(30_000);
-  assert.ok(!isIntroduced(mesh, 'late'));
-  assert.ok(await mesh.clock.until(() => isIntroduced(mesh, 'late'), 60_000));
-  assert.equal(mesh.node('late').membership.member(mesh.id('n1'))!.state, 'gone');
+  await mesh.clock.advance(150_000);
+  assert.equal(mesh.node('late').membership.member(lost)!.state, 'gone');
+  assert.ok(!isIntroduced(mesh, 'late'), 'n1 may be alive and out of reach');
+  mesh.kill('late');
+  await mesh.start('late', { lostPeers: [lost] });
+  assert.ok(await mesh.clock.until(() => isIntroduced(mesh, 'late'), 10_000));
+});
+
+test('a newcomer that was not told yet who else there is does not take those that it met for all', async () => {
+  const clock = new SimClock();
+  const [bob, carol] = ['bob', 'carol'] as PeerId[];
+  let others = [bob];
+  let hasSynced = false;
+  let isIntroduced = false;
+  const introduction = new Introduction(
+    {
+      others: () => others,
+      hasSynced: () => hasSynced,
+      isLive: () => true,
+      ask: async (peer) => introduction.vouched(peer, peer === bob ? 'introduced' : 'newcomer'),
+      introduced: () => (isIntroduced = true),
+    },
+    { clock, random: seededRandom(1), wanted: 2, hasSeeds: true },
+  );
+  introduction.start();
+  await clock.advance(30_000);
+  assert.ok(!isIntroduced, 'bob is the only one that it knows of');
+  [others, hasSynced] = [[bob, carol], true];
+  await clock.advance(30_000);
+  assert.ok(isIntroduced);
+  introduction.close();
 });
 
 test('who cannot write down a newcomer does not vouch for it', async () => {

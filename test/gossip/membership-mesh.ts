@@ -59,7 +59,10 @@ export class SimMesh {
   }
 
   /** Starts a node, or starts it again: the same identity and files, a new epoch. */
-  async start(name: string, options: { seeds?: readonly string[]; clock?: Clock } = {}): Promise<SimNode> {
+  async start(
+    name: string,
+    options: { seeds?: readonly string[]; clock?: Clock; lostPeers?: readonly PeerId[] } = {},
+  ): Promise<SimNode> {
     let plan = this.#plans.get(name);
     if (!plan) {
       const seeds = options.seeds ?? (name === 'n0' ? [] : ['n0:1']);
@@ -77,6 +80,7 @@ export class SimMesh {
       self: { zone: 'z', weight: 1, epoch: plan.epoch, http: '', version: '0' },
       seeds: options.seeds ?? plan.seeds,
       introductions: 2,
+      lostPeers: options.lostPeers ?? [],
       timing: this.timing,
       log: {
         debug: () => {},

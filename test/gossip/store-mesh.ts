@@ -252,7 +252,7 @@ export class StoreMesh {
       known: repairer.known,
       watermarks: peer.watermarks,
     });
-    const receiver = new ReplicaReceiver(store, Promise.resolve());
+    const receiver = new ReplicaReceiver(store, clock, Promise.resolve());
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));

@@ -42,6 +42,11 @@ describe('what is under way to an owner', () => {
     assert.equal(transit.windowBytes, WINDOW);
   });
 
+  test('and one whose delay alone is longer than what may wait', () => {
+    const { transit } = drive({ bytesPerSecond: 1e9, frameBytes: 100 * KiB, seconds: 60, delayMs: 800 });
+    assert.equal(transit.windowBytes, WINDOW);
+  });
+
   test('a slow link gets what it passes in half a second, and is used to the full', () => {
     const bytesPerSecond = 1024 * KiB;
     const { delayMsMax, passed } = drive({ bytesPerSecond, frameBytes: 50 * KiB, seconds: 60 });

@@ -209,7 +209,8 @@ export class SimTransport implements Transport {
       }
       if (!this.#connections.has(peer) || connected!.closed)
         await this.#dial(this.#learned.get(peer) ?? [], peer);
-      const remote = this.#connections.get(peer)!;
+      const remote = this.#connections.get(peer);
+      if (!remote) throw new LogvineError('LV_PEER_UNREACHABLE', `the connection to ${peer} is lost`);
       await this.network.roundTrip(this, remote);
       const handler = remote.#handlers.get(protocol);
       if (!handler || remote.closed) {

@@ -1,3 +1,4 @@
+import type { PeerId } from '../../src/gossip/index.ts';
 import type { Config } from '../../src/node/config/index.ts';
 import { createCore, TIMING, type CoreTiming } from '../../src/node/core.ts';
 import { createHandlers } from '../../src/node/handlers.ts';
@@ -51,7 +52,7 @@ export function drawSettings(chance: Chance): MeshSettings {
   };
 }
 
-function configOf(host: SimHost, settings: MeshSettings): Config {
+function configOf(host: SimHost, settings: MeshSettings, lostPeers: readonly PeerId[]): Config {
   return {
     dataDirectory: DATA,
     listen: { host: host.name, port: 1 },
@@ -60,6 +61,7 @@ function configOf(host: SimHost, settings: MeshSettings): Config {
     tls: undefined,
     tokenFiles: {},
     join: host.joins(),
+    lostPeers,
     secretFile: undefined,
     zone: host.zone || undefined,
     weight: 1,
@@ -117,6 +119,8 @@ export interface BootOptions {
   readonly network: SimNetwork;
   readonly random: Random;
   readonly settings: MeshSettings;
+  /** What the operator knows never to come back. */
+  readonly lostPeers: readonly PeerId[];
   log(level: string, message: string): void;
   onOutdated(): void;
 }
@@ -155,7 +159,7 @@ export async function boot(options: BootOptions): Promise<void> {
     disk,
     catalog,
     pool: inlinePool(host.disk.reader(), clock, random, settings),
-    config: configOf(host, settings),
+    config: configOf(host, settings, options.lostPeers),
     version: 'simulated',
     timing,
     sign: (bytes) => transport.sign(bytes),

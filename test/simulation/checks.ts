@@ -165,7 +165,12 @@ export class Checks {
       this.#gone.set(host, [...lately, { atMs, bytes: content.length }]);
     }
     if (mayExpire) {
-      for (const batch of batches) this.#expire(batch, host);
+      const damaged = this.#taken.now(present);
+      for (const batch of batches) {
+        // What hides behind rot, its node does not know to have had.
+        const isKnown = damaged.get(batch.id)?.taken.has(host) !== true;
+        this.#expire(batch, isKnown ? host : undefined);
+      }
       // Of what has rotted and nobody has noticed yet, the node believes that it has it, and drops it as well.
       for (const one of this.#harmed.values()) if (one.path === path) this.#expire(one.batch);
       return;
@@ -225,10 +230,10 @@ export class Checks {
     return this.acknowledgedBatches.get(id) ?? this.#harmed.get(id)?.path;
   }
 
-  /** Those whose retention dropped a batch are gone for good, and nobody is left who remembers that it was dropped. */
+  /** Nobody is left who remembers that retention dropped a batch: they are gone for good, or did not know that they had it. */
   isExpiryForgotten(id: string): boolean {
     const by = [...(this.#expiredBy.get(id) ?? [])];
-    return by.length > 0 && by.every(({ retired, identitiesLost }) => retired || identitiesLost > 0);
+    return this.expired.has(id) && by.every(({ retired, identitiesLost }) => retired || identitiesLost > 0);
   }
 
   /** To be called when a node begins to leave. */

@@ -120,7 +120,8 @@ export class Cluster {
       const onOutdated = (): void => {
         if (process.alive) void this.stop(host);
       };
-      await boot({ host, process, network, random: this.#random, settings, log, onOutdated });
+      const lostPeers = this.hosts.flatMap((one) => one.peersLost);
+      await boot({ host, process, network, random: this.#random, settings, lostPeers, log, onOutdated });
     } catch (error) {
       if (!process.alive) return;
       story.headline(host.name, `cannot start: ${this.#readable((error as Error).message)}`);

@@ -118,6 +118,7 @@ export const DISK_FAULTS: FaultKind[] = [
         host.catalog = new Map();
       });
       host.identitiesLost++;
+      if (host.peer) host.peersLost.push(host.peer);
       host.peer = undefined;
       // The log file was on it too.
       host.file = `${host.name}.${host.identitiesLost}`;

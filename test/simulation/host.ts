@@ -50,8 +50,9 @@ export class SimHost {
   twin: SimHost | undefined;
   /** The operator keeps it down. */
   heldDown = false;
-  /** Identities that went with a wiped disk. */
+  /** Identities that went with a wiped disk, and those of them that others may know. */
   identitiesLost = 0;
+  readonly peersLost: PeerId[] = [];
   /** How long an fsync takes. */
   syncMs: number;
   /** Something was taken from its disk, and it has not started since with all others in reach. */

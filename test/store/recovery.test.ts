@@ -299,6 +299,23 @@ test('what was of no use without a batch before it is there again once that is h
   assert.deepEqual(segment.record.quarantined, []);
 });
 
+test('on a full disk a batch cannot be healed, and is once there is room', async () => {
+  const world = newWorld();
+  const frames = await bobsFrames(3);
+  const store = await start(world);
+  for (const frame of frames) await store.appendReplica(frame);
+  const file = world.disk.file(bobsPath(frames[0]));
+  file.content = file.content.subarray(0, file.content.length - 10);
+  const [segment] = store.segments();
+  assert.equal(await store.readFrame(segment.id, 3), undefined);
+  world.disk.spaceBytes = world.disk.usedBytes;
+  await assert.rejects(store.appendReplica(frames[2]), { code: 'LV_DISK_FULL' });
+  assert.equal(store.health.failure, undefined);
+  world.disk.spaceBytes = Infinity;
+  await store.appendReplica(frames[2]);
+  assert.deepEqual([...(await framesOf(store)).values()], frames);
+});
+
 test('one batch healed from two peers at once is there once', async () => {
   const world = newWorld();
   const frames = await bobsFrames(3);

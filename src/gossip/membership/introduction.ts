@@ -6,8 +6,10 @@ import { shuffled } from './prober.ts';
 import { Timers } from './timers.ts';
 
 export interface IntroductionHost {
-  /** Other members that have neither left nor been given up. */
+  /** Other members that have not left: those that were given up may be alive, and out of reach. */
   others(): PeerId[];
+  /** Somebody has told all that it knows of the mesh. */
+  hasSynced(): boolean;
   isLive(peer: PeerId): boolean;
   /** Pings `peer`; `vouched` is called with what it says. */
   ask(peer: PeerId): Promise<void>;
@@ -80,7 +82,11 @@ export class Introduction {
     const others = this.#host.others();
     const hasMetAll = others.every((peer) => this.#met.has(peer));
     const isFirst = others.length === 0 && !this.#hasSeeds;
-    if (isFirst || this.#sponsors.size >= this.#wanted || (others.length > 0 && hasMetAll)) {
+    if (
+      isFirst ||
+      this.#sponsors.size >= this.#wanted ||
+      (others.length > 0 && hasMetAll && this.#host.hasSynced())
+    ) {
       this.#isDone = true;
       this.#timers.close();
       this.#host.introduced();

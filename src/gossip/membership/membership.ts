@@ -1,6 +1,6 @@
 import { messageOf, type Clock, type Disk, LogvineError, type Random } from '../../store/index.ts';
 import { withDeadline, type PeerId, type Transport, type TransportLog } from '../transport/index.ts';
-import { presentMembers, type MeshView } from '../view.ts';
+import type { MeshView } from '../view.ts';
 import { BOUNDS, DEFAULT_TIMING, MEMBERS_TOPIC, SWIM_PROTOCOL, type MembershipTiming } from './constants.ts';
 import { Exchange, type Attachment } from './exchange.ts';
 import { LocalHealth } from './health.ts';
@@ -48,6 +48,8 @@ export interface MembershipOptions {
   readonly seeds: readonly string[];
   /** How many introduced members have to know a newcomer before its copies count: W. */
   readonly introductions: number;
+  /** Peers that will never come back, with all that they had: a newcomer need not be known to them. */
+  readonly lostPeers?: readonly PeerId[];
   readonly timing?: Partial<MembershipTiming>;
   readonly log: TransportLog;
 }
@@ -157,11 +159,14 @@ class Swim implements Membership {
       current: () => this.#toSave(),
       failed: (error) => log.warn({ error: messageOf(error) }, 'members.json'),
     });
+    const lost = new Set(options.lostPeers);
     const host = {
       others: () =>
-        presentMembers(this.#table.members())
-          .map(({ peer }) => peer)
-          .filter((peer) => peer !== this.self),
+        this.#table
+          .members()
+          .filter(({ peer, state }) => peer !== this.self && state !== 'left' && !lost.has(peer))
+          .map(({ peer }) => peer),
+      hasSynced: () => this.#exchange.hasSynced,
       isLive: (peer: PeerId) => isLive(this.#table.get(peer)?.state ?? 'gone'),
       ask: (peer: PeerId) => this.#exchange.ping(peer, this.#timing.probeIntervalMs),
       introduced: () => {
@@ -254,8 +259,8 @@ class Swim implements Membership {
     // Who came and who left for good must outlive a power cut: the one is counted for quorums, the other no longer waited for.
     if (member.state === 'left' || !previous) void this.#remembered.save();
     else this.#remembered.changed();
-    // Nobody waits to meet who is gone.
-    if (member.state === 'left' || member.state === 'gone') this.#introduction.look();
+    // Nobody waits to meet who has left.
+    if (member.state === 'left') this.#introduction.look();
     this.#emit((listener) => {
       if (previous) listener.changed?.(member, previous);
       else listener.joined?.(member);

@@ -233,10 +233,12 @@ export class Coordinator {
     const startedMs = this.#options.clock.monotonicMs();
     // Noted before anybody is asked: what comes into being while they answer is not missing from their answers.
     const existing = this.#existing();
+    // Who leaves meanwhile may hand over to others that have answered already.
+    const members = this.#members();
     const answers = await this.#coverage(query.range);
     query.signal.throwIfAborted();
     const gaps = await this.#gaps(existing, query.range, answers);
-    const silent = this.#silent(answers);
+    const silent = this.#silent(members, answers);
     const scatter = new Scatter(this.#options, query, answers);
     return { startedMs, answered: answers.size, gaps, silent, scatter };
   }
@@ -360,14 +362,14 @@ export class Coordinator {
    * range: a line may be older than the moment at which it was read. A peer that this one has not heard of yet, and one that
    * answers has, is out of reach as well: see docs/decisions/0012.
    */
-  #silent(answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
+  #silent(members: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
     const { watermarks, ackQuorum } = this.#options;
-    const members = this.#members();
     if (this.#options.view.isSearching()) {
       // It cannot know who else there is, nor what they have.
       return [{ peer: 'every peer of the mesh to join', epoch: null, durableSeq: null, lastHeard: null }];
     }
-    const known = new Set(this.#options.view.members().map(({ peer }) => peer));
+    // One that left may have come back without this peer having heard of it.
+    const known = new Set(members.map(({ peer }) => peer));
     const heardOf = new Set([...answers.values()].flatMap(({ peers = [] }) => peers));
     const unreachable = [...members.map(({ peer }) => peer), ...heardOf.difference(known)].filter(
       (peer) => !answers.has(peer),

@@ -128,6 +128,8 @@ export class OwnerStream {
           this.#underWayBytes -= confirmed.frameBytes;
           if (confirmed.seq <= this.#options.durableSeq()) this.#lag(-confirmed.frameBytes);
         }
+        // An owner that has all on its disk has received it, whatever it said before.
+        if (this.#underWay.length === 0) this.#transit.received(Infinity, this.#options.clock.monotonicMs());
         this.#ackTimer?.cancel();
         this.#ackTimer = undefined;
         if (this.#underWay.length > 0) this.#armAckTimer();

@@ -1,6 +1,11 @@
-import { LIMITS, type Store } from '../../store/index.ts';
-import type { Channel } from '../transport/index.ts';
+import { LIMITS, LogvineError, type Clock, type Store } from '../../store/index.ts';
+import { withDeadline, type Channel } from '../transport/index.ts';
 import { encodeReceipt, type FrameReceipt } from './messages.ts';
+
+/** A newcomer's introduction takes milliseconds, mostly: an origin that writes to it at once need not fail. */
+const INTRODUCED_WITHIN_MS = 10_000;
+const notIntroduced = (): LogvineError =>
+  new LogvineError('LV_PEER_UNREACHABLE', 'too few members of the mesh know of this peer yet');
 
 /**
  * The owner's side of replication: frames come in, each is verified, written and fsynced, and its seq goes back once it
@@ -10,13 +15,15 @@ import { encodeReceipt, type FrameReceipt } from './messages.ts';
  */
 export class ReplicaReceiver {
   readonly #store: Store;
+  readonly #clock: Clock;
   readonly #introduced: Promise<void>;
   #bytesInFlight = 0;
   readonly #waiting: (() => void)[] = [];
 
   /** `introduced`: until then nothing is taken, for a copy at a peer that the mesh does not know of must not count. */
-  constructor(store: Store, introduced: Promise<void>) {
+  constructor(store: Store, clock: Clock, introduced: Promise<void>) {
     this.#store = store;
+    this.#clock = clock;
     this.#introduced = introduced;
   }
 
@@ -32,7 +39,7 @@ export class ReplicaReceiver {
     let frames = 0;
     const say = (receipt: FrameReceipt): Promise<void> =>
       channel.send(encodeReceipt(receipt)).catch(() => undefined);
-    await this.#introduced;
+    await withDeadline(this.#clock, INTRODUCED_WITHIN_MS, notIntroduced, () => this.#introduced);
     for (;;) {
       await this.#room(() => ofChannel <= LIMITS.replicationWindowBytes);
       const frame = await channel.receive();

@@ -31,6 +31,7 @@ export class AuditSource {
   head: SegmentAudit | undefined;
   failure: string | undefined;
   readonly #steps: AsyncGenerator<AuditStep>;
+  #hasTold = false;
   readonly #onKnowledge: (knowledge: Knowledge) => void;
 
   constructor(peer: PeerId, steps: AsyncGenerator<AuditStep>, onKnowledge: (knowledge: Knowledge) => void) {
@@ -48,8 +49,11 @@ export class AuditSource {
         const { value: step, done } = await this.#steps.next();
         if (done) throw new LogvineError('LV_PROTOCOL', 'it broke off');
         if (step.kind === 'done') return;
-        if (step.kind === 'knowledge') this.#onKnowledge(step);
-        else if (step.kind === 'progress') {
+        if (step.kind === 'knowledge') {
+          if (this.#hasTold) throw new LogvineError('LV_PROTOCOL', 'it told twice what it knows');
+          this.#hasTold = true;
+          this.#onKnowledge(step);
+        } else if (step.kind === 'progress') {
           this.bytes = step.bytes;
           this.bytesTotal = step.bytesTotal;
         } else {

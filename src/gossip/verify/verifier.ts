@@ -70,7 +70,7 @@ class Pass {
   readonly #expired = new Map<string, [number, number][]>();
   readonly #unreachable: UnreachablePeer[] = [];
   readonly #asked: PeerId[];
-  /** All that this peer knows, in whatever state, and those that others know besides. */
+  /** All that this peer knows but those that have left, and those that others know besides. */
   readonly #members: ReadonlySet<PeerId>;
   readonly #strangers = new Set<PeerId>();
   readonly #startedMs: number;
@@ -84,7 +84,8 @@ class Pass {
     this.#range = range;
     this.#signal = signal;
     this.#startedMs = clock.monotonicMs();
-    this.#members = new Set(view.members().map(({ peer }) => peer));
+    const known = view.members().filter(({ state }) => state !== 'left');
+    this.#members = new Set(known.map(({ peer }) => peer));
     const members = presentMembers(view.members());
     const away = members.filter(({ peer, state }) => state === 'dead' && peer !== view.self);
     this.#asked = members.filter((member) => !away.includes(member)).map(({ peer }) => peer);
@@ -166,7 +167,9 @@ class Pass {
       const key = `${origin}/${epoch}`;
       this.#expired.set(key, unionRuns(this.#expired.get(key) ?? [], [[from, to]]));
     }
-    for (const peer of peers) if (!this.#members.has(peer)) this.#strangers.add(peer);
+    for (const peer of peers) {
+      if (!this.#members.has(peer) && this.#strangers.size < LIMITS.membersMax) this.#strangers.add(peer);
+    }
   }
 
   #noteFailures(): void {

@@ -1,4 +1,5 @@
 import { dirname, resolve } from 'node:path';
+import type { PeerId } from '../../gossip/index.ts';
 import { LogvineError, messageOf, type Disk, type Labels } from '../../store/index.ts';
 import type { HostPort } from './address.ts';
 import { readDocument, type ConfigDocument, type Problem } from './document.ts';
@@ -21,6 +22,7 @@ export interface Config {
   readonly tokenFiles: { readonly push?: string; readonly query?: string; readonly admin?: string };
   /** `host:port` or multiaddr. */
   readonly join: readonly string[];
+  readonly lostPeers: readonly PeerId[];
   readonly secretFile: string | undefined;
   readonly zone: string | undefined;
   readonly weight: number;
@@ -260,6 +262,7 @@ function toConfig(
       admin: optionalPath('tokenFiles.admin', tokenFiles.admin),
     },
     join: written.join,
+    lostPeers: written.lostPeers,
     secretFile: optionalPath('secretFile', written.secretFile),
     zone: written.zone,
     weight: written.weight,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { PeerId } from '../../gossip/index.ts';
 import { compileQuery, LIMITS } from '../../store/index.ts';
 import { parseHostPort } from './address.ts';
 import { DURATION_ALLOWED, parseDuration, parseSize, SIZE_ALLOWED } from './units.ts';
@@ -62,6 +63,22 @@ const seed = kind(
   'HOST:PORT or a multiaddr, such as logs-1.example.net:7421',
 );
 const seeds = () => kind(z.array(seed).max(100), 'list', 'a list of HOST:PORT or multiaddrs');
+
+/** Of an Ed25519 key. Parsing one takes libp2p, which no command but `run` should wait for. */
+const PEER_ID = /^12D3Koo[1-9A-HJ-NP-Za-km-z]{45}$/;
+const peerIds = () =>
+  kind(
+    z
+      .array(
+        z
+          .string()
+          .regex(PEER_ID)
+          .transform((text) => text as PeerId),
+      )
+      .max(1000),
+    'list',
+    'a list of peer ids, as `logvine members` shows them',
+  );
 
 const labelName = z
   .string()
@@ -155,6 +172,11 @@ export const configSchema = z.strictObject({
   join: seeds()
     .prefault([])
     .describe('Peers to find the mesh through. They are redialled for ever; one that answers is enough.'),
+  lostPeers: peerIds()
+    .prefault([])
+    .describe(
+      'Peers that never come back, and their disks neither. A newcomer that only fewer than `ack` members know waits for all others, but not for these.',
+    ),
   secretFile: path('a file')
     .optional()
     .describe(

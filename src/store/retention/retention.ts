@@ -89,12 +89,14 @@ export class Retention {
       const nowMs = clock.nowMs();
       if (segment.last && nowMs - segment.lastSealedAtMs <= keptMs) continue;
       const stat = await disk.stat(segment.path);
-      // Where rot left no batch, only the file itself tells how old they are.
-      const keptHereMs = segment.last ? Math.min(keptMs, KEPT_HERE_MS) : keptMs;
+      // Of what rot hides, only the file itself tells how old it is.
+      const isWhole = segment.record.quarantined.length === 0;
+      const keptHereMs = isWhole ? Math.min(keptMs, KEPT_HERE_MS) : keptMs;
       if (stat && nowMs - stat.mtimeMs <= keptHereMs) continue;
       if (this.#mayGo(segment)) due.push(segment);
     }
-    await this.#expire(due, 'their age');
+    // The clock may have jumped meanwhile.
+    if (this.#options.isClockTrusted()) await this.#expire(due, 'their age');
   }
 
   #mayGo(segment: Segment): boolean {

@@ -208,11 +208,7 @@ export class Segment {
       );
     } catch (cause) {
       await file.truncate(start).catch(() => undefined);
-      const code = (cause as NodeJS.ErrnoException).code;
-      if (code === 'ENOSPC' || code === 'EDQUOT') {
-        throw new LogvineError('LV_DISK_FULL', `no space left to write ${this.path}`, { cause });
-      }
-      throw this.#fail(cause);
+      throw this.#unwritten(cause);
     }
     await this.#sync(file);
     let offset = start;
@@ -250,7 +246,8 @@ export class Segment {
     try {
       await file.write(offset, frame.parts);
     } catch (cause) {
-      throw this.#fail(cause);
+      // What came of it stays in quarantine.
+      throw this.#unwritten(cause);
     }
     await this.#sync(file);
     closeHole(record, offset, bytes);
@@ -288,6 +285,13 @@ export class Segment {
     if (this.#health.failure) throw this.#health.failure;
   }
 
+  /** A full disk is a normal day: it is tried again. Anything else that keeps bytes from being written is not. */
+  #unwritten(cause: unknown): LogvineError {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') return this.#fail(cause);
+    return new LogvineError('LV_DISK_FULL', `no space left to write ${this.path}`, { cause });
+  }
+
   #fail(cause: unknown): LogvineError {
     this.#health.failure ??= new LogvineError(
       'LV_DATA_UNSAFE',
@@ -317,10 +321,7 @@ export class Segment {
       if (isNew) await this.#disk.makeDirectory(directory);
       file = await this.#disk.open(this.path, 'write');
     } catch (cause) {
-      const code = (cause as NodeJS.ErrnoException).code;
-      if (code === 'ENOSPC' || code === 'EDQUOT')
-        throw new LogvineError('LV_DISK_FULL', `no space left to make ${this.path}`, { cause });
-      throw this.#fail(cause);
+      throw this.#unwritten(cause);
     }
     this.#file = file;
     if (!isNew) return file;
