@@ -48,6 +48,8 @@ const FIXED: readonly [seed: number, why: string][] = [
     605910,
     'a newcomer that was not introduced fetched a copy, and a push was answered on the strength of it',
   ],
+  [651046, 'rot could not be healed for want of room, and the node acknowledged nothing more'],
+  [653217, 'a clock that jumped between two starts made retention drop what was not old'],
   [603424, 'a node left while everyone was asked (in the rig)'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
