@@ -104,6 +104,14 @@ interface Asking {
   readonly scatter: Scatter;
 }
 
+/** A peer that nobody has told yet who is in the mesh cannot know who else there is, nor what they have. */
+const EVERYBODY: SilentOrigin = {
+  peer: 'every peer of the mesh to join',
+  epoch: null,
+  durableSeq: null,
+  lastHeard: null,
+};
+
 /**
  * Answers a query for the whole mesh: asks every live member what it holds, gives each segment to one holder, merges
  * their sorted rows, gives a failed holder's work to another one, and says in the receipt what could not be read.
@@ -233,12 +241,12 @@ export class Coordinator {
     const startedMs = this.#options.clock.monotonicMs();
     // Noted before anybody is asked: what comes into being while they answer is not missing from their answers.
     const existing = this.#existing();
-    // Who leaves meanwhile may hand over to others that have answered already.
     const members = this.#members();
+    const isSearching = this.#options.view.isSearching();
     const answers = await this.#coverage(query.range);
     query.signal.throwIfAborted();
     const gaps = await this.#gaps(existing, query.range, answers);
-    const silent = this.#silent(members, answers);
+    const silent = isSearching ? [EVERYBODY] : this.#silent(members, answers);
     const scatter = new Scatter(this.#options, query, answers);
     return { startedMs, answered: answers.size, gaps, silent, scatter };
   }
@@ -362,19 +370,13 @@ export class Coordinator {
    * range: a line may be older than the moment at which it was read. A peer that this one has not heard of yet, and one that
    * answers has, is out of reach as well: see docs/decisions/0012.
    */
-  #silent(members: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
+  #silent(before: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
     const { watermarks, ackQuorum } = this.#options;
-    if (this.#options.view.isSearching()) {
-      // It cannot know who else there is, nor what they have.
-      return [{ peer: 'every peer of the mesh to join', epoch: null, durableSeq: null, lastHeard: null }];
-    }
-    // One that left may have come back without this peer having heard of it.
-    const known = new Set(members.map(({ peer }) => peer));
-    const heardOf = new Set([...answers.values()].flatMap(({ peers = [] }) => peers));
-    const unreachable = [...members.map(({ peer }) => peer), ...heardOf.difference(known)].filter(
-      (peer) => !answers.has(peer),
-    );
-    if (unreachable.length < quorumOf(members, ackQuorum)) return [];
+    // Who left meanwhile may have handed over to others that had answered already; who was not heard of before counts, too.
+    const peers = new Set([...before, ...this.#members()].map(({ peer }) => peer));
+    for (const { peers: heardOf = [] } of answers.values()) for (const peer of heardOf) peers.add(peer);
+    const unreachable = [...peers].filter((peer) => !answers.has(peer));
+    if (unreachable.length < quorumOf(before, ackQuorum)) return [];
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
     return unreachable
       .map((peer) => ({ peer, mark: latest.get(peer) }))
