@@ -58,6 +58,9 @@ import { remembering } from './remembering.ts';
 import type { Tasks } from './tasks.ts';
 import { WatermarkKeeper } from './watermark-keeper.ts';
 
+/** Two segments at once, twice as fast as it has to be. */
+const CONFIRM_BYTES_PER_SECOND_MIN = (4 * LIMITS.segmentBytesMax) / 60;
+
 /** Waits and rates that no user turns. */
 export const TIMING = {
   openTimeoutMs: 5_000,
@@ -231,7 +234,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       everyMs: timing.dropEveryMs,
       surplusDelayMs: timing.surplusDelayMs,
       confirmTimeoutMs: timing.confirmTimeoutMs,
-      pace: paced(),
+      // A whole segment has to be read in time, at whatever rate others are sent what they lack.
+      pace: new Pace(clock, Math.max(config.repairBytesPerSecond, CONFIRM_BYTES_PER_SECOND_MIN)),
       isLeaving,
       isAcknowledged,
     });

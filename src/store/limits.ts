@@ -19,9 +19,11 @@ export const LIMITS = {
   batchBlocksMax: 1_024,
   /** Epochs (ms since 1970) and seqs: no clock shows a later time for thousands of years, no run has as many batches. */
   counterMax: 2 ** 48,
-  /** Names and values of the labels in one batch: they stand in its header. */
+  /** Names and values of the labels in one batch, its sources and their positions: they stand in its header. */
   batchLabelBytesMax: 2 * MiB,
   headerBytesMax: 4 * MiB,
+  /** The name of a source, and where it stands: the longest path, escaped, and more. */
+  sourceTextBytesMax: 64 * KiB,
   payloadBytesMax: 16 * MiB,
   /** One message between peers: a whole frame fits. */
   messageBytesMax: 24 * MiB,
@@ -36,6 +38,8 @@ export const LIMITS = {
   labelNameBytesMax: 1024,
   labelValueBytesMax: 4096,
   segmentBytesMax: 64 * MiB,
+  /** Segment files open for writing, unless more are being written at once. */
+  openSegmentsMax: 128,
   /** Streams that one segment names: more than its bytes have room for, so that no honest segment meets it. */
   segmentStreamsMax: 4 * MiB,
   segmentAgeMsMax: 3_600_000,
@@ -135,8 +139,10 @@ export function assertLimits(): void {
     ['a batch fits a segment', LIMITS.payloadBytesMax <= LIMITS.segmentBytesMax],
     ['a window takes a target batch', LIMITS.batchBytesTarget <= LIMITS.replicationWindowBytes],
     [
-      'the labels of a batch fit its header, with those of the push that crossed the bound',
-      LIMITS.batchLabelBytesMax + LIMITS.labelsPerStreamMax * LIMITS.labelValueBytesMax <=
+      'the labels and positions of a batch fit its header, with those of the block that crossed the bound',
+      LIMITS.batchLabelBytesMax +
+        LIMITS.labelsPerStreamMax * LIMITS.labelValueBytesMax +
+        2 * LIMITS.sourceTextBytesMax <=
         LIMITS.headerBytesMax,
     ],
     ['a part of a push fits a batch', LIMITS.pushPartBytes <= LIMITS.batchBytesMax],

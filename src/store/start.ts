@@ -18,6 +18,7 @@ import type { StoreOptions } from './store.ts';
 /** What a start finds on the disk, and what it makes of it. */
 
 const COPY_BYTES = 1024 * 1024;
+const SECTOR_BYTES = 4096;
 const EPOCHS_SKIPPED_MAX = 2 ** 20;
 /** A second's worth: of two runs, the one that was started later still has the higher epoch. */
 const EPOCHS_BY_CHANCE = 1_000;
@@ -108,12 +109,41 @@ export async function recoverAll(options: StoreOptions, pool: StreamPool): Promi
     ids.sort((a, b) => a.epoch - b.epoch || a.index - b.index);
     // A run that was killed may have made a file without making its name durable.
     if (ids.length > 0) await disk.syncDirectory(`${directory}/segments/${origin}`);
+    const last = origin === options.origin ? await lastWritten(options, ids) : undefined;
     for (const id of ids) {
-      records.push(await recoverOne(options, id, pool));
+      records.push(await recoverOne(options, id, pool, id === last));
     }
   }
   await disk.syncDirectory(`${directory}/segments`);
   return records;
+}
+
+/** What of a bad sector cannot be read is zeros, which are no frame: one such sector must not keep all else from being read. */
+function readable(file: DiskFile): DiskFile {
+  const read = async (position: number, bytes: number): Promise<Buffer> => {
+    try {
+      return await file.read(position, bytes);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error;
+      if (bytes <= SECTOR_BYTES)
+        return Buffer.alloc(Math.max(0, Math.min(bytes, (await file.stat()).size - position)));
+    }
+    const parts: Buffer[] = [];
+    for (let at = position; at < position + bytes;) {
+      const end = Math.min(position + bytes, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES);
+      parts.push(await read(at, end - at));
+      at = end;
+    }
+    return Buffer.concat(parts);
+  };
+  return {
+    read,
+    write: (position, parts) => file.write(position, parts),
+    sync: () => file.sync(),
+    truncate: (size) => file.truncate(size),
+    stat: () => file.stat(),
+    close: () => file.close(),
+  };
 }
 
 /**
@@ -126,18 +156,31 @@ async function writeAgain(file: DiskFile, bytes: number): Promise<void> {
   }
 }
 
+/** The own file that was being written when this peer last stopped: of those before it, each was on disk before the next one began. */
+async function lastWritten(
+  { disk, directory }: StoreOptions,
+  ids: readonly SegmentId[],
+): Promise<SegmentId | undefined> {
+  for (const id of ids.toReversed()) if ((await disk.stat(segmentPath(directory, id)))?.size) return id;
+  return undefined;
+}
+
 /** From the catalog when it is right, else from the file; a torn tail is cut off. */
-async function recoverOne(options: StoreOptions, id: SegmentId, pool: StreamPool): Promise<SegmentRecord> {
+async function recoverOne(
+  options: StoreOptions,
+  id: SegmentId,
+  pool: StreamPool,
+  isLastWritten: boolean,
+): Promise<SegmentRecord> {
   const { disk, catalog, log } = options;
   const path = segmentPath(options.directory, id);
   const size = (await disk.stat(path))?.size ?? 0;
   const remembered = await catalog.get(id, pool);
   if (remembered && remembered.fileBytes === size && size > 0) return remembered;
   if (remembered) releaseStreams(remembered, pool);
-  const file = await disk.open(path, 'write');
+  const file = readable(await disk.open(path, 'write'));
   try {
-    const isOwn = id.origin === options.origin;
-    const record = await recoverSegment(file, id, { payloads: true, isOwn, pool });
+    const record = await recoverSegment(file, id, { payloads: true, isLastWritten, pool });
     if (record.fileBytes < size && (await holdsForeign(file, record.fileBytes, size, id))) {
       // No torn tail: files were mixed up. What is in it is kept for a person to look at, and fetched from others.
       const aside = `${path}.damaged-${Math.floor(options.clock.nowMs())}`;

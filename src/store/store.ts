@@ -23,6 +23,7 @@ import {
   segmentName,
   StreamPool,
   type BatchEntry,
+  OpenFiles,
   type DiskHealth,
   type SealedBatch,
   type SegmentId,
@@ -95,7 +96,7 @@ export class Store {
 
   static async open(options: StoreOptions): Promise<Store> {
     await options.disk.makeDirectory(`${options.directory}/segments`);
-    const health: DiskHealth = { failure: undefined, version: 0 };
+    const health: DiskHealth = { failure: undefined, version: 0, files: new OpenFiles() };
     const pool = new StreamPool();
     const records = await recoverAll(options, pool);
     const dropped = await readDropped(options);
@@ -438,12 +439,19 @@ export class Store {
     for (const { id, record } of segments) if (id.origin === this.origin) this.#dropped.releaseOwn(record);
     if (why === 'expired') {
       this.#dropped.expired.add(
-        segments.flatMap((segment) =>
-          segment.intervals().map(([from, to]) => {
-            const { origin, epoch } = segment.id;
-            return { origin, epoch, from, to, ...segment.bounds() };
-          }),
-        ),
+        segments.flatMap((segment) => {
+          const { id, last, firstSeq, record } = segment;
+          // What rot took from between them was there, too.
+          const hasHoles = last !== undefined && record.quarantined.length > 0;
+          const runs = hasHoles ? [[firstSeq, last.seq] as const] : segment.intervals();
+          return runs.map(([from, to]) => ({
+            origin: id.origin,
+            epoch: id.epoch,
+            from,
+            to,
+            ...segment.bounds(),
+          }));
+        }),
       );
     }
     const needsSaving = why === 'expired' || segments.some(({ id }) => id.origin === this.origin);

@@ -110,7 +110,7 @@ describe('layers', () => {
         LOGVINE_LABELS: 'env=prod,note=a=b',
         LOGVINE_REPLICAS: '5',
         LOGVINE_DISCOVER_SERVICE_NAME: 'false',
-        LOGVINE_BATCH_TARGET_BYTES: '2MiB',
+        LOGVINE_BATCH_TARGET_BYTES: '512KiB',
         LOGVINE_SEGMENT_AGE_MAX: '30m',
         LOGVINE_ZONE: '7',
       },
@@ -119,7 +119,7 @@ describe('layers', () => {
     assert.deepEqual(config.labels, { env: 'prod', note: 'a=b' });
     assert.equal(config.replicas, 5);
     assert.equal(config.discoverServiceName, false);
-    assert.equal(config.batch.targetBytes, 2_097_152);
+    assert.equal(config.batch.targetBytes, 524_288);
     assert.equal(config.segment.ageMaxMs, 1_800_000);
     assert.equal(config.zone, '7');
   });

@@ -78,6 +78,8 @@ export class SimDisk {
   beforeSync: (path: string) => Promise<void> | void = () => undefined;
   /** An fsync of a file whose path it says yes to fails, and what was to be synced will never be (as Linux does it). */
   failSync: (path: string) => boolean = () => false;
+  /** Sectors that cannot be read any more. */
+  failRead: (path: string, position: number, length: number) => boolean = () => false;
   /** How many more changes the running process lives to make; `onDead` is called with the last one. */
   changesLeft = Infinity;
   onDead: () => void = () => undefined;
@@ -387,7 +389,10 @@ class SimDiskView implements Disk {
     const disk = this.#disk;
     return {
       read: (position, length) =>
-        this.act(false, () => Buffer.from(inode.content.subarray(position, position + length))),
+        this.act(false, () => {
+          if (disk.failRead(path, position, length)) throw systemError('EIO', `read of ${path}`);
+          return Buffer.from(inode.content.subarray(position, position + length));
+        }),
       write: (position, parts) => {
         const bytes = Buffer.concat(parts);
         return this.act(true, () => disk.write(path, inode, position, bytes));

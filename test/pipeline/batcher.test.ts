@@ -130,7 +130,9 @@ test('the digests of pushes are in the header of their batch', async () => {
   const digests = [1, 2].map((byte) => Buffer.alloc(16, byte));
   const pushed = digests.map((digest) => batcher.push(pushOf(10, digest)));
   await mesh.clock.run(Promise.all(pushed));
-  const frames = await mesh.clock.run(framesOf(mesh.peer('bob').store));
+  const { store } = mesh.peer('bob');
+  assert.ok(await mesh.clock.until(() => store.totals.entries === 2, 10_000));
+  const frames = await mesh.clock.run(framesOf(store));
   const held = [...frames.values()].flatMap((frame) => verifyFrame(frame).header.pushes ?? []);
   assert.deepEqual(held, digests);
 });

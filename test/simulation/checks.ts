@@ -98,8 +98,12 @@ export class Checks {
     if (!holders.includes(host) && !harmed.includes(host)) {
       story.violated('I2', `${name} is acknowledged, and not on the disk of its origin ${host.name}`, [name]);
     }
-    // An owner that was away for long is replaced by the peer that repaired around it; the origin counts only as owner.
-    const counted = holders.filter((other) => other !== host || record.owners.includes(host.peer!));
+    // An owner that was away for long is replaced by the peer that repaired around it; the origin counts as owner, or when the
+    // segment is closed.
+    const isOpen = process.core!.store.openSegment === batch.segment;
+    const counted = holders.filter(
+      (other) => other !== host || !isOpen || record.owners.includes(host.peer!),
+    );
     const wanted = Math.min(settings.ack, process.core!.membership.members().length);
     // An owner may have had it, said so, and dropped it for want of room before the origin heard of enough others.
     if (counted.length + harmed.length < wanted && !this.expired.has(name)) {

@@ -299,6 +299,53 @@ test('what was of no use without a batch before it is there again once that is h
   assert.deepEqual(segment.record.quarantined, []);
 });
 
+test('a sector that cannot be read costs what is in it, and not the start', async () => {
+  const world = newWorld();
+  const frames = await bobsFrames(60);
+  let store = await start(world);
+  for (const frame of frames) await store.appendReplica(frame);
+  await store.close();
+  world.disk.kill();
+  world.catalog.values.clear();
+  const path = bobsPath(frames[0]);
+  const bad = 2 * 4096;
+  assert.ok(world.disk.contentOf(path).length > bad + 4096);
+  world.disk.failRead = (read, position, length) =>
+    read === path && position < bad + 4096 && position + length > bad;
+  store = await start(world);
+  const held = await framesOf(store);
+  assert.ok(held.size > 0 && held.size < frames.length, `${held.size} batches`);
+  // It was written again, and is a good one now.
+  world.disk.failRead = () => false;
+  for (const frame of frames) await store.appendReplica(frame);
+  assert.deepEqual([...(await framesOf(store)).values()], frames);
+});
+
+test('rot near the end of a file that was finished long ago takes nothing else with it', async () => {
+  const world = newWorld();
+  const more = { segmentBytesMax: 3_000 };
+  let store = await start(world, more);
+  const sealed = Array.from({ length: 40 }, (_, at) =>
+    store.seal(linePack(`line ${at} ${'x'.repeat(at)}`), []),
+  );
+  // Written together, so that the last ones of a file do not know yet which are on disk.
+  await Promise.all(sealed.map(({ written }) => written));
+  await store.close();
+  const [first, second] = [...store.segments()].sort((a, b) => a.id.index - b.id.index);
+  assert.ok(second);
+  const batches = first.record.batches;
+  const rotten = batches.at(-2)!;
+  world.disk.flipBit(first.path, (rotten.offset + rotten.frameBytes - 3) * 8);
+  world.disk.kill();
+  world.catalog.values.clear();
+  store = await start(world, more);
+  const seqs = store.segment(first.id)!.record.batches.map(({ seq }) => seq);
+  assert.deepEqual(
+    seqs,
+    batches.filter((batch) => batch !== rotten).map(({ seq }) => seq),
+  );
+});
+
 test('on a full disk a batch cannot be healed, and is once there is room', async () => {
   const world = newWorld();
   const frames = await bobsFrames(3);

@@ -72,7 +72,8 @@ export class HeldPushes {
     const segment = this.#store.segment(id);
     if (!segment?.entry(seq)) return [];
     const { origin } = this.#store;
-    const counts = id.origin !== origin || segment.record.owners.includes(origin);
+    const isClosed = this.#store.openSegment !== segment;
+    const counts = id.origin !== origin || isClosed || segment.record.owners.includes(origin);
     return [{ origin: id.origin, epoch: id.epoch, index: id.index, seq, counts }];
   }
 
@@ -86,6 +87,8 @@ export class HeldPushes {
     const fromMs = this.#clock.nowMs() - 2 * this.#windowMs;
     const seen = new Set<string>();
     for (const segment of [...this.#store.segments()]) {
+      // What is on its way to the disk may be all that is left of a push.
+      await segment.flushed();
       const { last, version } = segment;
       if (!last || last.sealedAtMs < fromMs) continue;
       const name = segmentName(segment.id);

@@ -16,6 +16,8 @@ import type { WantedOwners } from './wanted.ts';
 const CANDIDATES_PER_ROUND = 1_000;
 const RETRY_MS = 30_000;
 const RETRIES_REMEMBERED_MAX = 100_000;
+/** Who asks besides is told no, and asks again: all at once would be too slow for each of them. */
+const CONFIRMING_AT_ONCE_MAX = 2;
 
 export interface DropperOptions {
   readonly transport: Transport;
@@ -56,6 +58,7 @@ export class Dropper {
   #timer: Timer | undefined;
   #round: Promise<void> = Promise.resolve();
   #closed = false;
+  #confirming = 0;
   #droppedBytes = 0;
 
   constructor(options: DropperOptions) {
@@ -155,7 +158,7 @@ export class Dropper {
     const message = await channel.receive();
     if (!message) return;
     const { runs, ...id } = parseConfirmRequest(message);
-    const held = await this.#holds(id, runs);
+    const held = this.#confirming < CONFIRMING_AT_ONCE_MAX && (await this.#readAgain(id, runs));
     // No wait between this look and the answer: what is declared later will ask for confirmations of its own.
     await channel.send(encodeConfirmAnswer(held && !this.#isGoing(id)));
     await channel.close();
@@ -166,13 +169,25 @@ export class Dropper {
     return this.#options.isLeaving() || this.#declared.has(segmentName(id));
   }
 
+  async #readAgain(id: SegmentId, runs: ConfirmRequest['runs']): Promise<boolean> {
+    this.#confirming++;
+    try {
+      return await this.#holds(id, runs);
+    } finally {
+      this.#confirming--;
+    }
+  }
+
   async #holds(id: SegmentId, runs: ConfirmRequest['runs']): Promise<boolean> {
-    const { store, pace } = this.#options;
+    const { store, pace, clock, confirmTimeoutMs } = this.#options;
+    const untilMs = clock.monotonicMs() + confirmTimeoutMs;
     for (const [from, to, lastHash] of runs) {
       const batches = store.segment(id)?.record.batches.filter(({ seq }) => seq >= from && seq <= to) ?? [];
       if (batches.length !== to - from + 1) return false;
       if (batches.at(-1)?.headerHash.toString('hex') !== lastHash) return false;
       for (const { seq, frameBytes } of batches) {
+        // Whoever asked has given up by then.
+        if (clock.monotonicMs() > untilMs) return false;
         if (this.#closed || store.health.failure || this.#isGoing(id)) return false;
         await pace.take(frameBytes);
         if (!(await store.readFrame(id, seq))) return false;

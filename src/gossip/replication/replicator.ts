@@ -4,6 +4,7 @@ import {
   segmentName,
   type Clock,
   type SealedBatch,
+  type Segment,
   type SegmentId,
   type Store,
 } from '../../store/index.ts';
@@ -196,6 +197,7 @@ export class Replicator {
         this.#failedAtMs.set(owner, clock.monotonicMs());
         this.#streams.delete(owner);
         this.#dropFromOpenSegment(owner);
+        this.#advance();
       },
     });
     this.#streams.set(owner, stream);
@@ -207,8 +209,9 @@ export class Replicator {
   }
 
   /**
-   * Acknowledges from the front while the rule holds. The origin's own copy counts only where it is one of the owners,
-   * but its fsync is needed in any case.
+   * Acknowledges from the front while the rule holds. The origin's fsync is needed in any case. Its copy counts where it is one of
+   * the owners; and of a segment that is closed, since an owner that is lost since then is not replaced while the origin has
+   * it. It is dropped like an owner's: once k others have read theirs (I8).
    */
   #advance(): void {
     // I7: nothing more is acknowledged after the disk failed, whatever acks still come.
@@ -220,8 +223,7 @@ export class Replicator {
     while (this.#pending.length > 0) {
       const pending = this.#pending[0];
       const { batch, holders } = pending;
-      const isOwner = batch.segment.record.owners.includes(self);
-      const copies = holders.size - (holders.has(self) && !isOwner ? 1 : 0);
+      const copies = holders.size - (this.#countsHere(batch.segment) ? 0 : 1);
       if (!holders.has(self) || copies < quorum) break;
       this.#pending.shift();
       this.#unacknowledgedBytes -= batch.frameBytes;
@@ -232,6 +234,10 @@ export class Replicator {
       this.#onAcknowledged(batch);
     }
     this.#boundLag();
+  }
+
+  #countsHere(segment: Segment): boolean {
+    return this.#store!.openSegment !== segment || segment.record.owners.includes(this.#options.view.self);
   }
 
   /** Frames that wait for slow owners alone have a bound together: the slowest is left to repair. */

@@ -207,7 +207,7 @@ export const configSchema = z.strictObject({
   timeZone: timeZone().prefault('local').describe('Zone of times in lines that name none.'),
   batch: z
     .strictObject({
-      targetBytes: size('64KiB', '4MiB').prefault('1MiB').describe('A batch is sealed at this size.'),
+      targetBytes: size('64KiB', '1536KiB').prefault('1MiB').describe('A batch is sealed at this size.'),
       lingerBytes: size('1KiB', '4MiB')
         .prefault('64KiB')
         .describe('A batch this large is sealed once it is `linger` old.'),

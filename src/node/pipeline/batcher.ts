@@ -216,12 +216,20 @@ export class Batcher implements BlockSink {
     const taken = { ...block, bytes: group.memory.copy(block.bytes), before };
     group.blocks.push(taken);
     this.#count(group, taken.bytes.length, this.#labelBytes(taken.labels), 1);
-    if (taken.position) group.positions.set(taken.position.source, taken.position.position);
+    if (taken.position) this.#moveTo(group, taken.position);
     if (this.#followers.size > 0) {
       // A copy of their own: followers read when the memory of the batch may be in use again.
       const own = { ...taken, bytes: Buffer.from(new Uint8Array(taken.bytes).buffer) };
       this.#tell(this.#unsealedOf([own], []));
     }
+  }
+
+  /** Positions stand in the header, as labels do. */
+  #moveTo(group: Group, { source, position }: SourcePosition): void {
+    const before = group.positions.get(source);
+    group.positions.set(source, position);
+    if (before === undefined) group.labelBytes += Buffer.byteLength(source) + Buffer.byteLength(position);
+    else group.labelBytes += Math.max(0, position.length - before.length);
   }
 
   #count(group: Group, bytes: number, labelBytes: number, streams: number): void {

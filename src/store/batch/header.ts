@@ -196,8 +196,8 @@ export function decodeHeader(bytes: Uint8Array, { withoutLabels = false }: Heade
   }));
   const streams = decodeStreams(reader, blocks.length, withoutLabels);
   const sources = list(reader, LIMITS.batchStreamsMax, () => ({
-    source: reader.text(16_384),
-    position: reader.text(16_384),
+    source: reader.text(LIMITS.sourceTextBytesMax),
+    position: reader.text(LIMITS.sourceTextBytesMax),
   }));
   const pushes = list(reader, LIMITS.batchPushesMax, () => {
     const digest = reader.bytes(PUSH_DIGEST_BYTES);

@@ -5,5 +5,6 @@ export type { Stream } from './streams.ts';
 export { holdsForeign, recoverSegment } from './recover.ts';
 export { OwnLog } from './own.ts';
 export type { SealedBatch } from './own.ts';
+export { OpenFiles } from './open-files.ts';
 export { Segment } from './segment.ts';
 export type { DiskHealth, FrameToWrite } from './segment.ts';

@@ -27,8 +27,8 @@ const SEARCH_BYTES = 1024 * 1024;
 export interface RecoverOptions {
   /** Each payload's checksum is verified too: needed where a crash may have torn it. */
   readonly payloads: boolean;
-  /** The file is its origin's own. */
-  readonly isOwn: boolean;
+  /** Its origin was writing this file when it stopped. */
+  readonly isLastWritten: boolean;
   /** Where the record's streams are taken from. */
   readonly pool: StreamPool;
   /** Nothing from here on is looked at. */
@@ -76,7 +76,7 @@ export async function recoverSegment(
     if (next === undefined) break;
     offset = next;
   }
-  const tornAt = options.isOwn ? tornOffset(found) : undefined;
+  const tornAt = options.isLastWritten ? tornOffset(found) : undefined;
   if (tornAt !== undefined) {
     releaseStreams(record, options.pool);
     return recoverSegment(file, id, { ...options, sizeMax: tornAt });
@@ -86,10 +86,10 @@ export async function recoverSegment(
 }
 
 /**
- * The first hole of an origin's own file that was not on disk yet when the batch behind it was sealed. A power cut may keep
- * later sectors and lose earlier ones. What follows such a hole was never acknowledged nor sent, and would say of its sources
- * that they were read further than they were. A batch of the last ones that rotted later looks the same: then what follows it
- * goes from this disk, too, and comes back from its other owners.
+ * The first hole, in the file that an origin was writing when it stopped, that was not on disk yet when the batch behind it was
+ * sealed. A power cut may keep later sectors and lose earlier ones. What follows such a hole was never acknowledged nor sent, and
+ * would say of its sources that they were read further than they were. A batch of the last ones that rotted later looks the same:
+ * then what follows it goes from this disk, too, and comes back from its other owners.
  */
 function tornOffset({ record: { batches, quarantined }, syncedSeq }: Found): number | undefined {
   return quarantined.find(({ offset }) => {

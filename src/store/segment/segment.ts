@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { LogvineError, messageOf } from '../errors.ts';
 import { compareInstants, type BatchHeader, type Instant, type SealedHeader } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
+import type { FileHolder, OpenFiles } from './open-files.ts';
 import {
   addBatch,
   closeHole,
@@ -40,13 +41,14 @@ export interface DiskHealth {
   failure: LogvineError | undefined;
   /** Counts changes to what is held, so that inventories can say what is new. */
   version: number;
+  readonly files: OpenFiles;
 }
 
 /**
  * One segment file of this peer. Appends are group-committed: while one fdatasync runs, the next frames gather, and go
  * out with one write and one sync. `record` shows only what is on disk.
  */
-export class Segment {
+export class Segment implements FileHolder {
   readonly record: SegmentRecord;
   readonly path: string;
   /** The value of the shared version when this segment last changed. */
@@ -58,6 +60,7 @@ export class Segment {
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #healing: Promise<unknown> = Promise.resolve();
+  #healingCount = 0;
   /** Seq and header hash of the last frame accepted for writing. */
   #accepted: { seq: number; headerHash: Buffer } | undefined;
 
@@ -228,7 +231,8 @@ export class Segment {
    */
   heal(frame: FrameToWrite): Promise<Healed[] | undefined> {
     // One after the other: the same batch may come from two peers at once.
-    const healed = this.#healing.then(() => this.#healOne(frame));
+    this.#healingCount++;
+    const healed = this.#healing.then(() => this.#healOne(frame)).finally(() => this.#healingCount--);
     this.#healing = healed.catch(() => undefined);
     return healed;
   }
@@ -308,11 +312,25 @@ export class Segment {
     const [open, there] = [await file.stat(), await this.#disk.stat(this.path)];
     if (open.inode === there?.inode && open.device === there.device) return;
     this.#file = undefined;
+    this.#health.files.closed(this);
     await file.close();
   }
 
+  /** The file is opened again when something is written. */
+  letGo(): boolean {
+    if (this.#running || this.#healingCount > 0) return false;
+    const file = this.#file;
+    this.#file = undefined;
+    // All that was written is on disk.
+    void file?.close().catch(() => undefined);
+    return true;
+  }
+
   async #openForWriting(): Promise<DiskFile> {
-    if (this.#file) return this.#file;
+    if (this.#file) {
+      this.#health.files.used(this);
+      return this.#file;
+    }
     const directory = dirname(this.path);
     let file: DiskFile;
     let isNew: boolean;
@@ -324,6 +342,7 @@ export class Segment {
       throw this.#unwritten(cause);
     }
     this.#file = file;
+    this.#health.files.used(this);
     if (!isNew) return file;
     try {
       await this.#disk.syncDirectory(directory);
@@ -358,5 +377,6 @@ export class Segment {
     await this.#healing;
     await this.#file?.close();
     this.#file = undefined;
+    this.#health.files.closed(this);
   }
 }
