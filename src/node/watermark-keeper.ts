@@ -180,10 +180,12 @@ export class WatermarkKeeper {
 
   async #save(): Promise<void> {
     const { disk, repairer, log } = this.#options;
-    const content = JSON.stringify({ marks: this.marks.all(), known: repairer.known.toJson() });
-    await disk.replaceFile(this.#path, Buffer.from(content)).catch((error: unknown) => {
+    try {
+      const content = JSON.stringify({ marks: this.marks.all(), known: repairer.known.toJson() });
+      await disk.replaceFile(this.#path, Buffer.from(content));
+    } catch (error) {
       log('warn', `${this.#path} cannot be written: ${messageOf(error)}`);
-    });
+    }
   }
 
   async close(): Promise<void> {

@@ -151,6 +151,7 @@ fuzz('inventory: an answer', {
     json({
       instance: '17.0',
       version: 4,
+      more: false,
       holdings: [holding],
       removed: [id],
       expired: [{ origin: origin.peer, epoch: 1, from: 1, to: 2, min: instant, max: instant }],

@@ -20,7 +20,7 @@ function holding(index: number, runs: [number, number][]): Holding {
 }
 
 function hear(known: HoldingsKnown, peer: PeerId, holdings: Holding[], instance = '1.0'): void {
-  known.merge(peer, { instance, version: 1, holdings, removed: [], expired: [] });
+  known.merge(peer, { instance, version: 1, more: false, holdings, removed: [], expired: [] });
 }
 
 const nothing: Pick<Store, 'segment'> = { segment: () => undefined };

@@ -95,7 +95,14 @@ test('marks and holdings outlive a restart; those of peers that were forgotten m
       open: false,
     };
     const holdings = [{ ...holding, runs: runs.map(([from, to]): [number, number] => [from, to]) }];
-    first.known.merge(peer as PeerId, { instance: '1.0', version: 1, holdings, removed: [], expired: [] });
+    first.known.merge(peer as PeerId, {
+      instance: '1.0',
+      version: 1,
+      more: false,
+      holdings,
+      removed: [],
+      expired: [],
+    });
   }
   await clock.run(first.keeper.close());
   await clock.advance(1_000);

@@ -1,9 +1,11 @@
 import { z } from 'zod';
-import { LIMITS, LogvineError, type Segment, type Store } from '../../store/index.ts';
+import { LIMITS, LogvineError, segmentName, type Segment, type Store } from '../../store/index.ts';
 import { instantSchema, listOf, segmentRunsSchema } from '../wire.ts';
 
 /** Segments that one message speaks of. */
 const SEGMENTS_MAX = 1_000_000;
+/** Of these an honest one: with all their runs and owners they fit a message several times over. */
+const SEGMENTS_AT_ONCE = 10_000;
 const EXPIRED_MAX = 10 * LIMITS.expiredRunsMax;
 /** Peers whose holdings are remembered: of those long gone, what nobody else has. */
 const HOLDERS_SAVED_MAX = 1_000_000;
@@ -47,7 +49,10 @@ export type HoldingsSaved = z.infer<typeof holdingsSaved>;
 const inventoryAnswer = z.object({
   /** The answering process: another one means that earlier versions say nothing. */
   instance: z.string().max(64),
+  /** All changes up to this one are told. */
   version: z.number().int().nonnegative(),
+  /** There are later ones. */
+  more: z.boolean(),
   holdings: listOf(holding, SEGMENTS_MAX),
   /** Segments that are no longer held. */
   removed: listOf(
@@ -86,8 +91,29 @@ export function encodeMessage(value: unknown): Buffer {
 export const parseInventory = (bytes: Uint8Array): InventoryAnswer =>
   parseMessage(inventoryAnswer, bytes, 'inventory');
 
-export function encodeInventoryRequest(instance: string, since: number): Buffer {
-  return encodeMessage({ instance, since });
+/**
+ * Asks, answer by answer, for all that changed at a peer since a version. As one, so that nothing is taken for gone because a
+ * later answer did not come. Rejects as `ask` does, and with LV_PROTOCOL.
+ */
+export async function askForInventory(
+  since: { readonly instance: string; readonly version: number },
+  ask: (request: Buffer) => Promise<Buffer>,
+): Promise<InventoryAnswer> {
+  const requestSince = (instance: string, version: number): Promise<Buffer> =>
+    ask(encodeMessage({ instance, since: version }));
+  let answer = parseInventory(await requestSince(since.instance, since.version));
+  const holdings = new Map(answer.holdings.map((one) => [segmentName(one), one]));
+  const removed = [...answer.removed];
+  while (answer.more) {
+    const next = parseInventory(await requestSince(answer.instance, answer.version));
+    if (next.instance !== answer.instance || next.version <= answer.version || holdings.size > SEGMENTS_MAX)
+      throw new LogvineError('LV_PROTOCOL', 'an inventory has no end');
+    for (const id of next.removed) holdings.delete(segmentName(id));
+    for (const one of next.holdings) holdings.set(segmentName(one), one);
+    removed.push(...next.removed);
+    answer = next;
+  }
+  return { ...answer, holdings: [...holdings.values()], removed };
 }
 
 export function holdingOf(store: Store, segment: Segment): Holding {
@@ -101,22 +127,23 @@ export function holdingOf(store: Store, segment: Segment): Holding {
   };
 }
 
-/** Answers what changed here since the asker last asked. */
-export function answerInventory(store: Store, request: Uint8Array): Buffer {
+/** Answers what changed here since the asker last asked, the oldest changes first, and so many at once. */
+export function answerInventory(store: Store, request: Uint8Array, atOnce = SEGMENTS_AT_ONCE): Buffer {
   const { instance, since } = parseMessage(inventoryRequest, request, 'inventory request');
   const after = instance === store.instance ? since : 0;
-  const holdings: Holding[] = [];
-  for (const segment of store.segments()) {
-    if (segment.version > after && segment.record.batches.length > 0)
-      holdings.push(holdingOf(store, segment));
-  }
+  const changed = [...store.segments()].filter(
+    ({ version, record }) => version > after && record.batches.length > 0,
+  );
+  const more = changed.length > atOnce;
+  if (more) changed.sort((a, b) => a.version - b.version);
+  const told = changed.slice(0, atOnce);
   const removed = store.removedSince(after);
   const expired = removed.length > 0 || after === 0 ? [...store.expired.all] : [];
-  const { version } = store.health;
   return encodeMessage({
     instance: store.instance,
-    version,
-    holdings,
+    version: more ? told.at(-1)!.version : store.health.version,
+    more,
+    holdings: told.map((segment) => holdingOf(store, segment)),
     removed,
     expired,
   } satisfies InventoryAnswer);

@@ -15,7 +15,7 @@ import { request, type PeerId, type Transport } from '../transport/index.ts';
 import { placeableUp, type MeshView } from '../view.ts';
 import { debtOf, type Debt } from './debt.ts';
 import { fetchBatches } from './fetch.ts';
-import { encodeInventoryRequest, INVENTORY_PROTOCOL, parseInventory, type Holding } from './inventory.ts';
+import { askForInventory, INVENTORY_PROTOCOL, type Holding } from './inventory.ts';
 import { HoldingsKnown } from './knowledge.ts';
 import { recoverOwn } from './own-recovery.ts';
 import type { WantedOwners } from './wanted.ts';
@@ -146,12 +146,12 @@ export class Repairer {
   /** Learns what changed at a peer. Rejects when it cannot be asked. */
   async poll(peer: PeerId): Promise<void> {
     const { transport, clock, timeoutMs, store, view, onHeld } = this.#options;
-    const { instance, version } = this.known.versionOf(peer);
     this.#askedAtMs.set(peer, clock.monotonicMs());
-    const message = encodeInventoryRequest(instance, version);
-    const answer = await request(transport, peer, INVENTORY_PROTOCOL, message, timeoutMs);
+    const ask = (message: Buffer): Promise<Buffer> =>
+      request(transport, peer, INVENTORY_PROTOCOL, message, timeoutMs);
+    const answer = await askForInventory(this.known.versionOf(peer), ask);
     const unexamined = this.#unexaminedOf(peer);
-    for (const holding of this.known.merge(peer, parseInventory(answer))) {
+    for (const holding of this.known.merge(peer, answer)) {
       unexamined.add(segmentName(holding));
       if (holding.origin !== view.self || holding.epoch !== store.epoch) continue;
       onHeld(peer, holding.index, holding.runs);
