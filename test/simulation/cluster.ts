@@ -40,7 +40,7 @@ export class Cluster {
   readonly #random;
   readonly #chance: Chance;
 
-  constructor(seed: number, nodes: number, settings = drawSettings(new Chance(seed, 2))) {
+  constructor(seed: number, nodes: number, settings = drawSettings(seed)) {
     this.seed = seed;
     this.size = nodes;
     this.#chance = new Chance(seed, 1);

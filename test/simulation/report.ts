@@ -158,7 +158,7 @@ async function reportConvictions(): Promise<string[]> {
 async function reportIdle(sizes: readonly number[]): Promise<string[]> {
   const rows = ['| whole nodes at rest | bytes a node and second |', '|---|---|'];
   for (const size of sizes) {
-    const settings = { ...drawSettings(new Chance(1, 1)), inventoryPollMs: TIMING.inventoryPollMs };
+    const settings = { ...drawSettings(1), inventoryPollMs: TIMING.inventoryPollMs };
     const cluster = new Cluster(1, size, settings);
     for (const [at, host] of cluster.hosts.entries()) cluster.clock.after(at * 50, () => cluster.start(host));
     await cluster.advance(SETTLE_MS + size * 50);
