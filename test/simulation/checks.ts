@@ -182,7 +182,8 @@ export class Checks {
     // What follows a hole at the end of an origin's own file looks as if it had never been sent: see `tornOffset`.
     const isOwn = path.startsWith(`/data/segments/${host.peer}/`) && !host.process?.ready;
     const isTornOwn = isOwn && batches.every(({ offset }) => offset !== newSize);
-    for (const { id } of batches) {
+    for (const batch of batches) {
+      const { id } = batch;
       if (this.expired.has(id)) continue;
       const others = this.#othersWith(host, id, path);
       const kept = isTornOwn ? settings.ack - 1 : settings.replicas;
@@ -190,6 +191,8 @@ export class Checks {
       if (others.length < wanted && this.acknowledgedBatches.has(id)) {
         story.violated('I8', `${host.name} drops ${id}, which ${others.length} other disks have`, [id]);
       }
+      // A fault took the others since they confirmed theirs.
+      if (!isTornOwn && !others.some((other) => this.#has(other, id, path))) this.#lose(path, batch);
     }
   }
 
@@ -336,7 +339,7 @@ export class Checks {
   }
 
   #accountFor(host: SimHost, before: ReadonlyMap<string, { path: string; batch: StoredBatch }>): void {
-    const { story, ledger, clock, present } = this.#cluster;
+    const { story, clock, present } = this.#cluster;
     let lost = 0;
     for (const [id, { path, batch }] of before) {
       this.#harmed.set(id, { path, batch });
@@ -349,14 +352,18 @@ export class Checks {
       const sound = holders.filter(({ name }) => !this.#astray.has(`${name} ${id}`));
       if (sound.length > 0) continue;
       lost++;
-      this.lost.add(id);
-      this.pathsOfLost.add(path);
-      for (const text of textsIn(batch.bytes)) {
-        const line = ledger.find(text);
-        if (line) line.excused = true;
-      }
+      this.#lose(path, batch);
     }
     if (lost > 0) story.headline(host.name, `${lost} batches are on no disk any more`);
+  }
+
+  #lose(path: string, { id, bytes }: StoredBatch): void {
+    this.lost.add(id);
+    this.pathsOfLost.add(path);
+    for (const text of textsIn(bytes)) {
+      const line = this.#cluster.ledger.find(text);
+      if (line) line.excused = true;
+    }
   }
 
   /** Looks at all disks: every id has one content everywhere (I1, I4). */
