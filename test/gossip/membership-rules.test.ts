@@ -41,7 +41,8 @@ function record(
 }
 
 function tableOfAlice(): MemberTable {
-  return new MemberTable(new SimClock(), record(alice, 1, 1));
+  const table = new MemberTable(new SimClock(), record(alice, 1, 1), (peer) => table.forget(peer));
+  return table;
 }
 
 const claim = (kind: 'suspect' | 'dead', epoch: number, incarnation: number, subject = bob!.peer): Claim => ({

@@ -36,7 +36,7 @@ interface World {
 }
 
 /** Batch n has a line with `word-n`, and one error beside its other lines. */
-async function newWorld(): Promise<World> {
+async function newWorld(more: { unsealed?: () => Promise<undefined> } = {}): Promise<World> {
   const random = seededRandom(3);
   const clock = new SimClock();
   const disk = new SimDisk(random);
@@ -66,7 +66,7 @@ async function newWorld(): Promise<World> {
       if (world.isFailing) throw new LogvineError('LV_OVERLOADED', 'too many queries');
       return result;
     },
-    unsealed: () => Promise.resolve(undefined),
+    unsealed: more.unsealed ?? (() => Promise.resolve(undefined)),
     unsealedLabels: () => [],
   });
   const world: World = { store, disk, holder, tasks: 0, told: 0, isFailing: false };
@@ -84,7 +84,11 @@ interface Answered {
   readonly tasks: number;
 }
 
-async function ask(world: World, question: ScanMessage['question']): Promise<Answered> {
+async function ask(
+  world: World,
+  question: ScanMessage['question'],
+  fresh?: ScanMessage['fresh'],
+): Promise<Answered> {
   const { store, holder } = world;
   const before = world.tasks;
   const message: ScanMessage = {
@@ -92,6 +96,7 @@ async function ask(world: World, question: ScanMessage['question']): Promise<Ans
     to: { ms: 2 ** 50, sub: 0 },
     question,
     work: [{ origin: store.origin, epoch: store.epoch, index: 1, runs: [[1, BATCHES]] }],
+    fresh,
   };
   const answered = { lines: [] as string[], sums: {} as Record<string, number>, failed: [] as number[] };
   let tally: Tally | undefined;
@@ -326,4 +331,48 @@ test('a batch that rots after its index was remembered is named when it is read'
   const without = await ask(world, BY_LEVEL);
   assert.deepEqual(without.failed, [4, 5, 6]);
   assert.deepEqual(without.sums, { error: BATCHES - 3, info: (BATCHES - 3) * (LINES - 1) });
+});
+
+test('what a stage cannot make of a line is told as its error, and takes no batch for rotten', async () => {
+  for (const template of ['printf "%q" -1', 'printf "%.*f" -1 3.5', 'printf "%c" 99999999999']) {
+    const world = await newWorld();
+    const query = `{app="a"} | line_format "{{ ${template.replaceAll('"', '\\"')} }}"`;
+    const { lines: all, failed } = await ask(world, {
+      kind: 'entries',
+      query,
+      descending: false,
+      limit: 1_000,
+    });
+    assert.deepEqual(failed, [], template);
+    assert.equal(all.length, BATCHES * LINES, template);
+    const counted = await ask(world, metric(`sum(count_over_time(${query} [2h]))`));
+    assert.deepEqual(counted.failed, [], template);
+  }
+});
+
+test('a scan that fails on sound bytes leaves the batch where it is', async () => {
+  const world = await newWorld();
+  const { segment, batch } = batchOf(world, 3);
+  const sound = Buffer.from(world.disk.contentOf(segment.path));
+  flip(world, 3, inLines);
+  const { failed } = await ask(world, lines('another line 1'));
+  assert.deepEqual(failed, [3]);
+  assert.equal(segment.entry(3), undefined, 'rot is set aside');
+  assert.ok(sound.length > 0 && batch.seq === 3);
+});
+
+test('a segment that is dropped while a query waits is not ruled out: it is named as failed', async () => {
+  for (const question of [lines('another line 1'), BY_LEVEL]) {
+    const gate = Promise.withResolvers<undefined>();
+    const world = await newWorld({ unsealed: () => gate.promise });
+    const [segment] = world.store.segments();
+    const asking = ask(world, question, { epoch: world.store.epoch, afterSeq: BATCHES, except: [] });
+    await new Promise((resolve) => setImmediate(resolve));
+    world.store.rollSegment();
+    await world.store.drop([segment], 'surplus');
+    gate.resolve(undefined);
+    const { failed, tally } = await asking;
+    assert.equal(failed.length, BATCHES, question.kind);
+    assert.equal(tally.pruned, 0);
+  }
 });

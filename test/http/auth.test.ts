@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { loadConfig } from '../../src/node/config/index.ts';
-import { authorize, type Tokens } from '../../src/node/http/auth.ts';
+import { authorize, refuseForeign, type Tokens } from '../../src/node/http/auth.ts';
 import { startNode, type RunningNode } from '../../src/node/node.ts';
 import { systemDisk } from '../../src/store/index.ts';
 
@@ -78,4 +79,66 @@ describe('a node with tokens', () => {
     assert.equal(await status('/api/v1/leave', TOKENS.query, 'POST'), 403);
     assert.equal(await status('/loki/api/v1/push', TOKENS.query, 'POST'), 403);
   });
+
+  test('whatever a path is written like, what it leads to is asked for its token', async () => {
+    const raw = (method: string, target: string, token?: string): Promise<number> => {
+      const { hostname, port } = new URL(node.ready.httpUrl);
+      return new Promise((resolve, reject) => {
+        const socket = connect(Number(port), hostname);
+        socket.on('error', reject);
+        socket.once('data', (bytes: Buffer) => {
+          socket.destroy();
+          resolve(Number(bytes.toString('latin1').split(' ', 2)[1]));
+        });
+        const authorization = token === undefined ? '' : `authorization: Bearer ${token}\r\n`;
+        socket.write(`${method} ${target} HTTP/1.1\r\nhost: x\r\n${authorization}content-length: 0\r\n\r\n`);
+      });
+    };
+    const spellings = (path: string): string[] => [
+      path,
+      path.replace('a', '%61'),
+      path.replace('/v1', '/%761'),
+      `http://x${path}`,
+      `${path}#a`,
+      `${path}?a`,
+      `${path};a`,
+      `/.${path}`,
+      `/${path}`,
+      path.toUpperCase(),
+    ];
+    const refused = new Set([401, 403, 404, 400]);
+    for (const target of spellings('/api/v1/leave')) {
+      assert.ok(refused.has(await raw('POST', target)), target);
+      assert.ok(refused.has(await raw('POST', target, TOKENS.query)), `${target} with a query token`);
+    }
+    for (const target of spellings('/loki/api/v1/push'))
+      assert.ok(refused.has(await raw('POST', target, TOKENS.query)), `${target} with a query token`);
+    for (const target of spellings('/api/v1/status'))
+      assert.ok(refused.has(await raw('GET', target)), target);
+    assert.equal(await raw('GET', '/ready'), 200);
+    assert.equal(await raw('GET', '/'), 200);
+  });
+});
+
+test('without tokens, pages of other origins and names that somebody made up are refused', () => {
+  const none: Tokens = { push: [], query: [], admin: [] };
+  const isRefused = (tokens: Tokens, headers: Record<string, string>): boolean => {
+    try {
+      refuseForeign(tokens, headers);
+      return false;
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, 'LV_UNAUTHORIZED');
+      return true;
+    }
+  };
+  for (const host of ['localhost:7420', '127.0.0.1:7420', '[::1]:7420', '127.0.0.1']) {
+    assert.ok(!isRefused(none, { host }), host);
+    assert.ok(!isRefused(none, { host, origin: `http://${host}` }), host);
+    assert.ok(isRefused(none, { host, origin: 'https://evil.example' }), host);
+    assert.ok(isRefused(none, { host, origin: 'null' }), host);
+  }
+  assert.ok(isRefused(none, { host: 'rebound.example:7420' }));
+  assert.ok(isRefused(none, { host: '127.0.0.1.evil.example' }));
+  // Who has a token was given it; a page of another origin has none.
+  assert.ok(!isRefused(GIVEN, { host: 'logs.example', origin: 'https://elsewhere.example' }));
 });

@@ -43,7 +43,9 @@ describe('what asks for more than an answer', () => {
         socket.destroy();
         resolve(bytes.toString('latin1').split('\r\n', 1)[0]);
       });
-      socket.write(`GET ${path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n\r\n`);
+      socket.write(
+        `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n\r\n`,
+      );
     });
   }
 
@@ -52,6 +54,27 @@ describe('what asks for more than an answer', () => {
       assert.equal(await statusLine(path, 'websocket'), 'HTTP/1.1 404 Refused', path);
     }
   });
+
+  test(
+    'one that was refused is hung up on, and keeps no node from stopping',
+    { timeout: 10_000 },
+    async () => {
+      const { hostname, port } = new URL(node.url);
+      const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
+      const ended = new Promise<void>((resolve) => socket.once('end', resolve));
+      // Only where nobody is there any more, what is sent comes back as an error.
+      const isGone = new Promise<void>((resolve) => socket.on('error', () => resolve()));
+      socket.resume();
+      socket.write(
+        'GET /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n',
+      );
+      await ended;
+      const writing = setInterval(() => socket.write('x'), 20);
+      await isGone;
+      clearInterval(writing);
+      socket.destroy();
+    },
+  );
 
   test('who offers HTTP/2 is answered in HTTP/1.1', async () => {
     assert.equal(await statusLine('/ready', 'h2c'), 'HTTP/1.1 200 OK');

@@ -240,7 +240,7 @@ async function stepsOf(
     descending,
     limit,
     work: more.work ?? allWork(store),
-    unsealed: more.unsealed,
+    unsealed: Promise.resolve(more.unsealed),
     signal: new AbortController().signal,
     scan: async (request) => {
       // Tasks end in any order.

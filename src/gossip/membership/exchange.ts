@@ -181,13 +181,23 @@ export class Exchange implements StateHost {
   // Answering.
 
   async answer(channel: Channel): Promise<void> {
+    let relaying = 0;
     for (;;) {
       const message = await channel.receive();
       if (message === undefined || this.#closed) return;
       const request = parseRequest(message);
       if (request.kind === 'sync') return this.#answerSync(channel, request.members);
       if (request.kind === 'ping') await this.#answerPing(channel, request);
-      else void this.#relay(channel, request.seq, request.target);
+      else {
+        const { seq, target } = request;
+        const isMany = relaying >= BOUNDS.relayedPingsPerPeer || this.#relaying >= BOUNDS.relayedPings;
+        // Whoever does not read the answers is not read on.
+        if (isMany || !this.#news.table.get(target)) await channel.send(encodeMessage({ kind: 'nack', seq }));
+        else {
+          relaying++;
+          void this.#relay(channel, seq, target).finally(() => relaying--);
+        }
+      }
     }
   }
 
@@ -207,16 +217,14 @@ export class Exchange implements StateHost {
 
   async #relay(channel: Channel, seq: number, target: PeerId): Promise<void> {
     let answered = false;
-    if (this.#relaying < BOUNDS.relayedPings && this.#news.table.get(target)) {
-      this.#relaying++;
-      try {
-        await this.ping(target, this.#relayTimeoutMs);
-        answered = true;
-      } catch {
-        // The target is silent here too: that is what a nack says.
-      } finally {
-        this.#relaying--;
-      }
+    this.#relaying++;
+    try {
+      await this.ping(target, this.#relayTimeoutMs);
+      answered = true;
+    } catch {
+      // The target is silent here too: that is what a nack says.
+    } finally {
+      this.#relaying--;
     }
     const answer: Answer = answered ? { kind: 'ack', seq, updates: [] } : { kind: 'nack', seq };
     await channel.send(encodeMessage(answer)).catch(() => undefined);

@@ -125,6 +125,7 @@ class Swim implements Membership {
       changed: (change) => this.#changed(change),
       lastHeardMs: (peer) => this.lastHeardMs(peer),
       superseded: (by) => this.#emit((listener) => listener.superseded?.(by)),
+      evicted: (peer) => this.#forget(peer),
     });
     this.#table = this.#news.table;
     this.#exchange = new Exchange({

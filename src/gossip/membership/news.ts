@@ -18,6 +18,8 @@ export interface NewsOptions {
   /** What this peer says of itself; signed here. */
   readonly self: Omit<UnsignedRecord, 'peer' | 'addresses' | 'incarnation' | 'leaving' | 'left'>;
   changed(change: Change): void;
+  /** A member is to be forgotten, for want of room. */
+  evicted(peer: PeerId): void;
   /** A record of this peer came in that it has not signed itself: a later run of the same identity is about. */
   superseded(by: Twin): void;
   lastHeardMs(peer: PeerId): number | undefined;
@@ -48,7 +50,7 @@ export class News {
       leaving: false,
       left: false,
     });
-    this.table = new MemberTable(options.clock, this.#own);
+    this.table = new MemberTable(options.clock, this.#own, options.evicted);
     this.identities = new Identities(options.clock, peer, () => this.table.live);
   }
 

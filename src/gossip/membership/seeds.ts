@@ -45,6 +45,8 @@ export class Seeds {
       try {
         peer = await this.#transport.connect(seed, { timeoutMs: BOUNDS.connectTimeoutMs });
         if (peer !== this.#transport.self) await this.#host.join(peer);
+        // A name of many leads elsewhere the next time.
+        else peer = undefined;
       } catch (error) {
         if (this.#timers.closed) return;
         this.#host.failed(seed, error);

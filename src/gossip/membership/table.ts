@@ -37,12 +37,15 @@ interface Entry {
  */
 export class MemberTable {
   readonly #clock: Clock;
+  readonly #evicted: (peer: PeerId) => void;
   readonly #entries = new Map<PeerId, Entry>();
   #members: readonly Member[] | undefined;
   #live = 0;
 
-  constructor(clock: Clock, self: MemberRecord) {
+  /** `evicted`: a member is to be forgotten, for want of room. */
+  constructor(clock: Clock, self: MemberRecord, evicted: (peer: PeerId) => void) {
     this.#clock = clock;
+    this.#evicted = evicted;
     this.#put(self, 'alive', 0, false);
   }
 
@@ -84,7 +87,9 @@ export class MemberTable {
    */
   adopt(row: StateRow): Change | undefined {
     const held = this.#entries.get(row.record.peer);
-    if (row.state !== 'dead' && row.state !== 'gone') return undefined;
+    // Or else peers that forget who left would tell each other anew for ever.
+    const hasLeft = row.state === 'left' && row.record.left && !held;
+    if (row.state !== 'dead' && row.state !== 'gone' && !hasLeft) return undefined;
     if (held && isLive(held.member.state)) return undefined;
     if (!this.#isNews(row.record, held) || !isSigned(row.record)) return undefined;
     return this.#put(row.record, row.state, row.ageMs, false);
@@ -137,7 +142,8 @@ export class MemberTable {
   }
 
   #isNews(record: MemberRecord, held: Entry | undefined): boolean {
-    if (!held) return this.#entries.size < LIMITS.membersMax || this.#evictTombstone();
+    // Room is made for nobody's forgery.
+    if (!held) return this.#entries.size < LIMITS.membersMax || (isSigned(record) && this.#evictTombstone());
     const order = compareAge(record, held.record);
     return order > 0 || (order === 0 && held.presumed);
   }
@@ -148,7 +154,7 @@ export class MemberTable {
       const tombstone = member.state === 'left' || member.state === 'gone';
       if (tombstone && (!oldest || member.stateSinceMs < oldest.stateSinceMs)) oldest = member;
     }
-    if (oldest) this.forget(oldest.peer);
+    if (oldest) this.#evicted(oldest.peer);
     return oldest !== undefined;
   }
 

@@ -99,11 +99,11 @@ export class Holder {
     const { store } = this.#options;
     const { from, to, fresh } = message;
     const work: SegmentWork[] = [];
+    const absent: { id: SegmentId; runs: Run[] }[] = [];
     for (const { runs, ...id } of message.work) {
       const segment = store.segment(id);
-      const absent = subtractRuns(runs, segment?.intervals() ?? []);
+      absent.push({ id, runs: subtractRuns(runs, segment?.intervals() ?? []) });
       if (segment) work.push(workOf(segment, runs));
-      yield* failed(id, seqsOf(absent));
     }
     const isFresh = fresh?.epoch === store.epoch;
     if (isFresh) work.push(...this.#sealedSince(fresh.afterSeq, fresh.except));
@@ -115,28 +115,36 @@ export class Holder {
       memory: this.#memory,
       answers: this.#answers,
     };
-    for await (const step of this.#answer(message.question, part)) {
-      if (step.kind !== 'failed') yield step;
-      else {
-        this.#quarantine(step.id, step.seqs);
-        yield* failed(step.id, step.seqs);
+    // Begins in this turn: what is fresh is told in the one in which the work was listed, and before any of it is dropped.
+    const steps = this.#answer(message.question, part);
+    let step = steps.next();
+    step.catch(() => undefined);
+    try {
+      for (const { id, runs } of absent) yield* failed(id, seqsOf(runs));
+      for (let next = await step; !next.done; next = await (step = steps.next())) {
+        const { value } = next;
+        if (value.kind === 'failed') {
+          await this.#readAgain(value.id, value.seqs);
+          yield* failed(value.id, value.seqs);
+        } else yield value;
       }
+    } finally {
+      await steps.return();
     }
   }
 
-  /** Begins in the call's turn: what is fresh is told in the one in which the work was listed. */
-  #answer(question: Question, part: Part): AsyncIterable<AnswerStep> | Iterable<AnswerStep> {
+  async *#answer(question: Question, part: Part): AsyncGenerator<AnswerStep, void> {
     switch (question.kind) {
       case 'entries':
-        return answerEntries(this.#options, question, part);
+        return yield* answerEntries(this.#options, question, part);
       case 'metric':
-        return answerMetric(this.#options, question, part);
+        return yield* answerMetric(this.#options, question, part);
       case 'patterns':
-        return answerPatterns(this.#options, question, part);
+        return yield* answerPatterns(this.#options, question, part);
       case 'series':
-        return answerSeries(this.#options, question, part);
+        return yield* answerSeries(this.#options, question, part);
       case 'labels':
-        return answerLabels(this.#options, question, part);
+        return yield* answerLabels(this.#options, question, part);
     }
   }
 
@@ -154,13 +162,9 @@ export class Holder {
     return work;
   }
 
-  #quarantine(id: { origin: string; epoch: number; index: number }, seqs: readonly number[]): void {
-    const { store } = this.#options;
-    const segment = store.segment(id);
-    for (const seq of seqs) {
-      const entry = segment?.entry(seq);
-      if (segment && entry) store.quarantine(segment, entry);
-    }
+  /** A scan says only that it could not make use of a batch; whether that is rot, the bytes themselves tell, as they are now. */
+  async #readAgain(id: SegmentId, seqs: readonly number[]): Promise<void> {
+    for (const seq of seqs) await this.#options.store.readFrame(id, seq).catch(() => undefined);
   }
 
   async serveCoverage(channel: Channel): Promise<void> {

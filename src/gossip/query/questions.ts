@@ -92,7 +92,8 @@ export async function* answerEntries(
   { range, work, isFresh, signal, memory }: Part,
 ): AsyncGenerator<AnswerStep> {
   // Asked for in the turn in which the work was listed: no line can go from unsealed to sealed between the two.
-  const fresh = isFresh ? answerer.unsealed(query, range, descending, limit) : Promise.resolve(undefined);
+  const fresh = isFresh ? answerer.unsealed(query, range, descending, limit) : undefined;
+  fresh?.catch(() => undefined);
   const compiled = answerer.compile(query);
   yield* scanInWindows({
     query,
@@ -101,7 +102,7 @@ export async function* answerEntries(
     descending,
     limit,
     work,
-    unsealed: await fresh,
+    unsealed: fresh,
     signal,
     scan: (request: EntryScan) => scanFor(answerer, request, signal),
     parallel: answerer.parallel,
@@ -128,8 +129,10 @@ export async function* answerMetric(
   const take = ({ parts }: MetricScanResult): void => {
     for (const bytes of parts) addParts(partials, bytes);
   };
-  const rows = await Promise.all(fresh);
-  if (rows.some((run) => run !== undefined)) take(await scan({ segments: [], rows }));
+  const unsealed = Promise.all(fresh).then(async (rows) => {
+    if (rows.some((run) => run !== undefined)) take(await scan({ segments: [], rows }));
+  });
+  unsealed.catch(() => undefined);
   const isIndexed = metric.leaves.every(
     ({ leaf, neededLiterals }) => leaf.needs.kind === 'columns' || neededLiterals.length > 0,
   );
@@ -137,6 +140,7 @@ export async function* answerMetric(
   const { parallel } = answerer;
   const tally = yield* surveyBatches({
     work,
+    unsealed,
     matchesStream: metric.matchesStream,
     isInTime: metric.isInTime,
     seenLabels: metric.seenLabels,
@@ -178,10 +182,13 @@ export async function* answerPatterns(
   const take = ({ patterns }: PatternScanResult): void => {
     for (const { pattern, level, samples } of patterns) tree.add(pattern, level, samples);
   };
-  const rows = await fresh;
-  if (rows) take(await scan({ segments: [], rows }));
+  const unsealed = Promise.resolve(fresh).then(async (rows) => {
+    if (rows) take(await scan({ segments: [], rows }));
+  });
+  unsealed.catch(() => undefined);
   const tally = yield* surveyBatches({
     work,
+    unsealed,
     matchesStream: compiled.matchesStream,
     isInTime: (batch) => overlaps(batch, range),
     mostly: compiled.neededLiterals.length > 0 ? 'filters' : 'lines',

@@ -20,6 +20,8 @@ export async function* stepsOf(
   }
   const channel = await transport.open(peer, SCAN_PROTOCOL, { timeoutMs: options.timeoutMs });
   const stop = (): void => channel.abort(signal.reason as Error);
+  // It may have been called off while the channel was opened.
+  if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });
   const late = (): Error =>
     new LogvineError('LV_PEER_TIMEOUT', `${peer} said nothing for ${LIMITS.queryIdleMs} ms`);

@@ -1,4 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isIP } from 'node:net';
 import { LogvineError } from '../../store/index.ts';
 
 export type Role = 'push' | 'query' | 'admin';
@@ -19,7 +21,7 @@ class Forbidden extends LogvineError {
 
 /** Throws LV_UNAUTHORIZED unless the Authorization header carries a token of `role` or of admin. */
 export function authorize(tokens: Tokens, role: Role, header: string | undefined): void {
-  if (tokens.push.length + tokens.query.length + tokens.admin.length === 0) return;
+  if (!hasAny(tokens)) return;
   const given = bearerOf(header ?? '');
   // Every token is compared, in constant time, so that the time taken says nothing.
   const hits = (['push', 'query', 'admin'] as const).filter((one) => holds(tokens[one], given));
@@ -29,6 +31,28 @@ export function authorize(tokens: Tokens, role: Role, header: string | undefined
   }
   throw new LogvineError('LV_UNAUTHORIZED', `this needs ${NAMES[role]}: Authorization: Bearer TOKEN`);
 }
+
+/**
+ * Without tokens, whoever reaches this node may do everything; on loopback that is also every web page that a browser here has
+ * open. So a page of another origin is refused, and so is a name that stands for this host only since somebody's DNS says so
+ * (rebinding). Programs send no Origin, and reach a loopback node by its address or as localhost. Throws LV_UNAUTHORIZED.
+ */
+export function refuseForeign(tokens: Tokens, { origin, host = '' }: IncomingHttpHeaders): void {
+  if (hasAny(tokens)) return;
+  const name = host.replace(/:\d+$/, '');
+  const isHere = name === '' || name === 'localhost' || name.startsWith('[') || isIP(name) !== 0;
+  if (!isHere) {
+    const how = 'reach it by its address or as localhost, or give it tokens (tokenFiles)';
+    throw new Forbidden(
+      'LV_UNAUTHORIZED',
+      `a node without tokens does not answer as ${name.slice(0, 100)}: ${how}`,
+    );
+  }
+  if (origin !== undefined && origin.replace(/^https?:\/\//, '') !== host)
+    throw new Forbidden('LV_UNAUTHORIZED', 'a node without tokens does not answer pages of another origin');
+}
+
+const hasAny = ({ push, query, admin }: Tokens): boolean => push.length + query.length + admin.length > 0;
 
 function holds(tokens: readonly string[], given: string): boolean {
   return tokens.filter((token) => timingSafeEqual(digest(token), digest(given))).length > 0;

@@ -5,7 +5,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import { LIMITS, LogvineError, messageOf, type Instant } from '../../store/index.ts';
 import { isLog, parse } from '../../store/logql/index.ts';
 import type { Dropped } from '../follow.ts';
-import { authorize } from './auth.ts';
+import { authorize, refuseForeign } from './auth.ts';
 import { LokiStreams, type LokiStream } from './loki.ts';
 import { wantsCategories } from './loki-query.ts';
 import { whenFollowed } from './native-routes.ts';
@@ -44,6 +44,7 @@ export function addLokiTail(app: FastifyInstance, options: ServerOptions): void 
     try {
       const [path, parameters] = (request.url ?? '').split('?', 2);
       if (path !== PATH) throw new Refusal(404, `there is no WebSocket at ${path}`);
+      refuseForeign(options.tokens, request.headers);
       authorize(options.tokens, 'query', request.headers.authorization);
       const wanted = tailRequest(new URLSearchParams(parameters), request);
       if (open.size >= LIMITS.tailsAtOnceMax) {
@@ -86,6 +87,8 @@ function refuse(socket: Duplex, error: unknown): void {
   const body = JSON.stringify({ status: 'error', message: messageOf(error), code });
   const head = [`HTTP/1.1 ${status} Refused`, 'content-type: application/json', 'connection: close'];
   socket.on('error', () => undefined);
+  // Nobody else looks after it any more.
+  socket.once('finish', () => socket.destroy());
   socket.end(`${[...head, `content-length: ${Buffer.byteLength(body)}`].join('\r\n')}\r\n\r\n${body}`);
 }
 

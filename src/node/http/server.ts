@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Coordinator, Pushes, Remaining, Verifier } from '../../gossip/index.ts';
 import {
   LIMITS,
@@ -16,7 +16,7 @@ import type { Follow } from '../follow.ts';
 import type { Batcher } from '../pipeline/batcher.ts';
 import type { Reporter } from '../report.ts';
 import type { Tasks } from '../tasks.ts';
-import { authorize, type Role, type Tokens } from './auth.ts';
+import { authorize, refuseForeign, type Role, type Tokens } from './auth.ts';
 import { addLokiRoutes } from './loki-routes.ts';
 import { addNativeRoutes } from './native-routes.ts';
 import { addPageRoutes } from './page.ts';
@@ -66,7 +66,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
   app.addHook('onRequest', async (request) => {
-    const role = roleFor(request);
+    refuseForeign(tokens, request.headers);
+    const role = roleFor(request.routeOptions.url);
     if (role) authorize(tokens, role, request.headers.authorization);
   });
   app.setErrorHandler((error, _request, reply) => sendError(error, reply, log));
@@ -100,13 +101,16 @@ function shouldUpgradeCallback({ headers }: IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === 'websocket';
 }
 
-/** What a path needs; the page's own files and /ready need nothing. */
-function roleFor(request: FastifyRequest): Role | undefined {
-  const path = request.url.split('?')[0];
-  if (path === '/loki/api/v1/push') return 'push';
-  if (path === '/api/v1/leave') return 'admin';
-  if (path.startsWith('/loki/') || path.startsWith('/api/') || path === '/metrics') return 'query';
-  return undefined;
+/**
+ * What a route needs: the one that answers, whatever the request's path looks like, since a router decodes it. The page's own
+ * files, /ready, and what there is not need nothing.
+ */
+function roleFor(route: string | undefined): Role | undefined {
+  if (route === undefined || route === '/' || route === '/ready' || route.startsWith('/page/'))
+    return undefined;
+  if (route === '/loki/api/v1/push') return 'push';
+  if (route === '/api/v1/leave') return 'admin';
+  return 'query';
 }
 
 const STATUS: Partial<Record<ErrorCode, number>> = {

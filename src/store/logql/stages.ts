@@ -203,7 +203,8 @@ function render(template: Template, context: TemplateContext, labels: LabelState
   try {
     return template.render(context);
   } catch (error) {
-    if (!(error instanceof TemplateError)) throw error;
+    // A RangeError of JavaScript's own comes of the line, too: a number that is no character, or a text too long.
+    if (!(error instanceof TemplateError || error instanceof RangeError)) throw error;
     labels.fail('TemplateFormatErr', error.message);
     return undefined;
   }

@@ -85,14 +85,16 @@ export function sprintf(format: string, args: readonly Value[]): string {
       if (verb === '%') return '%';
       const width = count(widthText);
       const hasPoint = all.includes('.');
-      const precision = hasPoint ? (count(precisionText) ?? 0) : undefined;
+      const given = hasPoint ? (count(precisionText) ?? 0) : undefined;
+      const isBad = given !== undefined && !(given >= 0);
+      const precision = isBad ? undefined : given;
       if (at !== undefined) {
         isInOrder = false;
         used = Number(at) - 1;
         if (used < 0 || used >= args.length) return `%!${verb}(BADINDEX)`;
       }
       if (used >= args.length) return `%!${verb}(MISSING)`;
-      return padded(formatVerb(verb, flags, precision, take()), flags, width);
+      return (isBad ? '%!(BADPREC)' : '') + padded(formatVerb(verb, flags, precision, take()), flags, width);
     },
   );
   if (!isInOrder) return out;
@@ -120,7 +122,7 @@ function formatVerb(verb: string, flags: string, precision: number | undefined, 
       if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') return bad();
       return precision === undefined ? textOf(value) : [...textOf(value)].slice(0, precision).join('');
     case 'q':
-      return typeof value === 'bigint' ? `'${String.fromCodePoint(Number(value))}'` : quoteGo(textOf(value));
+      return typeof value === 'bigint' ? `'${characterOf(value)}'` : quoteGo(textOf(value));
     case 'd':
       return typeof value === 'bigint' ? signed(String(value)) : bad();
     case 't':
@@ -155,6 +157,11 @@ function formatVerb(verb: string, flags: string, precision: number | undefined, 
     default:
       return bad();
   }
+}
+
+/** As Go prints it: what is no character is U+FFFD. */
+function characterOf(value: bigint): string {
+  return String.fromCodePoint(value < 0n || value > 0x10ffffn ? 0xfffd : Number(value));
 }
 
 function formatFloat(verb: string, precision: number | undefined, value: number): string {

@@ -61,35 +61,39 @@ export function aggregateBatches(
   let isLarge = false;
   for (const [at, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
+      const own = batch.answerFrom && !isLarge ? metric.newPartials() : undefined;
+      let opened: OpenBatch;
+      let additions: Addition[] | undefined;
       try {
         const found = (filter: Uint8Array) => result.filters.push([at, batch.seq, filter]);
         const left = selectionsLeft(segment, batch, selections, reader, found);
         if (left.length === 0) continue;
-        const opened = new OpenBatch(segment, batch, reader);
+        const batchOpened = (opened = new OpenBatch(segment, batch, reader));
         // All of it is read before any of it counts: a rotten batch is counted by who has it whole.
         if (!sums?.add(opened)) {
-          const own = batch.answerFrom && !isLarge ? metric.newPartials() : undefined;
           const into = own ?? partials;
-          const additions = left.map((leaf) => additionsOf(metric.leaves[leaf], into[leaf], opened));
-          for (const add of additions.flat()) add();
-          if (own) {
-            const answer = encodeAnswer(own, batch.answerFrom!);
-            isLarge = answer === undefined;
-            result.answers.push([at, batch.seq, answer]);
-            for (const [leaf, partial] of partials.entries()) partial.absorb(own[leaf]);
-          }
+          additions = left.flatMap((leaf) => additionsOf(metric.leaves[leaf], into[leaf], batchOpened));
         }
-        result.read.push([at, batch.seq]);
-        if (!opened.isFrameRead) result.fromIndex.push([at, batch.seq]);
-        if (opened.plain.length > 0) result.plain.push([at, batch.seq, opened.plain]);
-        const { streams } = opened.header;
-        if (batch.remember && sums && streams.length <= PARTS_REMEMBERED_MAX)
-          result.heads.push([at, batch.seq, streams]);
-        result.bytesScanned += opened.bytesScanned;
       } catch (error) {
         if (!isRot(error)) throw error;
         result.failed.push([at, batch.seq]);
+        continue;
       }
+      // What the query's stages make of its lines says nothing about its bytes.
+      for (const add of additions ?? []) add();
+      if (additions && own) {
+        const answer = encodeAnswer(own, batch.answerFrom!);
+        isLarge = answer === undefined;
+        result.answers.push([at, batch.seq, answer]);
+        for (const [leaf, partial] of partials.entries()) partial.absorb(own[leaf]);
+      }
+      result.read.push([at, batch.seq]);
+      if (!opened.isFrameRead) result.fromIndex.push([at, batch.seq]);
+      if (opened.plain.length > 0) result.plain.push([at, batch.seq, opened.plain]);
+      const { streams } = opened.header;
+      if (batch.remember && sums && streams.length <= PARTS_REMEMBERED_MAX)
+        result.heads.push([at, batch.seq, streams]);
+      result.bytesScanned += opened.bytesScanned;
     }
   }
   sums?.finish();

@@ -133,6 +133,7 @@ export function scanPatterns(
   let bytesScanned = 0;
   for (const [index, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
+      const opened: { columns: Columns; labels: Labels }[] = [];
       try {
         const found = (filter: Uint8Array) => filters.push([index, batch.seq, filter]);
         if (selectionsLeft(segment, batch, selections, reader, found).length === 0) continue;
@@ -144,15 +145,18 @@ export function scanPatterns(
           segment.streams.has(header.streams[at].stream),
         );
         // Opened whole before anything counts, so that a rotten batch is counted by who has it whole.
-        for (const { part, columns } of openStreams(header, frame.payload, wanted)) {
-          bytesScanned += columns.lines.length;
-          addLines(tree, request, query, columns, segment.streams.get(header.streams[part].stream)!);
-        }
-        read.push([index, batch.seq]);
+        for (const { part, columns } of openStreams(header, frame.payload, wanted))
+          opened.push({ columns, labels: segment.streams.get(header.streams[part].stream)! });
       } catch (error) {
         if (!isRot(error)) throw error;
         failed.push([index, batch.seq]);
+        continue;
       }
+      for (const { columns, labels } of opened) {
+        bytesScanned += columns.lines.length;
+        addLines(tree, request, query, columns, labels);
+      }
+      read.push([index, batch.seq]);
     }
   }
   const { rows } = request;

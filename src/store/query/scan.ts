@@ -132,15 +132,23 @@ export function scanBatches(request: EntryScan, query: CompiledQuery, reader: Di
   const filters: EntryScanResult['filters'] = [];
   for (const [index, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
+      let selected: Selected;
       try {
         const found = (filter: Uint8Array) => filters.push([index, batch.seq, filter]);
         if (selectionsLeft(segment, batch, selections, reader, found).length === 0) continue;
-        bytesScanned += scanBatch(request, query, segment, batch, reader, builder);
-        read.push([index, batch.seq]);
+        selected = selectFrom(query, segment, batch, reader);
       } catch (error) {
         if (!isRot(error)) throw error;
         failed.push([index, batch.seq]);
+        continue;
       }
+      // Nothing is added before all is read: of a rotten batch no line is served. What the query's stages make of its lines says
+      // nothing about its bytes.
+      const rank = builder.rank(batchRank(segment.origin, segment.epoch, batch.seq));
+      for (const { columns, rows, labels } of selected.parts)
+        addRows(columns, rows, labels, rank, request.range, query, builder);
+      bytesScanned += selected.bytesScanned;
+      read.push([index, batch.seq]);
     }
   }
   const order = builder.sorted(request.descending).subarray(0, request.limit);
@@ -156,14 +164,19 @@ export function isRot(error: unknown): boolean {
 
 export type BatchToScan = SegmentScan['batches'][number];
 
-function scanBatch(
-  request: EntryScan,
+/** What the leading line filters let through of a batch. */
+interface Selected {
+  readonly parts: readonly { columns: Columns; rows: Uint32Array; labels: Labels }[];
+  /** Uncompressed bytes that were searched. */
+  readonly bytesScanned: number;
+}
+
+function selectFrom(
   query: CompiledQuery,
   segment: SegmentScan,
   batch: BatchToScan,
   reader: DiskReader,
-  builder: RunBuilder,
-): number {
+): Selected {
   const bytes = reader.readAt(segment.path, batch.offset, batch.frameBytes);
   const frame = readFrame(bytes);
   if (!frame) throw new RangeError('checksum');
@@ -173,11 +186,11 @@ function scanBatch(
   for (const [part, stream] of header.streams.entries()) {
     if (segment.streams.has(stream.stream)) wanted.push(part);
   }
-  let scanned = 0;
-  const found: { columns: Columns; rows: Uint32Array; labels: Labels }[] = [];
+  let bytesScanned = 0;
+  const parts: { columns: Columns; rows: Uint32Array; labels: Labels }[] = [];
   for (const opened of openParts(header, frame.payload, wanted)) {
     const { part, lines } = opened;
-    scanned += lines.length;
+    bytesScanned += lines.length;
     if (!mayHold(lines, query.lineFilters)) continue;
     // Times and metadata are decoded where lines were found.
     const { columns: encoded } = opened;
@@ -186,13 +199,9 @@ function scanBatch(
     const rows = selectRows(searched, query.lineFilters);
     if (rows.length === 0) continue;
     const labels = segment.streams.get(header.streams[part].stream)!;
-    found.push({ columns: decodeColumns(encoded, lines), rows, labels });
+    parts.push({ columns: decodeColumns(encoded, lines), rows, labels });
   }
-  // Nothing is added before all is read: of a rotten batch no line is served.
-  const rank = builder.rank(batchRank(segment.origin, segment.epoch, batch.seq));
-  for (const { columns, rows, labels } of found)
-    addRows(columns, rows, labels, rank, request.range, query, builder);
-  return scanned;
+  return { parts, bytesScanned };
 }
 
 /** Adds the rows of one stream that match. Also used for lines that are not sealed yet. */

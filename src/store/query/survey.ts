@@ -28,6 +28,8 @@ export interface SurveyJob<Result> {
   readonly seenLabels?: ReadonlySet<string>;
   /** What answers for most batches, or rules them out. */
   readonly mostly: 'headers' | 'filters' | 'lines';
+  /** Lines that are in no batch yet, being taken in. */
+  readonly unsealed: Promise<void>;
   /** What each selection of the query looks for. */
   readonly selections: readonly Needed[];
   readonly memory: IndexMemory;
@@ -56,7 +58,9 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   job: SurveyJob<Result>,
 ): AsyncGenerator<SurveyStep, ScanTally> {
   const { answers, memory, mostly, parallel, takeHeader } = job;
+  // In the turn in which the work was listed: a segment that is dropped names no streams any more.
   const found = candidatesOf(job.work, job.matchesStream, job.isInTime, job.seenLabels);
+  await job.unsealed;
   const { batches: candidates, streams, total } = found;
   const { batches, passed } = pruneByMemory(candidates, job.selections, memory);
   const tally = { ...emptyTally(), batches: total, pruned: total - batches.length };

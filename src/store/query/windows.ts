@@ -27,7 +27,7 @@ export interface ScanJob {
   readonly limit: number;
   readonly work: readonly SegmentWork[];
   /** Matching lines that are in no batch yet, sorted in the direction of the query. */
-  readonly unsealed: EntryRun | undefined;
+  readonly unsealed: Promise<EntryRun | undefined> | undefined;
   readonly signal: AbortSignal;
   /** Runs one task on a worker. */
   scan(request: EntryScan, signal: AbortSignal): Promise<EntryScanResult>;
@@ -76,7 +76,9 @@ const RESULT_BYTES_AIM = 12 * 1024 * 1024;
  * give little, so that a rare word is one sweep, and a limit is reached without reading the rest.
  */
 export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
+  // In the turn in which the work was listed: a segment that is dropped names no streams any more.
   const found = candidatesOf(job.work, job.compiled.matchesStream, (batch) => overlaps(batch, job.range));
+  const fresh = await job.unsealed;
   const unpruned = pruneByMemory(found.batches, [neededOf(job.compiled)], job.memory);
   const candidates = unpruned.batches;
   const tally = emptyTally();
@@ -90,7 +92,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
   let left = job.limit;
   const growth = job.compiled.neededLiterals.length > 0 ? GROWTH_FILTERED : GROWTH;
   let windowBytes = WINDOW_BYTES_FIRST * growth;
-  const cursor = new WindowCursor(candidates, job);
+  const cursor = new WindowCursor(candidates, fresh, job);
   const scanNext = (): Scanning | undefined => {
     const window = cursor.next(windowBytes);
     if (!window) return undefined;
@@ -123,7 +125,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
       resultBytes += result.run.lines.length;
       rows += result.run.count;
     }
-    const unsealed = job.unsealed && rowsWithin(job.unsealed, range);
+    const unsealed = fresh && rowsWithin(fresh, range);
     if (unsealed) runs.push(unsealed);
     windowBytes = nextWindowBytes(windowBytes, resultBytes, growth);
     // The workers go on with the next window while this one is merged and sent.
@@ -166,10 +168,13 @@ class WindowCursor {
   #fromMs: number;
   #toMs: number;
 
-  constructor(candidates: readonly Candidate[], job: ScanJob) {
+  constructor(
+    candidates: readonly Candidate[],
+    unsealed: EntryRun | undefined,
+    { descending, range }: Pick<ScanJob, 'descending' | 'range'>,
+  ) {
     this.#candidates = candidates;
-    this.#descending = job.descending;
-    const { range, unsealed } = job;
+    this.#descending = descending;
     let first = Infinity;
     let last = -Infinity;
     for (const { batch } of candidates) {
