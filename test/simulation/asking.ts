@@ -139,10 +139,12 @@ export function checkAnswer(
   }
   if (rows.length > limit) story.violated('order', `${what} answered ${rows.length} lines`, [host.name]);
   if (!receipt.complete || !isOfTheMesh(cluster, host)) return;
-  // See docs/decisions/0007, "What remains".
-  const wasTwins = (ms: number): boolean =>
-    cluster.twinsMs.some(
-      ({ fromMs, toMs }) => ms >= fromMs && ms <= toMs && asked.atMs <= toMs + TWINS_OVER_MS,
+  // See docs/decisions/0007, "What remains". A newcomer that one of two knew, and vouched for, its other self may not know of.
+  const { twinsMs, newcomersMs } = cluster;
+  const recent = twinsMs.filter(({ toMs }) => asked.atMs <= toMs + TWINS_OVER_MS);
+  const wasTwins = (ackMs: number): boolean =>
+    recent.some(({ fromMs, toMs }) =>
+      [ackMs, ...newcomersMs.filter((ms) => ms < ackMs)].some((ms) => ms >= fromMs && ms <= toMs),
     );
   const isCut = rows.length >= limit;
   const { doubtfulSinceMs } = cluster.checks;

@@ -35,6 +35,8 @@ export class Cluster {
   unheardMs = -Infinity;
   /** When two ran with one identity, from and to: what was acknowledged then may be hidden from a query until one is gone. */
   readonly twinsMs: { readonly fromMs: number; toMs: number }[] = [];
+  /** When new identities came up. */
+  readonly newcomersMs: number[] = [];
   /** How often a push may be stored beyond the first time, by its source. */
   readonly repeats = new Map<string, () => number>();
   readonly #random;
@@ -93,6 +95,7 @@ export class Cluster {
   start(host: SimHost): void {
     if (host.process?.alive || host.retired) return;
     host.heldDown = false;
+    if (host.peer === undefined && !host.twin) this.newcomersMs.push(this.clock.monotonicMs());
     const process: SimProcess = {
       run: ++host.runs,
       clock: host.clock.forProcess(),
