@@ -8,6 +8,7 @@ import {
   type Input,
   type SourcePosition,
   type TailLog,
+  type TailSource,
 } from './inputs/index.ts';
 
 export interface InputsOptions {
@@ -35,24 +36,26 @@ export function startInputs(options: InputsOptions): Inputs {
   };
   const { discoverServiceName } = config;
   const inputs: Input[] = [];
+  const patterns: TailSource[] = [];
   for (const { paths, labels, exclude, timeZone } of config.tail) {
-    const sink: BlockSink = {
-      write: (block) => batcher.write(block.kind === 'raw' ? { ...block, timeZone } : block),
-    };
     const own = { ...config.labels, ...labels };
     if (paths.includes('-')) {
+      const sink: BlockSink = {
+        write: (block) => batcher.write(block.kind === 'raw' ? { ...block, timeZone } : block),
+      };
       inputs.push(
         startStdin({ stream: process.stdin, sink, clock, log, host, labels: own, discoverServiceName }),
       );
     }
-    const patterns = paths
-      .filter((path) => path !== '-')
-      .map((pattern) => ({ pattern, labels: own, exclude }));
-    if (patterns.length === 0) continue;
+    for (const pattern of paths)
+      if (pattern !== '-') patterns.push({ pattern, labels: own, exclude, timeZone });
+  }
+  // One for all of them: of the entries that lead to a file, the first one counts, and it is read once.
+  if (patterns.length > 0) {
     inputs.push(
       startTail({
         patterns,
-        sink,
+        sink: batcher,
         disk: systemTailDisk,
         clock,
         log,

@@ -242,6 +242,18 @@ for (const pattern of ['app.log', 'app.log*']) {
   });
 }
 
+test('files that begin alike are no copies of each other once they have grown apart', async (t) => {
+  const bench = new Bench(t, ['app.csv*']);
+  bench.write('app.csv', 'time,level,text\n');
+  bench.write('app.csv.1', 'time,level,text\n1,info,first\n');
+  for (let round = 0; round < 3; round++) await bench.pass();
+  bench.append('app.csv', '2,info,second\n');
+  for (let round = 0; round < 4; round++) await bench.pass();
+  const lines = bench.sink.lines();
+  assert.ok(lines.includes('2,info,second'));
+  assert.ok(lines.includes('1,info,first'), lines.join('|'));
+});
+
 test('a copy that is seen before the truncation waits for it', async (t) => {
   const bench = new Bench(t, ['app.log*']);
   bench.write('app.log', 'one\n');

@@ -113,7 +113,9 @@ const pathList = (min: number) =>
   kind(z.array(path('a file or glob')).min(min).max(1000), 'list', 'a list of files or globs');
 
 const tail = z.strictObject({
-  paths: pathList(1).describe('What to tail. Files that appear later are picked up too; `-` is stdin.'),
+  paths: pathList(1).describe(
+    'What to tail. Files that appear later are picked up too; `-` is stdin. A file that several entries lead to is read once, as the first of them says.',
+  ),
   labels: labels().prefault({}).describe('Labels for these files, besides `host`, `filename` and `job`.'),
   exclude: pathList(0).prefault([]).describe('Files that the globs match and that are left out.'),
   timeZone: timeZone().optional().describe('Zone of times that name none; else the `timeZone` of the node.'),

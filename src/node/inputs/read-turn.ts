@@ -164,10 +164,12 @@ async function write(
   const readAtMs = context.clock.nowMs();
   const position = next && { source: file.source, position: file.positionAt(next, readAtMs) };
   file.isWriting = true;
+  const { timeZone } = file.foundBy;
   try {
     await context.sink.write({
       kind: 'raw',
       labels: file.labels,
+      ...(timeZone !== undefined && { timeZone }),
       readAtMs,
       ...lines,
       ...(position !== undefined && { position }),

@@ -1,5 +1,4 @@
 import { dirname } from 'node:path';
-import type { Labels } from '../../store/index.ts';
 import type { TailDisk, TailHandle, TailStat } from './files.ts';
 import { NOTHING_READ, beginsWith, sourceName, type ReadState, type TailPosition } from './identity.ts';
 import {
@@ -13,6 +12,7 @@ import {
 import type { Sibling } from './relatives.ts';
 import type { Watch } from './tail.ts';
 import type { TailedFile } from './tailed-file.ts';
+import type { FoundBy } from './tail-sources.ts';
 
 /** How a file's times lag behind the clock: file systems stamp with the time of the last kernel tick. */
 const STAMP_LAG_MS = 10;
@@ -26,7 +26,7 @@ export interface RotationHost {
   readonly adopt: (
     path: string,
     stat: TailStat,
-    labelsOf: (filename: string) => Labels,
+    foundBy: FoundBy,
     position: TailPosition | undefined,
   ) => TailedFile;
 }
@@ -86,7 +86,7 @@ export class Rotation {
     // Its inode may belong to another file by now, one that nobody asked for.
     const isSame = position.offset === 0 || (await startInCopyAt(this.#disk, other, position)) !== undefined;
     if (isSame && !this.#host.isKnown(sourceName(other.stat))) {
-      this.#host.adopt(other.path, other.stat, watch.found.labelsOf, position);
+      this.#host.adopt(other.path, other.stat, watch.found.foundBy, position);
     }
   }
 
@@ -110,7 +110,7 @@ export class Rotation {
       this.#host.adopt(
         relative.path,
         stat,
-        watch.found.labelsOf,
+        watch.found.foundBy,
         this.#positionIn(relative, watch.path, start),
       );
     }
@@ -170,7 +170,7 @@ export class Rotation {
       // A copy that a pattern leads to waits for this, or compares itself when it is found: see settleFresh.
       if (!this.#isTaken(source, relative)) {
         const position = this.#positionIn(relative, original.labelPath, start);
-        this.#host.adopt(relative.path, relative.stat, original.labelsOf, position);
+        this.#host.adopt(relative.path, relative.stat, original.foundBy, position);
       }
       return relative.stat.size;
     }
@@ -184,7 +184,11 @@ export class Rotation {
   async settleFresh(file: TailedFile, handle: TailHandle): Promise<boolean> {
     // A copy in the making starts empty: there is nothing to read yet, and nothing to compare.
     if ((await handle.stat()).size === 0) return false;
-    const original = file.copyOf?.original ?? (await this.#originalOf(file, handle));
+    const known = file.copyOf?.original;
+    // What once began like another, since neither had much yet, is found out when they have grown apart.
+    const isStillCopy = known === undefined || (await this.#isLikeSoFar(known, handle));
+    const original = known && isStillCopy ? known : await this.#originalOf(file, handle);
+    if (!isStillCopy) file.copyOf = undefined;
     if (original === undefined) {
       file.isFresh = false;
       return true;
@@ -206,6 +210,12 @@ export class Rotation {
     }
     file.copyOf ??= { original, generation };
     return false;
+  }
+
+  /** False when a file has as many bytes as were read of another, and they are others. */
+  async #isLikeSoFar({ progress }: TailedFile, handle: TailHandle): Promise<boolean> {
+    const { size } = await handle.stat();
+    return size < progress.state.offset || (await beginsWith(handle, size, progress.state));
   }
 
   async #originalOf(file: TailedFile, handle: TailHandle): Promise<TailedFile | undefined> {

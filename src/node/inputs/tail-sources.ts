@@ -11,6 +11,14 @@ export interface TailSource {
   readonly labels?: Labels;
   /** Globs of files that its wildcards match and that are left out. */
   readonly exclude?: readonly string[];
+  /** Of times in its lines that name none, where it is not the node's. */
+  readonly timeZone?: string | undefined;
+}
+
+/** The pattern that leads to a file, and what its lines get by it. */
+export interface FoundBy {
+  labelsOf(filename: string): Labels;
+  readonly timeZone?: string | undefined;
 }
 
 /** Where messages for the operator go. */
@@ -24,13 +32,12 @@ export interface FoundPath {
   readonly path: string;
   /** Named as it stands, not found by a wildcard: then it is an error if it cannot be read. */
   readonly isExplicit: boolean;
-  readonly labelsOf: (filename: string) => Labels;
+  readonly foundBy: FoundBy;
 }
 
-interface Pattern extends TailSource {
+interface Pattern extends TailSource, FoundBy {
   readonly globs: readonly Glob[];
   readonly excluded: readonly Glob[];
-  readonly labelsOf: (filename: string) => Labels;
   problem: string | undefined;
   hasNamedCompressed: boolean;
 }
@@ -50,11 +57,12 @@ export class TailSources {
     this.#disk = options.disk;
     this.#log = options.log;
     this.#filesMax = options.filesMax;
-    this.#patterns = sources.map(({ pattern, labels, exclude = [] }) => ({
+    this.#patterns = sources.map(({ pattern, labels, exclude = [], timeZone }) => ({
       pattern,
       globs: parseGlob(pattern),
       excluded: exclude.flatMap(parseGlob),
       labelsOf: (filename) => fileLabels(filename, labels, options),
+      timeZone,
       problem: undefined,
       hasNamedCompressed: false,
     }));
@@ -68,14 +76,13 @@ export class TailSources {
   }
 
   async #findOf(pattern: Pattern, found: Map<string, FoundPath>): Promise<void> {
-    const { labelsOf } = pattern;
     let count = 0;
     let problem: string | undefined;
     for (const glob of pattern.globs) {
       if (glob.plainPath !== undefined) {
         // A wildcard of an earlier pattern may have it already; that it is named makes it explicit all the same.
         const earlier = found.get(glob.plainPath);
-        found.set(glob.plainPath, { labelsOf, path: glob.plainPath, ...earlier, isExplicit: true });
+        found.set(glob.plainPath, { foundBy: pattern, path: glob.plainPath, ...earlier, isExplicit: true });
         count++;
         continue;
       }
@@ -92,7 +99,7 @@ export class TailSources {
           continue;
         }
         count++;
-        if (!found.has(path)) found.set(path, { path, labelsOf, isExplicit: false });
+        if (!found.has(path)) found.set(path, { path, foundBy: pattern, isExplicit: false });
       }
     }
     if (count === 0) problem ??= 'no file fits this pattern';

@@ -1,4 +1,4 @@
-import { LogvineError, messageOf, type Clock, type Timer, type Labels } from '../../store/index.ts';
+import { LogvineError, messageOf, type Clock, type Timer } from '../../store/index.ts';
 import type { TailDisk, TailStat } from './files.ts';
 import { HandleCache } from './handles.ts';
 import { decodePosition, sameFile, sourceName, type TailPosition } from './identity.ts';
@@ -7,7 +7,7 @@ import { TAIL_LIMITS, checkTailLimits, type TailLimits } from './limits.ts';
 import { readTurn, writeDeletedGap, type TurnContext } from './read-turn.ts';
 import { findRenamed } from './relatives.ts';
 import { Rotation } from './rotation.ts';
-import { TailSources, type FoundPath, type TailLog, type TailSource } from './tail-sources.ts';
+import { TailSources, type FoundPath, type TailLog, type TailSource, type FoundBy } from './tail-sources.ts';
 import { TailedFile } from './tailed-file.ts';
 
 export interface TailOptions {
@@ -98,7 +98,7 @@ export class Tail implements Input {
       watchAt: (path) => this.#watches.get(path),
       isKnown: (source) => this.#files.has(source),
       positionOf: (source) => this.#positionOf(source),
-      adopt: (path, stat, labelsOf, position) => this.#adopt(path, stat, labelsOf, position),
+      adopt: (path, stat, foundBy, position) => this.#adopt(path, stat, foundBy, position),
     });
     this.#context = {
       sink: options.sink,
@@ -244,7 +244,7 @@ export class Tail implements Input {
     const source = sourceName(stat);
     let file = this.#files.get(source);
     if (file === undefined) {
-      file = this.#make(watch.path, stat, watch.found.labelsOf, this.#positionOf(source));
+      file = this.#make(watch.path, stat, watch.found.foundBy, this.#positionOf(source));
     } else if (file.names === 0) {
       file.path = watch.path;
     }
@@ -254,24 +254,14 @@ export class Tail implements Input {
   }
 
   /** Follows a file that no pattern leads to (any more). */
-  #adopt(
-    path: string,
-    stat: TailStat,
-    labelsOf: (filename: string) => Labels,
-    position: TailPosition | undefined,
-  ): TailedFile {
-    const file = this.#make(path, stat, labelsOf, position);
+  #adopt(path: string, stat: TailStat, foundBy: FoundBy, position: TailPosition | undefined): TailedFile {
+    const file = this.#make(path, stat, foundBy, position);
     file.isFresh = false;
     this.#enqueue(file);
     return file;
   }
 
-  #make(
-    path: string,
-    stat: TailStat,
-    labelsOf: (filename: string) => Labels,
-    position: TailPosition | undefined,
-  ): TailedFile {
+  #make(path: string, stat: TailStat, foundBy: FoundBy, position: TailPosition | undefined): TailedFile {
     const isOther = position?.offset === 0 && position.birthMs !== stat.birthMs;
     const own = isOther
       ? {
@@ -282,7 +272,7 @@ export class Tail implements Input {
           generation: position.generation + 1,
         }
       : position;
-    const file = new TailedFile({ stat, path, labelsOf, nowMs: this.#clock.monotonicMs(), position: own });
+    const file = new TailedFile({ stat, path, foundBy, nowMs: this.#clock.monotonicMs(), position: own });
     this.#files.set(file.source, file);
     return file;
   }

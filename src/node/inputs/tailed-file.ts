@@ -3,6 +3,7 @@ import type { TailHandle, TailStat } from './files.ts';
 import { NOTHING_READ, decodePosition, encodePosition, sourceName } from './identity.ts';
 import type { ReadState, TailPosition } from './identity.ts';
 import type { InputStatus } from './index.ts';
+import type { FoundBy } from './tail-sources.ts';
 
 /** How far a file was read: what changes with each block. */
 export interface Progress {
@@ -16,7 +17,7 @@ export interface TailedFileStart {
   readonly stat: TailStat;
   /** Where the file can be opened now. */
   readonly path: string;
-  readonly labelsOf: (filename: string) => Labels;
+  readonly foundBy: FoundBy;
   readonly nowMs: number;
   /** Where an earlier run, or an earlier look, left off. */
   readonly position?: TailPosition;
@@ -27,7 +28,7 @@ export class TailedFile {
   readonly source: string;
   readonly device: string;
   readonly inode: string;
-  readonly labelsOf: (filename: string) => Labels;
+  readonly foundBy: FoundBy;
   /** Where to open it, and the name it was found under first, which labels its lines. */
   path: string;
   labelPath: string;
@@ -68,14 +69,14 @@ export class TailedFile {
   gaps = 0;
   gapBytes = 0;
 
-  constructor({ stat, path, labelsOf, nowMs, position }: TailedFileStart) {
+  constructor({ stat, path, foundBy, nowMs, position }: TailedFileStart) {
     this.source = sourceName(stat);
     this.device = stat.device;
     this.inode = stat.inode;
-    this.labelsOf = labelsOf;
+    this.foundBy = foundBy;
     this.path = path;
     this.labelPath = position?.path ?? path;
-    this.labels = labelsOf(this.labelPath);
+    this.labels = foundBy.labelsOf(this.labelPath);
     if (position !== undefined) {
       const { offset, headBytes, head, seamBytes, seam, piece, generation, previous } = position;
       this.progress = { state: { offset, headBytes, head, seamBytes, seam }, piece, generation, previous };
@@ -153,7 +154,7 @@ export class TailedFile {
     this.emittedOffset = state.offset;
     this.durableOffset = state.offset;
     this.labelPath = labelPath;
-    this.labels = this.labelsOf(labelPath);
+    this.labels = this.foundBy.labelsOf(labelPath);
     this.copyOf = undefined;
     this.isFresh = false;
   }
@@ -162,7 +163,7 @@ export class TailedFile {
   becomeOther(birthMs: number): void {
     this.birthMs = birthMs;
     this.labelPath = this.path;
-    this.labels = this.labelsOf(this.path);
+    this.labels = this.foundBy.labelsOf(this.path);
   }
 
   status(): InputStatus {
