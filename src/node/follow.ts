@@ -20,9 +20,12 @@ import {
 import type { Batcher } from './pipeline/batcher.ts';
 import type { UnsealedStream } from './tasks.ts';
 
-const RANGE_ALWAYS = { from: { ms: -8.64e15, sub: 0 }, to: { ms: 8.64e15, sub: 0 } };
+/** Whatever time lines carry: one that was read just now may be stamped ahead of this peer's clock. */
+export const RANGE_ALWAYS = { from: { ms: -8.64e15, sub: 0 }, to: { ms: 8.64e15, sub: 0 } };
 /** Blocks that wait for a slow follower; beyond it lines are dropped, and counted. */
 const QUEUE_BLOCKS_MAX = 256;
+const QUEUE_BYTES_MAX = 32 * 1024 * 1024;
+const RUN_BYTES_AIM = 1024 * 1024;
 const OPEN_TIMEOUT_MS = 3000;
 /** Often enough that a new peer is followed within a second. */
 const JOIN_EVERY_MS = 500;
@@ -100,12 +103,15 @@ export class Follow {
     const compiled = compileQuery(query, () => 0);
     const dropped = new DroppedCounter();
     const queue: UnsealedStream[][] = [];
+    let queuedBytes = 0;
     let wake: () => void = () => undefined;
     const stop = this.#options.batcher.follow((streams) => {
       const matching = streams.filter(({ labels }) => compiled.matchesStream(labels));
       if (matching.length === 0) return;
-      if (queue.length < QUEUE_BLOCKS_MAX) queue.push(matching);
-      else for (const stream of matching) dropped.add(stream.labels, timeOf(stream));
+      if (queue.length < QUEUE_BLOCKS_MAX && queuedBytes < QUEUE_BYTES_MAX) {
+        queue.push(matching);
+        queuedBytes += bytesOf(matching);
+      } else for (const stream of matching) dropped.add(stream.labels, timeOf(stream));
       wake();
     });
     const ended = (): void => wake();
@@ -114,7 +120,14 @@ export class Follow {
       while (!signal.aborted) {
         const missed = dropped.take();
         if (missed) onDropped(missed);
-        const streams = queue.splice(0).flat();
+        // No more at once than fits a message: one may be as large as a part of a push.
+        const streams: UnsealedStream[] = [];
+        for (let bytes = 0; queue.length > 0 && bytes < RUN_BYTES_AIM;) {
+          const next = queue.shift()!;
+          streams.push(...next);
+          bytes += bytesOf(next);
+        }
+        queuedBytes -= bytesOf(streams);
         if (streams.length === 0) {
           await new Promise<void>((resolve) => {
             wake = resolve;
@@ -144,6 +157,7 @@ export class Follow {
     const dropped = new DroppedCounter();
     const onMissed = (missed: Dropped): void => dropped.merge(missed);
     const ready: EntryRun[] = [];
+    let readyBytes = 0;
     let wake: () => void = () => undefined;
     const followed = new Set<PeerId>();
     const awaited = new Set(this.#options.others());
@@ -155,8 +169,10 @@ export class Follow {
     const pump = async (peer: PeerId, runs: AsyncGenerator<EntryRun>): Promise<void> => {
       try {
         for await (const run of runs) {
-          if (ready.length < QUEUE_BLOCKS_MAX) ready.push(run);
-          else
+          if (ready.length < QUEUE_BLOCKS_MAX && readyBytes < QUEUE_BYTES_MAX) {
+            ready.push(run);
+            readyBytes += run.lines.length;
+          } else
             for (let row = 0; row < run.count; row++)
               dropped.add(run.streams[run.streamIds[row]], run.ms[row]);
           wake();
@@ -168,7 +184,12 @@ export class Follow {
         arrived(peer);
       }
     };
+    const { self } = this.#options.transport;
     const join = (): void => {
+      if (!followed.has(self)) {
+        followed.add(self);
+        void pump(self, this.local(query, signal, onMissed));
+      }
       for (const peer of this.#options.others()) {
         if (followed.has(peer)) continue;
         followed.add(peer);
@@ -178,9 +199,6 @@ export class Follow {
         );
       }
     };
-    const { self } = this.#options.transport;
-    followed.add(self);
-    void pump(self, this.local(query, signal, onMissed));
     const opening = this.#options.clock.after(awaited.size === 0 ? 0 : OPEN_TIMEOUT_MS, arrived);
     const ended = (): void => {
       opening.cancel();
@@ -191,6 +209,7 @@ export class Follow {
       join();
       const missed = dropped.take();
       if (missed) onDropped(missed);
+      readyBytes = 0;
       yield* ready.splice(0);
       if (ready.length > 0 || signal.aborted) continue;
       await Promise.race([
@@ -267,6 +286,15 @@ export class Follow {
 }
 
 function ignore(): void {}
+
+function bytesOf(streams: readonly UnsealedStream[]): number {
+  let bytes = 0;
+  for (const { blocks, columns } of streams) {
+    bytes += columns?.lines.length ?? 0;
+    for (const block of blocks) bytes += block.bytes.length;
+  }
+  return bytes;
+}
 
 function timeOf({ blocks, columns }: UnsealedStream): number {
   return columns?.ms[0] ?? blocks[0]?.readAtMs ?? 0;

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { LIMITS, LogvineError, messageOf, type Instant } from '../../store/index.ts';
 import { isLog, parse } from '../../store/logql/index.ts';
-import type { Dropped } from '../follow.ts';
+import { RANGE_ALWAYS, type Dropped } from '../follow.ts';
 import { authorize, refuseForeign } from './auth.ts';
 import { LokiStreams, type LokiStream } from './loki.ts';
 import { wantsCategories } from './loki-query.ts';
@@ -114,7 +114,7 @@ function tailRequest(parameters: URLSearchParams, { headers }: IncomingMessage):
 }
 
 async function serveTail(client: WebSocket, wanted: TailRequest, options: ServerOptions): Promise<void> {
-  const { clock, follow, coordinator, log } = options;
+  const { follow, coordinator, log } = options;
   const gone = new AbortController();
   client.once('close', () => gone.abort(new LogvineError('LV_CLOSED', 'the client has gone')));
   client.on('error', () => client.terminate());
@@ -131,8 +131,7 @@ async function serveTail(client: WebSocket, wanted: TailRequest, options: Server
     const first = live.next();
     if (wanted.start) {
       await whenFollowed(followed.promise, first);
-      const nowMs = clock.nowMs();
-      const range = { from: wanted.start, to: { ms: nowMs, sub: 0 } };
+      const range = { from: wanted.start, to: RANGE_ALWAYS.to };
       const { query, limit } = wanted;
       // The newest of the past, so that the present follows it without a gap.
       const past = coordinator.entries({ query, range, descending: true, limit, signal: gone.signal });

@@ -6,6 +6,7 @@ import { Admission } from './admission.ts';
 import { ENTRIES_CONTENT_TYPE, entriesStream } from './native.ts';
 import { metricsText } from './metrics.ts';
 import { Parameters } from './parameters.ts';
+import { RANGE_ALWAYS } from '../follow.ts';
 import type { ServerOptions } from './server.ts';
 import { parseRange } from './time-range.ts';
 
@@ -73,7 +74,7 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
     if (start !== undefined) {
       await whenFollowed(followed, first);
       const nowMs = clock.nowMs();
-      const range = { ...parseRange({ start }, nowMs), to: { ms: nowMs, sub: 0 } };
+      const range = { ...parseRange({ start }, nowMs), to: RANGE_ALWAYS.to };
       if (range.from.ms < askedMs - FROM_NOW_MS) {
         const query = parameters.query();
         yield* coordinator.entries({

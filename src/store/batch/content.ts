@@ -162,7 +162,12 @@ function readEnds(reader: ByteReader, count: number, linesBytes: number): Uint32
  * Reads a count, and so many sets of names and values, out of `bytes`, which is what `reader` reads. They are distinct,
  * else a few bytes that repeat could become any number of objects. Throws RangeError.
  */
-export function readSets(reader: ByteReader, bytes: Uint8Array): Record<string, string>[] {
+export function readSets(
+  reader: ByteReader,
+  bytes: Uint8Array,
+  /** Reads what stands behind each set, and tells it from others that are alike. */
+  readRest: () => void = () => undefined,
+): Record<string, string>[] {
   const count = reader.count(LIMITS.batchEntriesMax);
   const sets: Record<string, string>[] = [];
   const known = new Set<string>();
@@ -175,6 +180,7 @@ export function readSets(reader: ByteReader, bytes: Uint8Array): Record<string, 
       set[name] = reader.text(LIMITS.batchBytesMax);
     }
     sets.push(set);
+    readRest();
     if (count > 1 && known.add(text.toString('latin1', start, reader.position)).size < sets.length) {
       throw new RangeError('a set stands twice');
     }

@@ -32,7 +32,10 @@ export function seenMetadata(
   if (needs.kind === 'lines') return 'more';
   // What the stream itself says is not overruled by metadata; and of metadata the header knows the level alone.
   const unknown = needs.labels && [...needs.labels].filter((name) => !Object.hasOwn(labels, name));
-  if (!isPlain && (unknown === undefined || unknown.some((name) => name !== 'detected_level'))) return 'more';
+  // A stream's own `detected_level` makes that of metadata one of another name.
+  const isShadowed = Object.hasOwn(labels, 'detected_level') && unknown !== undefined && unknown.length > 0;
+  const isMore = !isPlain && (unknown === undefined || unknown.some((name) => name !== 'detected_level'));
+  if (isMore || isShadowed) return 'more';
   return unknown === undefined || unknown.includes('detected_level') ? 'level' : 'nothing';
 }
 

@@ -2,6 +2,7 @@ import { LIMITS } from '../limits.ts';
 import { lineStart } from '../batch/index.ts';
 import { compareRows, RunBuilder, sliceRun, type EntryRun } from './run.ts';
 
+const SETS_SENT_WHOLE_MAX = 256;
 const CHUNK_ROWS_MAX = 64 * 1024;
 
 /** Copies rows between runs: keeps the translation of one run's table indexes into the builder's. */
@@ -87,7 +88,7 @@ export async function* mergeSources(
     const [head, second] = heads;
     const rows = Math.min(head.run.count - head.row, left);
     const isAllBefore = !second || inOrder(head.run, head.row + rows - 1, second.run, second.row) <= 0;
-    if (isAllBefore) {
+    if (isAllBefore && !hasManySets(head.run)) {
       // All of it comes before whatever the others have: it goes on uncopied.
       if (builder.count > 0) yield builder.finish();
       begin();
@@ -103,7 +104,7 @@ export async function* mergeSources(
         left > 0 &&
         head.row < head.run.count &&
         builder.bytes < LIMITS.queryChunkBytes &&
-        order(head, second) <= 0
+        (!second || order(head, second) <= 0)
       );
       if (builder.bytes >= LIMITS.queryChunkBytes) {
         yield builder.finish();
@@ -130,6 +131,11 @@ function settleFirst(heads: Head[], order: (a: Head, b: Head) => number): void {
 export function sourceOf(runs: readonly EntryRun[]): RunSource {
   let at = 0;
   return { next: () => Promise.resolve(runs[at++]) };
+}
+
+/** Each piece of such a run would carry all of them: its rows are copied, each piece with its own. */
+function hasManySets({ streams, metadata }: EntryRun): boolean {
+  return streams.length + metadata.length > SETS_SENT_WHOLE_MAX;
 }
 
 /** Rows of a run in pieces that fit a message. */

@@ -37,18 +37,16 @@ export function encodeRun(run: EntryRun): Buffer {
   // The columns have it, too, but the ids need it before.
   writer.varint(run.count);
   writer.varint(run.streams.length);
-  for (const labels of run.streams) {
+  for (const [stream, labels] of run.streams.entries()) {
     const names = Object.keys(labels);
     writer.varint(names.length);
     for (const name of names) {
       writer.text(name);
       writer.text(labels[name]);
     }
-  }
-  for (let stream = 0; stream < run.streams.length; stream++) {
-    const names = run.parsedNames?.[stream] ?? NO_NAMES;
-    writer.varint(names.length);
-    for (const name of names) writer.text(name);
+    const parsed = run.parsedNames?.[stream] ?? NO_NAMES;
+    writer.varint(parsed.length);
+    for (const name of parsed) writer.text(name);
   }
   writer.varint(run.ranks.length);
   for (const rank of run.ranks) writer.text(rank);
@@ -65,8 +63,8 @@ export function decodeRun(bytes: Uint8Array): EntryRun {
     const reader = new ByteReader(bytes);
     const count = reader.varint();
     if (count > Math.min(bytes.length, LIMITS.batchEntriesMax)) throw new RangeError('count too large');
-    const streams = readSets(reader, bytes);
-    const parsedNames = streams.map(() => readNames(reader));
+    const parsedNames: string[][] = [];
+    const streams = readSets(reader, bytes, () => void parsedNames.push(readNames(reader)));
     const ranks: string[] = [];
     for (let left = reader.count(LIMITS.batchEntriesMax); left > 0; left--) ranks.push(reader.text(256));
     const streamIds = readIds(reader, count, streams.length);
@@ -103,6 +101,14 @@ function readIds(reader: ByteReader, count: number, below: number): Uint32Array 
     ids[row] = id;
   }
   return ids;
+}
+
+/** About how much memory, or room in a message, a run takes: where stages make labels, those may be more than the lines. */
+export function bytesOf({ lines, streams, metadata }: EntryRun): number {
+  let bytes = lines.length;
+  for (const sets of [streams, metadata])
+    for (const set of sets) for (const name in set) bytes += name.length + set[name].length;
+  return bytes;
 }
 
 export function lineOf(run: Columns, row: number): Uint8Array {
@@ -151,6 +157,7 @@ export class RunBuilder {
     return this.#count;
   }
 
+  /** Of lines, and of the label sets and metadata that they have. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -158,13 +165,19 @@ export class RunBuilder {
   /** `parsed`: the names of those labels that stages made. */
   stream(labels: Labels, parsed: readonly string[] = NO_NAMES): number {
     const key = parsed.length === 0 ? labelsText(labels) : `${labelsText(labels)} ${JSON.stringify(parsed)}`;
+    const before = this.#streams.length;
     const id = intern(this.#streams, this.#streamIds, labels, key);
+    if (this.#streams.length > before) this.#bytes += key.length;
     this.#parsedNames[id] ??= parsed;
     return id;
   }
 
   metadata(set: Columns['metadata'][number]): number {
-    return intern(this.#metadata, this.#metadataIds, set, JSON.stringify(set));
+    const key = JSON.stringify(set);
+    const before = this.#metadata.length;
+    const id = intern(this.#metadata, this.#metadataIds, set, key);
+    if (this.#metadata.length > before) this.#bytes += key.length;
+    return id;
   }
 
   rank(rank: string): number {

@@ -16,7 +16,7 @@ import type { IndexMemory } from './index-memory.ts';
 import { mergeSources, sourceOf } from './merge.ts';
 import { ProgressCounter, type ScanProgress } from './progress.ts';
 import { neededOf, pruneByMemory, type Unpruned } from './prune.ts';
-import { sliceRun, type EntryRun } from './run.ts';
+import { bytesOf, sliceRun, type EntryRun } from './run.ts';
 import type { EntryScan, EntryScanResult, TimeRange } from './scan.ts';
 
 export interface ScanJob {
@@ -122,7 +122,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
       }
       if (!result.run) continue;
       runs.push(result.run);
-      resultBytes += result.run.lines.length;
+      resultBytes += bytesOf(result.run);
       rows += result.run.count;
     }
     const unsealed = fresh && rowsWithin(fresh, range);
