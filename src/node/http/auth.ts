@@ -1,6 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import { isIP } from 'node:net';
 import { LogvineError } from '../../store/index.ts';
 
 export type Role = 'push' | 'query' | 'admin';
@@ -40,7 +39,7 @@ export function authorize(tokens: Tokens, role: Role, header: string | undefined
 export function refuseForeign(tokens: Tokens, { origin, host = '' }: IncomingHttpHeaders): void {
   if (hasAny(tokens)) return;
   const name = host.replace(/:\d+$/, '');
-  const isHere = name === '' || name === 'localhost' || name.startsWith('[') || isIP(name) !== 0;
+  const isHere = /^(localhost|[\d.]+|\[[\da-f:.]+\])?$/i.test(name);
   if (!isHere) {
     const how = 'reach it by its address or as localhost, or give it tokens (tokenFiles)';
     throw new Forbidden(
