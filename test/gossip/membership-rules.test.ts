@@ -6,11 +6,12 @@ import { LocalHealth } from '../../src/gossip/membership/health.ts';
 import { parseRequest, type Claim } from '../../src/gossip/membership/messages.ts';
 import { isSigned, signRecord, type MemberRecord } from '../../src/gossip/membership/record.ts';
 import { Rumours } from '../../src/gossip/membership/rumours.ts';
+import { Seeds } from '../../src/gossip/membership/seeds.ts';
 import { Suspicion, suspicionMs, suspicionSpan } from '../../src/gossip/membership/suspicion.ts';
 import { MemberTable } from '../../src/gossip/membership/table.ts';
-import { keysFromSeed, type PeerId } from '../../src/gossip/transport/index.ts';
+import { keysFromSeed, type PeerId, type Transport } from '../../src/gossip/transport/index.ts';
 import { LogvineError } from '../../src/store/index.ts';
-import { SimClock } from '../helpers/sim-clock.ts';
+import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 
 const [alice, bob, charlie] = await Promise.all(
   [1, 2, 3].map((fill) => keysFromSeed(Buffer.alloc(32, fill))),
@@ -148,6 +149,31 @@ test('what is only remembered is news to those who know nothing of it, and gives
   assert.equal(newcomer.applyRecord(record(bob, 5, 5))?.member.state, 'alive');
   assert.equal(table.applyRecord(record(bob, 5, 4)), undefined);
   assert.equal(table.applyRecord(record(bob, 5, 5))?.member.state, 'alive');
+});
+
+test('who has left is remembered for as long as it has been gone, whoever tells of it last', () => {
+  const table = tableOfAlice();
+  const left = record(bob, 3, 2, { left: true });
+  const row = { record: left, state: 'left' as const, ageMs: 3_600_000, presumed: false };
+  assert.equal(table.adopt(row)?.member.stateSinceMs, -3_600_000);
+  assert.equal(table.rows().find((one) => one.record.peer === bob!.peer)!.ageMs, 3_600_000);
+  assert.equal(tableOfAlice().adopt({ ...row, record: record(bob, 3, 2) }), undefined, 'it did not say so');
+});
+
+test('an address that led to this peer itself is dialled again, and leads elsewhere', async () => {
+  const clock = new SimClock();
+  const [self, other] = [alice!.peer, bob!.peer];
+  const answers = [self, self, other];
+  const joined: PeerId[] = [];
+  const transport = { self, clock, connect: async () => answers.shift() ?? other } as unknown as Transport;
+  const seeds = new Seeds(transport, seededRandom(1), ['logs.example:7421'], {
+    isLive: (peer) => peer === self || joined.includes(peer),
+    join: async (peer) => void joined.push(peer),
+    failed: () => assert.fail('it answered'),
+  });
+  await clock.advance(300_000);
+  seeds.close();
+  assert.deepEqual(joined, [other]);
 });
 
 const span = (members: number) => suspicionSpan(members, DEFAULT_TIMING);
