@@ -232,9 +232,11 @@ export class Checks {
     }
   }
 
-  /** The file that a batch is in; undefined when it was neither acknowledged nor on a disk that was harmed. */
-  pathOf(id: string): string | undefined {
-    return this.acknowledgedBatches.get(id) ?? this.#harmed.get(id)?.path;
+  /** Whether a batch is in a file that lost one: what was sealed into it later may be of no use without, acknowledged or not. */
+  isOfLostFile(id: string): boolean {
+    const path = this.acknowledgedBatches.get(id) ?? this.#harmed.get(id)?.path;
+    if (path !== undefined) return this.pathsOfLost.has(path);
+    return [...this.pathsOfLost].some((lost) => this.holdersOf(id, lost).length > 0);
   }
 
   /** Nobody is left who remembers that retention dropped a batch: they are gone for good, or did not know that they had it. */

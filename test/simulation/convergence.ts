@@ -130,7 +130,6 @@ async function askSurely(
 
 async function askEveryone(cluster: Cluster): Promise<void> {
   const { story, checks } = cluster;
-  const isOfLostFile = (id: string): boolean => checks.pathsOfLost.has(checks.pathOf(id) ?? '');
   for (const host of cluster.present) {
     let told = await askSurely(cluster, host);
     if (told?.[1].receipt.missing.some((run) => batchIdsOf(run).some((id) => checks.expired.has(id)))) {
@@ -146,7 +145,7 @@ async function askEveryone(cluster: Cluster): Promise<void> {
     if (receipt.complete) continue;
     const missing = receipt.missing.filter((run) =>
       batchIdsOf(run).some(
-        (id) => !checks.lost.has(id) && !isOfLostFile(id) && !checks.isExpiryForgotten(id),
+        (id) => !checks.lost.has(id) && !checks.isOfLostFile(id) && !checks.isExpiryForgotten(id),
       ),
     );
     // Members that went without a word are expected back, and so are those that left and nobody remembers it.
