@@ -45,7 +45,7 @@ async function untilSame(node: MeshNode, sound: ReadonlyMap<string, Buffer>): Pr
 
 export const flips: Fault = {
   name: 'flips',
-  title: `${FLIPS} flipped bits in the segments of a running node`,
+  title: `${FLIPS} flipped bits in the segments of a running node, then a verification`,
   rounds: 20,
   async run(scene) {
     await scene.startUsual(3);
@@ -68,6 +68,8 @@ export const flips: Fault = {
         }
       }
       const startedMs = performance.now();
+      // Queries find what they read; a scrub comes round once a week, and does what a verification does now.
+      await (await fetch(`${victim.httpUrl}/api/v1/verify`)).arrayBuffer();
       await untilSame(victim, sound);
       tookMs.push(performance.now() - startedMs);
     });
