@@ -7,7 +7,14 @@ import { signWatermark, Watermarks } from '../../src/gossip/repair/index.ts';
 import { keysFromSeed, type PeerId, type PeerKeys } from '../../src/gossip/transport/index.ts';
 import { Auditor, Verifier, VERIFY_PROTOCOL, type Verdict } from '../../src/gossip/verify/index.ts';
 import type { MemberState } from '../../src/gossip/view.ts';
-import { readPreamble, systemClock, systemDisk, type Clock, type Store } from '../../src/store/index.ts';
+import {
+  LIMITS,
+  readPreamble,
+  systemClock,
+  systemDisk,
+  type Clock,
+  type Store,
+} from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { SimNetwork, type SimTransport } from '../helpers/sim-network.ts';
 import { frameOf, linePack, openStore } from '../store/material.ts';
@@ -110,12 +117,16 @@ class Scene {
     );
   }
 
-  async verify(by = 'alice', range = { fromMs: -Infinity, toMs: Infinity }): Promise<Verdict> {
-    const { transport, store } = this.peer(by);
+  async verify(
+    by = 'alice',
+    range = { fromMs: -Infinity, toMs: Infinity },
+    auditor = this.auditor(this.peer(by).store),
+  ): Promise<Verdict> {
+    const { transport } = this.peer(by);
     const verifier = new Verifier({
       transport,
       clock,
-      auditor: this.auditor(store),
+      auditor,
       view: {
         isSearching: () => false,
         isIntroduced: () => true,
@@ -375,6 +386,22 @@ test('one id with two signed contents is a conflict that names who holds which',
   assert.equal(hashes.size, 3);
   assert.equal(hashes.get(the.id('alice')), hashes.get(the.id('charlie')));
   assert.notEqual(hashes.get(the.id('alice')), hashes.get(the.id('bob')));
+});
+
+test('verifications that have to look twice leave nothing under way', async (t) => {
+  const the = await Scene.of(t, ...names);
+  await the.seal('alice', 3);
+  const [file] = the.files('bob');
+  unlinkSync(file);
+  await the.restart('bob');
+  const { transport, store } = the.peer('alice');
+  const auditor = the.auditor(store);
+  for (let times = 0; times <= LIMITS.verifyAtOnceMax; times++) {
+    const { unreachable, tooFewCopies } = await the.verify('alice', undefined, auditor);
+    assert.deepEqual(unreachable, [], `time ${times + 1}`);
+    assert.ok(tooFewCopies.length > 0);
+  }
+  assert.equal(transport.openChannels, 0);
 });
 
 test('who is down, or does not answer, leaves it unproven by name', async (t) => {

@@ -48,7 +48,11 @@ export class AuditSource {
       for (;;) {
         const { value: step, done } = await this.#steps.next();
         if (done) throw new LogvineError('LV_PROTOCOL', 'it broke off');
-        if (step.kind === 'done') return;
+        if (step.kind === 'done') {
+          // Or else it would count as being under way for ever.
+          await this.stop();
+          return;
+        }
         if (step.kind === 'knowledge') {
           if (this.#hasTold) throw new LogvineError('LV_PROTOCOL', 'it told twice what it knows');
           this.#hasTold = true;
