@@ -58,9 +58,6 @@ import { remembering } from './remembering.ts';
 import type { Tasks } from './tasks.ts';
 import { WatermarkKeeper } from './watermark-keeper.ts';
 
-/** Two segments at once, twice as fast as it has to be. */
-const CONFIRM_BYTES_PER_SECOND_MIN = (4 * LIMITS.segmentBytesMax) / 60;
-
 /** Waits and rates that no user turns. */
 export const TIMING = {
   openTimeoutMs: 5_000,
@@ -78,6 +75,9 @@ export const TIMING = {
   ownRecoveryFindMs: 3_000,
   ownRecoveryMs: 60_000,
 } as const;
+
+/** Two segments at once, twice as fast as it has to be. */
+const CONFIRM_BYTES_PER_SECOND_MIN = (4 * LIMITS.segmentBytesMax * 1000) / TIMING.confirmTimeoutMs;
 
 export type CoreTiming = { readonly [Name in keyof typeof TIMING]: number };
 

@@ -117,11 +117,12 @@ export class Holder {
     };
     // Begins in this turn: what is fresh is told in the one in which the work was listed, and before any of it is dropped.
     const steps = this.#answer(message.question, part);
-    let step = steps.next();
-    step.catch(() => undefined);
+    const first = steps.next();
+    // Seen to after what is absent is told.
+    first.catch(() => undefined);
     try {
       for (const { id, runs } of absent) yield* failed(id, seqsOf(runs));
-      for (let next = await step; !next.done; next = await (step = steps.next())) {
+      for (let next = await first; !next.done; next = await steps.next()) {
         const { value } = next;
         if (value.kind === 'failed') {
           await this.#readAgain(value.id, value.seqs);

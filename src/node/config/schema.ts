@@ -210,7 +210,7 @@ export const configSchema = z.strictObject({
   batch: z
     .strictObject({
       targetBytes: size('64KiB', '1536KiB').prefault('1MiB').describe('A batch is sealed at this size.'),
-      lingerBytes: size('1KiB', '4MiB')
+      lingerBytes: size('1KiB', '1536KiB')
         .prefault('64KiB')
         .describe('A batch this large is sealed once it is `linger` old.'),
       linger: duration('10ms', '1m').prefault('1s').describe('See `lingerBytes`.'),

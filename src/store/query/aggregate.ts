@@ -61,18 +61,20 @@ export function aggregateBatches(
   let isLarge = false;
   for (const [at, segment] of request.segments.entries()) {
     for (const batch of segment.batches) {
-      const own = batch.answerFrom && !isLarge ? metric.newPartials() : undefined;
+      let own: readonly RangePartial[] | undefined;
       let opened: OpenBatch;
       let additions: Addition[] | undefined;
       try {
         const found = (filter: Uint8Array) => result.filters.push([at, batch.seq, filter]);
         const left = selectionsLeft(segment, batch, selections, reader, found);
         if (left.length === 0) continue;
-        const batchOpened = (opened = new OpenBatch(segment, batch, reader));
+        opened = new OpenBatch(segment, batch, reader);
         // All of it is read before any of it counts: a rotten batch is counted by who has it whole.
         if (!sums?.add(opened)) {
-          const into = own ?? partials;
-          additions = left.flatMap((leaf) => additionsOf(metric.leaves[leaf], into[leaf], batchOpened));
+          own = batch.answerFrom && !isLarge ? metric.newPartials() : undefined;
+          additions = [];
+          for (const leaf of left)
+            additions.push(...additionsOf(metric.leaves[leaf], (own ?? partials)[leaf], opened));
         }
       } catch (error) {
         if (!isRot(error)) throw error;
