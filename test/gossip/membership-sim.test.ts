@@ -37,6 +37,22 @@ test('a host that loses power is found out as well', async () => {
   assert.ok(await mesh.clock.until(() => mesh.allSee(12), 10_000));
 });
 
+test('who finds a crash out thinks no worse of itself: the helpers say in time that they hear nothing either', async () => {
+  const mesh = new SimMesh(3);
+  await mesh.grow(6);
+  assert.ok(await mesh.clock.until(() => mesh.allSee(6), 10_000));
+  await mesh.clock.advance(5_000);
+  mesh.node('n3').transport.powerOff();
+  await mesh.node('n3').membership.close();
+  let worst = 0;
+  const dead = (): boolean => {
+    worst = Math.max(worst, ...mesh.running().map(({ membership }) => membership.healthScore()));
+    return mesh.agreedState('n3') === 'dead';
+  };
+  assert.ok(await mesh.clock.until(dead, 20_000));
+  assert.equal(worst, 0);
+});
+
 test('loss and delay for an hour convict nobody', { timeout: 300_000 }, async (context) => {
   const mesh = new SimMesh(5, { delayMsMin: 100, delayMsMax: 300, lossShare: 0.05 });
   await mesh.grow(10);

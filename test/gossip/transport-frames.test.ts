@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { finishedMark, lengthPrefix, messagesOf } from '../../src/gossip/transport/frames.ts';
+import { finishedMark, LENGTH_BYTES, lengthPrefix, messagesOf } from '../../src/gossip/transport/frames.ts';
 import { UnfinishedMessages } from '../../src/gossip/transport/unfinished.ts';
 import type { PeerId } from '../../src/gossip/transport/index.ts';
 import { LIMITS } from '../../src/store/limits.ts';
@@ -117,4 +117,25 @@ test('what peers leave unfinished is bounded for each and over all, and given ba
   for (const { end } of begun) end();
   for (const { failed } of begun) assert.ok(await failed);
   assert.equal(unfinished.total, 0);
+});
+
+test('a message that is under way pins what is counted, not the chunks that it came in', async () => {
+  const chunk = Buffer.alloc(256 * 1024);
+  lengthPrefix(chunk.length).copy(chunk, chunk.length - LENGTH_BYTES - 1);
+  lengthPrefix(chunk.length - LENGTH_BYTES - LENGTH_BYTES - 1).copy(chunk);
+  let counted = 0;
+  const chunks = (async function* () {
+    yield chunk.subarray(0, chunk.length - LENGTH_BYTES - 1);
+    yield chunk.subarray(chunk.length - LENGTH_BYTES - 1);
+    counted = unfinished.total;
+    for (let at = 1; at < chunk.length; at += 21) yield Buffer.alloc(21, at);
+    yield finishedMark();
+  })();
+  const messages: Buffer[] = [];
+  for await (const message of messagesOf(chunks, chunk.length, unfinished.of(peer))) messages.push(message);
+  assert.equal(counted, 64 * 1024, 'of a message of which a byte is there');
+  const [, second] = messages;
+  assert.equal(second.length, chunk.length);
+  assert.deepEqual([second[1], second[22], second.at(-1)], [1, 22, (chunk.length - 21) % 256]);
+  assert.equal(second.buffer.byteLength, second.length);
 });

@@ -19,6 +19,8 @@ import {
   scanInWindows,
   workOf,
   type EntryRun,
+  type EntryScan,
+  type EntryScanResult,
   type Instant,
   type Labels,
   type PackedBatch,
@@ -227,6 +229,7 @@ async function stepsOf(
     random?: Random;
     work?: SegmentWork[];
     memory?: IndexMemory;
+    scanned?(request: EntryScan, result: EntryScanResult): EntryScanResult;
   } = {},
 ): Promise<ScanStep[]> {
   const compiled = compileQuery(text, () => 0);
@@ -245,7 +248,8 @@ async function stepsOf(
     scan: async (request) => {
       // Tasks end in any order.
       await quiet(more.random ? below(more.random, 4) : 0);
-      return scanBatches(request, compiled, reader);
+      const result = await scanBatches(request, compiled, reader);
+      return more.scanned?.(request, result) ?? result;
     },
     parallel: more.parallel ?? 2,
     memory: more.memory ?? new IndexMemory(),
@@ -304,6 +308,42 @@ test('a scan in windows gives what sorting and filtering all lines gives', async
       assert.equal(batches, world.store.totals.batches);
       assert.equal(read + pruned + unneeded, batches);
       if (expected.length < asked.limit) assert.equal(unneeded, 0);
+    }
+  });
+});
+
+test('a window that gives too much is taken in parts, and the answer is the same', async () => {
+  const MiB = 1024 * 1024;
+  await forEachSeed(2, async (random) => {
+    const world = await newWorld(random, 24, 0);
+    const windows = new Map<string, { fromMs: number; toMs: number; MiB: number }>();
+    /** As if each row weighed a MiB. */
+    const scanned = ({ range }: EntryScan, result: EntryScanResult): EntryScanResult => {
+      if (!result.run) return result;
+      const [fromMs, toMs] = [range.from.ms, range.to.ms];
+      const known = windows.get(`${fromMs}-${toMs}`)?.MiB ?? 0;
+      windows.set(`${fromMs}-${toMs}`, { fromMs, toMs, MiB: known + result.run.count });
+      const metadata = [...result.run.metadata, { unused: 'x'.repeat(result.run.count * MiB) }];
+      return { ...result, run: { ...result.run, metadata } };
+    };
+    for (const descending of [false, true]) {
+      windows.clear();
+      const [from, to] = [
+        { ms: START_MS - 50, sub: 0 },
+        { ms: START_MS + 1_000, sub: 0 },
+      ];
+      const asked = { from, to, descending, limit: 1_000_000 };
+      const steps = await stepsOf(world, '{app=~".+"}', asked, { random, scanned });
+      assert.deepEqual(rowsIn(steps), naive(world.rows, { ...asked, matches: () => true }).map(textOf));
+      const done = steps.at(-1)!;
+      assert.ok(done.kind === 'done' && done.tally.read + done.tally.pruned === world.store.totals.batches);
+      const all = [...windows.values()];
+      const isGivenUp = ({ fromMs, toMs }: { fromMs: number; toMs: number }): boolean =>
+        all.some(
+          (part) => part.fromMs >= fromMs && part.toMs <= toMs && part.toMs - part.fromMs < toMs - fromMs,
+        );
+      assert.ok(all.some(isGivenUp));
+      for (const window of all) if (!isGivenUp(window)) assert.ok(window.MiB <= 96, `${window.MiB} MiB`);
     }
   });
 });

@@ -132,7 +132,7 @@ class Swim implements Membership {
       transport,
       news: this.#news,
       log,
-      relayTimeoutMs: this.#timing.probeTimeoutMs,
+      relayTimeoutMs: BOUNDS.relayTimeoutShare * this.#timing.probeTimeoutMs,
       introductions: {
         isNewcomer: () => !this.#introduction.isDone,
         vouched: (by, vouch) => this.#introduction.vouched(by, vouch),

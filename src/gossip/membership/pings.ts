@@ -46,6 +46,7 @@ class PingChannel {
   readonly #transport: Transport;
   readonly #peer: PeerId;
   readonly #waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
+  /** The one in use: what becomes of an earlier one is of no matter. */
   #channel: Promise<Channel> | undefined;
   #seq = 0;
   #unanswered = 0;
@@ -77,29 +78,20 @@ class PingChannel {
   }
 
   async #send(message: Buffer): Promise<void> {
-    this.#channel ??= this.#open();
+    if (!this.#channel) {
+      const opening = this.#transport.open(this.#peer, SWIM_PROTOCOL, { timeoutMs: BOUNDS.openTimeoutMs });
+      this.#channel = opening;
+      void this.#read(opening);
+    }
     const channel = await this.#channel;
     await channel.send(message);
   }
 
-  async #open(): Promise<Channel> {
-    const opening = this.#transport.open(this.#peer, SWIM_PROTOCOL, { timeoutMs: BOUNDS.openTimeoutMs });
-    const mine = opening.then(
-      (channel) => {
-        this.#unanswered = 0;
-        void this.#read(channel);
-        return channel;
-      },
-      (error: unknown) => {
-        this.#channel = undefined;
-        throw error;
-      },
-    );
-    return mine;
-  }
-
-  async #read(channel: Channel): Promise<void> {
+  async #read(opening: Promise<Channel>): Promise<void> {
+    let channel: Channel | undefined;
     try {
+      channel = await opening;
+      if (this.#channel === opening) this.#unanswered = 0;
       for (;;) {
         const message = await channel.receive();
         if (message === undefined) break;
@@ -108,14 +100,15 @@ class PingChannel {
         this.#waiting.get(answer.seq)?.resolve(answer);
       }
       await channel.close();
-      this.#fail(new LogvineError('LV_PEER_UNREACHABLE', `${this.#peer} closed the channel`));
+      this.#fail(opening, new LogvineError('LV_PEER_UNREACHABLE', `${this.#peer} closed the channel`));
     } catch (error) {
-      channel.abort(error as Error);
-      this.#fail(error as Error);
+      channel?.abort(error as Error);
+      this.#fail(opening, error as Error);
     }
   }
 
-  #fail(reason: Error): void {
+  #fail(channel: Promise<Channel>, reason: Error): void {
+    if (this.#channel !== channel) return;
     this.#channel = undefined;
     for (const { reject } of this.#waiting.values()) reject(reason);
   }
@@ -123,8 +116,9 @@ class PingChannel {
   close(): void {
     const reason = new LogvineError('LV_CLOSED', 'The ping channel was closed');
     const channel = this.#channel;
-    this.#fail(reason);
-    channel?.then(
+    if (!channel) return;
+    this.#fail(channel, reason);
+    channel.then(
       (open) => open.abort(reason),
       () => undefined,
     );

@@ -70,6 +70,8 @@ export interface EntryQuery extends Asked {
   readonly range: TimeRange;
   readonly descending: boolean;
   readonly limit: number;
+  /** Asked after each run: the asker has all that it wants, whatever the limit. */
+  isEnough?(): boolean;
 }
 
 export interface MetricQuery extends Asked {
@@ -130,16 +132,19 @@ export class Coordinator {
     const asking = await this.#ask({ ...query, question });
     const { scatter } = asking;
     let entries = 0;
+    let isEnough = false;
     try {
       const merged = mergeSources(scatter.start(), { ...query, joining: () => scatter.joining() });
       for await (const run of merged) {
         entries += run.count;
         yield run;
+        isEnough = query.isEnough?.() ?? false;
+        if (isEnough) break;
       }
     } finally {
       await scatter.stop();
     }
-    return this.#receipt(asking, entries, entries >= limit);
+    return this.#receipt(asking, entries, isEnough || entries >= limit);
   }
 
   /**

@@ -1,5 +1,12 @@
 import { z } from 'zod';
-import { LIMITS, LogvineError, segmentName, type Segment, type Store } from '../../store/index.ts';
+import {
+  LIMITS,
+  LogvineError,
+  segmentName,
+  type Segment,
+  type SegmentId,
+  type Store,
+} from '../../store/index.ts';
 import { instantSchema, listOf, segmentRunsSchema } from '../wire.ts';
 
 /** Segments that one message speaks of. */
@@ -54,7 +61,7 @@ const inventoryAnswer = z.object({
   /** There are later ones. */
   more: z.boolean(),
   holdings: listOf(holding, SEGMENTS_MAX),
-  /** Segments that are no longer held. */
+  /** Segments that are no longer held, or of which nothing can be read. */
   removed: listOf(
     z.object({
       origin: z.string().max(128),
@@ -131,9 +138,14 @@ export function holdingOf(store: Store, segment: Segment): Holding {
 export function answerInventory(store: Store, request: Uint8Array, atOnce = SEGMENTS_AT_ONCE): Buffer {
   const { instance, since } = parseMessage(inventoryRequest, request, 'inventory request');
   const after = instance === store.instance ? since : 0;
-  const changed = [...store.segments()].filter(
-    ({ version, record }) => version > after && record.batches.length > 0,
-  );
+  const changed: Segment[] = [];
+  /** Nothing of them can be read (any more). */
+  const empty: SegmentId[] = [];
+  for (const segment of store.segments()) {
+    if (segment.version <= after) continue;
+    if (segment.record.batches.length > 0) changed.push(segment);
+    else empty.push(segment.id);
+  }
   const more = changed.length > atOnce;
   if (more) changed.sort((a, b) => a.version - b.version);
   const told = changed.slice(0, atOnce);
@@ -144,7 +156,7 @@ export function answerInventory(store: Store, request: Uint8Array, atOnce = SEGM
     version: more ? told.at(-1)!.version : store.health.version,
     more,
     holdings: told.map((segment) => holdingOf(store, segment)),
-    removed,
+    removed: [...removed, ...empty],
     expired,
   } satisfies InventoryAnswer);
 }

@@ -100,42 +100,43 @@ export async function* messagesOf(
   }
 }
 
-/** `count` is told how much of a message has come whenever the rest has to be waited for. */
+/** The first of a message is kept in so many bytes, and in twice as many whenever they are full. */
+const BUFFER_BYTES_MIN = 64 * 1024;
+
+/**
+ * Messages are put together in buffers of their own: a piece of a chunk would pin the whole of it, and a million chunks of a
+ * byte each much more than a million bytes. `count` is told what a message pins whenever the rest has to be waited for.
+ */
 async function* cut(
   chunks: AsyncIterable<Chunk>,
   messageBytesMax: number,
   count: (bytes: number) => void,
 ): AsyncGenerator<Buffer, void, undefined> {
-  let parts: Uint8Array[] = [];
+  const prefix = Buffer.alloc(LENGTH_BYTES);
+  let message: Buffer = prefix;
   let have = 0;
   let wanted = LENGTH_BYTES;
-  let inBody = false;
-  const take = (): Buffer => {
-    const whole = Buffer.concat(parts, have);
-    parts = [];
-    have = 0;
-    count(0);
-    return whole;
-  };
   for await (const chunk of chunks) {
     let at = 0;
-    while (at < chunk.byteLength || (inBody && wanted === 0)) {
+    while (at < chunk.byteLength || wanted === 0) {
       const end = Math.min(chunk.byteLength, at + wanted - have);
-      if (end > at) parts.push(chunk.subarray(at, end));
-      have += end - at;
+      const after = have + end - at;
+      if (after > message.length)
+        message = enlarged(message, have, Math.min(wanted, Math.max(after, 2 * have)));
+      message.set(chunk.subarray(at, end), have);
+      have = after;
       at = end;
-      if (have < wanted) {
-        count(have);
-        break;
-      }
-      if (inBody) {
-        const message = take();
-        inBody = false;
+      if (have < wanted) break;
+      have = 0;
+      if (message !== prefix) {
+        const whole = message;
+        message = prefix;
         wanted = LENGTH_BYTES;
-        yield message;
+        count(0);
+        yield whole;
         continue;
       }
-      wanted = take().readUInt32BE();
+      wanted = prefix.readUInt32BE();
       if (wanted === FINISHED) return;
       if (wanted > messageBytesMax) {
         throw new LogvineError(
@@ -143,8 +144,15 @@ async function* cut(
           `A message of ${wanted} bytes exceeds the bound of ${messageBytesMax}`,
         );
       }
-      inBody = true;
+      message = Buffer.allocUnsafe(Math.min(wanted, Math.max(BUFFER_BYTES_MIN, chunk.byteLength - at)));
     }
+    count(message === prefix ? 0 : message.length);
   }
   throw new LogvineError('LV_PEER_UNREACHABLE', 'The connection ended before the peer had finished');
+}
+
+function enlarged(buffer: Buffer, used: number, size: number): Buffer {
+  const larger = Buffer.allocUnsafe(size);
+  buffer.copy(larger, 0, 0, used);
+  return larger;
 }

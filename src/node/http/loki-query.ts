@@ -49,7 +49,8 @@ export async function answerRange(
     const { descending, limit, intervalNs } = streams.options;
     // With an interval it is not known how many have to be read.
     const wanted = intervalNs > 0n ? Number.MAX_SAFE_INTEGER : limit;
-    const runs = coordinator.entries({ query, range, descending, limit: wanted, signal });
+    const isEnough = (): boolean => streams.entries >= limit;
+    const runs = coordinator.entries({ query, range, descending, limit: wanted, isEnough, signal });
     for (;;) {
       const step = await runs.next();
       if (step.done) return streams.answer(step.value);

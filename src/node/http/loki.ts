@@ -41,13 +41,6 @@ export class LokiStreams {
   /** Throws LV_QUERY_TOO_LARGE when the answer would not fit in memory. */
   add(run: EntryRun): void {
     const { categorize } = this.options;
-    this.#bytes += run.lines.length;
-    if (this.#bytes > LIMITS.queryBufferBytesMax) {
-      throw new LogvineError(
-        'LV_QUERY_TOO_LARGE',
-        `the entries weigh more than ${LIMITS.queryBufferBytesMax / 1024 / 1024} MiB: ask for fewer, or a shorter range`,
-      );
-    }
     const decoder = new TextDecoder();
     const byIds = new Map<number, { values: unknown[][]; third: object | undefined }>();
     for (let row = 0; row < run.count; row++) {
@@ -56,10 +49,21 @@ export class LokiStreams {
       const ids = run.streamIds[row] * run.metadata.length + run.metadataIds[row];
       let stream = byIds.get(ids);
       if (!stream) byIds.set(ids, (stream = this.#streamOf(run, row)));
-      const value: unknown[] = [ns.toString(), decoder.decode(lineOf(run, row))];
+      const line = lineOf(run, row);
+      this.#hold(line.length);
+      const value: unknown[] = [ns.toString(), decoder.decode(line)];
       if (categorize) value.push(stream.third);
       stream.values.push(value);
     }
+  }
+
+  #hold(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes <= LIMITS.queryBufferBytesMax) return;
+    throw new LogvineError(
+      'LV_QUERY_TOO_LARGE',
+      `the entries weigh more than ${LIMITS.queryBufferBytesMax / 1024 / 1024} MiB: ask for fewer, or a shorter range`,
+    );
   }
 
   /** Loki's `interval`: an entry at least that far from the last one that was taken. */

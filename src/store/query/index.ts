@@ -29,6 +29,7 @@ export type { EntryRun } from './run.ts';
 export { scanBatches, scanColumns } from './scan.ts';
 export type {
   EntryScan,
+  EntryScanResult,
   MetricScan,
   MetricScanResult,
   PatternScan,

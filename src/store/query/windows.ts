@@ -58,8 +58,10 @@ export type ScanStep =
   | { readonly kind: 'done'; readonly tally: ScanTally };
 
 interface Scanning {
+  readonly window: Window;
   readonly range: TimeRange;
-  readonly results: Promise<TaskResult[]>;
+  /** Undefined: there are so many that the window is to be taken in parts. */
+  readonly results: Promise<TaskResult[] | undefined>;
 }
 
 const WINDOW_BYTES_FIRST = 1024 * 1024;
@@ -69,6 +71,8 @@ const GROWTH = 4;
 const GROWTH_FILTERED = 32;
 /** Matching bytes that a window should give: windows grow while they give less. */
 const RESULT_BYTES_AIM = 12 * 1024 * 1024;
+/** What a window may give before it is given up for a narrower one: those after empty windows are wide. */
+const RESULT_BYTES_MAX = 8 * RESULT_BYTES_AIM;
 
 /**
  * Answers a log query over this peer's batches in time order and bounded memory: takes the range in windows of time from
@@ -98,17 +102,34 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     if (!window) return undefined;
     const range = clip(job.range, window);
     const chosen = candidates.filter(({ batch }) => overlaps(batch, range) && !failed.has(batch));
-    const results = scanChosen(job, chosen, found.streams, unpruned.passed, range, left, progress);
+    const bytesMax = window.toMs - window.fromMs > 1 ? RESULT_BYTES_MAX : Infinity;
+    const scan = {
+      job,
+      chosen,
+      streams: found.streams,
+      passed: unpruned.passed,
+      range,
+      limit: left,
+      bytesMax,
+    };
+    const results = scanChosen(scan, progress);
     results.catch(() => undefined);
-    return { range, results };
+    return { window, range, results };
   };
   for (let scanning = scanNext(); scanning && left > 0;) {
     job.signal.throwIfAborted();
     const { range } = scanning;
+    const results = yield* progress.during(scanning.results);
+    if (!results) {
+      windowBytes /= RESULT_BYTES_MAX / RESULT_BYTES_AIM;
+      cursor.goBack(scanning.window);
+      scanning = scanNext();
+      continue;
+    }
     const runs: EntryRun[] = [];
     let resultBytes = 0;
     let rows = 0;
-    for (const { task, result } of yield* progress.during(scanning.results)) {
+    for (const { task, result } of results) {
       tally.bytesScanned += result.bytesScanned;
       const named = namesOf(task);
       for (const { batch } of task) seen.add(batch);
@@ -208,6 +229,12 @@ class WindowCursor {
     return window;
   }
 
+  /** To where a window began that was the last. */
+  goBack({ fromMs, toMs }: Window): void {
+    if (this.#descending) this.#toMs = toMs;
+    else this.#fromMs = fromMs;
+  }
+
   #window(width: number): Window {
     return this.#descending
       ? { fromMs: this.#toMs - width, toMs: this.#toMs }
@@ -238,15 +265,21 @@ interface TaskResult {
   readonly result: EntryScanResult;
 }
 
-function scanChosen(
-  job: ScanJob,
-  chosen: readonly Candidate[],
-  streams: Candidates['streams'],
-  passed: Unpruned['passed'],
-  range: TimeRange,
-  limit: number,
+interface WindowScan {
+  readonly job: ScanJob;
+  readonly chosen: readonly Candidate[];
+  readonly streams: Candidates['streams'];
+  readonly passed: Unpruned['passed'];
+  readonly range: TimeRange;
+  readonly limit: number;
+  readonly bytesMax: number;
+}
+
+/** Resolves to undefined, and begins nothing more, once more than `bytesMax` are found. */
+async function scanChosen(
+  { job, chosen, streams, passed, range, limit, bytesMax }: WindowScan,
   progress: ProgressCounter,
-): Promise<TaskResult[]> {
+): Promise<TaskResult[] | undefined> {
   const { query, descending, parallel, signal, memory } = job;
   const isFiltered = job.compiled.neededLiterals.length > 0;
   const isLight = (batch: BatchEntry): boolean => isFiltered && !passed.has(batch);
@@ -254,13 +287,17 @@ function scanChosen(
     ...(passed.has(batch) && { passed: passed.get(batch) }),
     ...(isLight(batch) && !memory.filterOf(batch) && memory.claim(batch) && { remember: true }),
   });
-  return runTasks(intoTasks(chosen, { isLight, parallel }), parallel, async (task) => {
+  let bytes = 0;
+  const results = await runTasks(intoTasks(chosen, { isLight, parallel }), parallel, async (task) => {
+    if (bytes > bytesMax) return undefined;
     const segments = segmentsOf(task, streams, told);
     const request: EntryScan = { kind: 'entries', query, range, descending, limit, segments };
     const result = await job.scan(request, signal).finally(() => settle(task, segments, memory));
     progress.advance(task.length);
-    return { task, result };
+    if (result.run) bytes += bytesOf(result.run);
+    return bytes > bytesMax ? undefined : { task, result };
   });
+  return bytes > bytesMax ? undefined : (results as TaskResult[]);
 }
 
 function rowsWithin(run: EntryRun, { from, to }: TimeRange): EntryRun | undefined {
