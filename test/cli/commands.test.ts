@@ -49,6 +49,20 @@ describe('run', () => {
     assert.equal(io.timers.size, 0);
   });
 
+  test('a signal while it starts stops it at once', async () => {
+    const io = new FakeIo();
+    const starting = Promise.withResolvers<void>();
+    const startNode = (): Promise<never> => {
+      starting.resolve();
+      return new Promise(() => {});
+    };
+    const ended = main(['run'], io, fakeServices({ startNode }));
+    await starting.promise;
+    io.stop();
+    assert.equal(await ended, 0);
+    assert.equal(io.output.length, 0);
+  });
+
   test('a second signal, or closing for too long, stops it at once', async () => {
     const io = new FakeIo();
     const services = fakeServices({

@@ -248,7 +248,7 @@ async function stepsOf(
     scan: async (request) => {
       // Tasks end in any order.
       await quiet(more.random ? below(more.random, 4) : 0);
-      const result = await scanBatches(request, compiled, reader);
+      const result = scanBatches(request, compiled, reader);
       return more.scanned?.(request, result) ?? result;
     },
     parallel: more.parallel ?? 2,

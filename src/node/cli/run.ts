@@ -25,13 +25,17 @@ export function registerRun(
     .action(async (files: string[], options: ConfigOptions) => {
       const { config } = await configOf(io, options, files);
       const stopped = firstStop(io);
-      let node = await services.startNode(config);
+      // A start may take long, and needs no end: it may be cut off anywhere, and acknowledges nothing before it is over.
+      const start = (): Promise<RunningNode | void> => Promise.race([services.startNode(config), stopped]);
+      let node = await start();
+      if (!node) return exit(0);
       const settled = io.clock.after(START_SETTLED_MS, releaseStartMemory);
       await sayReady(node, io);
       const isOutdated = await Promise.race([stopped.then(() => false), node.outdated.then(() => true)]);
       if (isOutdated) {
         await closesInTime(node.close(), io);
-        node = await services.startNode(config);
+        node = await start();
+        if (!node) return exit(0);
         await sayReady(node, io);
       }
       await stopped;
