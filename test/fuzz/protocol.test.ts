@@ -4,13 +4,14 @@ import type { z } from 'zod';
 import { parseInventory, parseMessage } from '../../src/gossip/repair/inventory.ts';
 import { encodeRider, parseRider, signWatermark, Watermarks } from '../../src/gossip/repair/watermarks.ts';
 import {
-  coverageAnswer,
+  coveragePage,
   coverageRequest,
   decodeStep,
   encodeStep,
   followRequest,
   patternsFound,
   scanRequest,
+  workPage,
   labelFound,
   takeSeries,
 } from '../../src/gossip/query/messages.ts';
@@ -163,15 +164,24 @@ fuzz('inventory: an answer', {
   check: checkRuns,
 });
 
-const scan = { ...range, work: [{ ...id, runs }], fresh: { epoch: 1, afterSeq: 4, except: runs } };
+const scan = { ...range, fresh: { epoch: 1, afterSeq: 4, except: runs } };
 const SCHEMAS: readonly [string, z.ZodType, readonly unknown[]][] = [
   ['coverage: a request', coverageRequest, [{ ...range, peersDigest: 'a' }]],
   [
     'coverage: an answer',
-    coverageAnswer,
+    coveragePage,
     [
-      { epoch: 1, writtenSeq: 2, overlapping: [segment], outside: [{ origin: origin.peer, epoch: 1, runs }] },
-      { epoch: 1, writtenSeq: 2, overlapping: [], outside: [], peers: [origin.peer] },
+      {
+        first: { epoch: 1, writtenSeq: 2, outside: [{ origin: origin.peer, epoch: 1, runs }] },
+        overlapping: [segment],
+        more: true,
+      },
+      {
+        first: { epoch: 1, writtenSeq: 2, outside: [], peers: [origin.peer] },
+        overlapping: [],
+        more: false,
+      },
+      { overlapping: [segment], more: false },
     ],
   ],
   [
@@ -189,6 +199,7 @@ const SCHEMAS: readonly [string, z.ZodType, readonly unknown[]][] = [
       { ...scan, question: { kind: 'patterns', query: '{a="b"}', stepMs: 5 } },
     ],
   ],
+  ['scan: which segments', workPage, [{ work: [{ ...id, runs }], more: true }]],
   ['labels: what a scan found', labelFound, [['a', ['b', 'c']]]],
   ['patterns: what a scan found', patternsFound, [[{ pattern: '<_>', level: 'info', samples: [[1, 2]] }]]],
   ['follow: a request', followRequest, [{ query: '{a="b"}' }]],
@@ -391,19 +402,19 @@ const LISTS: readonly [string, (bytes: number) => Buffer, (input: Buffer) => unk
   ],
   [
     'coverage of nonsense',
-    (bytes) => Buffer.from(`{"epoch":1,"writtenSeq":1,"outside":[],"overlapping":${list('{}', bytes)}}`),
-    (input) => parseMessage(coverageAnswer, input, 'coverage'),
+    (bytes) => Buffer.from(`{"more":false,"overlapping":${list('{}', bytes)}}`),
+    (input) => parseMessage(coveragePage, input, 'coverage'),
   ],
   [
     'runs of nonsense',
     (bytes) =>
       Buffer.from(
-        JSON.stringify({ ...scan, work: [{ ...id, runs: [] }] }).replace(
+        JSON.stringify({ work: [{ ...id, runs: [] }], more: false }).replace(
           '"runs":[]',
           `"runs":${list('[0,0]', bytes)}`,
         ),
       ),
-    (input) => parseMessage(scanRequest, input, 'scan'),
+    (input) => parseMessage(workPage, input, 'scan'),
   ],
   [
     'a state of nonsense',

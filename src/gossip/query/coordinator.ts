@@ -14,14 +14,13 @@ import {
 } from '../../store/index.ts';
 import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
 import { encodeMessage, parseMessage, type HoldingsKnown, type Watermarks } from '../repair/index.ts';
-import { request, type PeerId, type Transport } from '../transport/index.ts';
+import { requestPages, type PeerId, type Transport } from '../transport/index.ts';
 import { quorumOf, type MeshMember, type MeshView } from '../view.ts';
 import { askWhatExpired } from './expired.ts';
 import { coverageOf, type Holder } from './holder.ts';
 import { LabelValues } from './label-values.ts';
 import {
   COVERAGE_PROTOCOL,
-  coverageAnswer,
   patternsFound,
   peersDigest,
   peersOf,
@@ -30,6 +29,7 @@ import {
   type CoverageAnswer,
   type Question,
 } from './messages.ts';
+import { CoveragePages } from './pages.ts';
 import { addParts } from './questions.ts';
 import {
   countMissing,
@@ -270,8 +270,10 @@ export class Coordinator {
     const known = peersDigest(peersOf(this.#options.view.members()));
     const message = encodeMessage({ ...range, peersDigest: known });
     const asked = this.#reachable().map(async (peer) => {
-      const answer = await request(transport, peer, COVERAGE_PROTOCOL, message, coverageTimeoutMs);
-      answers.set(peer, parseMessage(coverageAnswer, answer, 'coverage'));
+      const pages = new CoveragePages();
+      const take = (page: Buffer): CoverageAnswer | undefined => pages.add(page);
+      const answer = await requestPages(transport, peer, COVERAGE_PROTOCOL, message, coverageTimeoutMs, take);
+      answers.set(peer, answer);
     });
     answers.set(transport.self, coverageOf(store, range.from, range.to));
     await Promise.allSettled(asked);

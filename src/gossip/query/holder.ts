@@ -10,19 +10,19 @@ import {
   type SegmentWork,
   type Store,
 } from '../../store/index.ts';
-import { encodeMessage, intersectRuns, parseMessage, subtractRuns, unionRuns } from '../repair/index.ts';
+import { intersectRuns, parseMessage, subtractRuns, unionRuns } from '../repair/index.ts';
 import type { Channel, PeerId } from '../transport/index.ts';
 import {
   coverageRequest,
   encodeStep,
   peersDigest,
   refusalOf,
-  scanRequest,
   type CoverageAnswer,
   type Question,
   type RemoteStep,
   type ScanMessage,
 } from './messages.ts';
+import { coveragePages, receiveScan } from './pages.ts';
 import {
   answerEntries,
   answerLabels,
@@ -174,14 +174,14 @@ export class Holder {
     const { from, to, peersDigest: asked } = parseMessage(coverageRequest, message, 'coverage');
     const coverage = coverageOf(this.#options.store, from, to);
     const peers = this.#options.peers();
-    await channel.send(encodeMessage(peersDigest(peers) === asked ? coverage : { ...coverage, peers }));
+    const answer = peersDigest(peers) === asked ? coverage : { ...coverage, peers: [...peers] };
+    for (const page of coveragePages(answer)) await channel.send(page);
     await channel.close();
   }
 
   async serveScan(channel: Channel): Promise<void> {
-    const message = await channel.receive();
+    const message = await receiveScan(channel);
     if (!message) return;
-    const parsed = parseMessage(scanRequest, message, 'scan');
     const controller = new AbortController();
     // The asker says nothing more: an end or an error means that it has gone, and the work stops.
     channel.receive().then(
@@ -189,7 +189,7 @@ export class Holder {
       () => controller.abort(new LogvineError('LV_CLOSED', 'the asker has gone')),
     );
     try {
-      for await (const step of this.scan(parsed, controller.signal)) await channel.send(encodeStep(step));
+      for await (const step of this.scan(message, controller.signal)) await channel.send(encodeStep(step));
     } catch (error) {
       const refusal = refusalOf(error);
       if (!refusal) throw error;

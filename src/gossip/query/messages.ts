@@ -22,8 +22,8 @@ export const FOLLOW_PROTOCOL = '/logvine/follow/1';
 /** What is wrong with the query itself: no other holder would answer it. */
 const REFUSAL_CODES = ['LV_QUERY_INVALID', 'LV_QUERY_TIMEOUT', 'LV_QUERY_TOO_LARGE'] as const;
 
-/** Segments that one message speaks of. */
-const SEGMENTS_MAX = 1_000_000;
+/** Segments that an answer or a question speaks of, in all its pages. */
+export const SEGMENTS_MAX = 1_000_000;
 
 const segment = z.object({
   origin: z.string().max(128),
@@ -52,13 +52,11 @@ export const coverageRequest = z.object({
   /** Of the peers that the asker knows. */
   peersDigest: z.string().max(64),
 });
-export const coverageAnswer = z.object({
+const coverageStart = z.object({
   epoch: z.number().int().nonnegative(),
   /** The last batch that this peer has sealed and written: what it read since is asked for with the scan. */
   writtenSeq: z.number().int().nonnegative(),
-  /** Segments held here that overlap the range. */
-  overlapping: listOf(segment, SEGMENTS_MAX),
-  /** What is held here of segments that lie outside of it. */
+  /** What is held here of segments that lie outside of the range. */
   outside: listOf(
     z.object({ origin: z.string().max(128), epoch: z.number().int().nonnegative(), runs: runsSchema }),
     SEGMENTS_MAX,
@@ -66,7 +64,17 @@ export const coverageAnswer = z.object({
   /** The peers that this one knows, where they are not just those that the asker knows. */
   peers: listOf(peerIdSchema, LIMITS.membersMax).optional(),
 });
-export type CoverageAnswer = z.infer<typeof coverageAnswer>;
+/** One of the messages that an answer comes in: see `coveragePages`. */
+export const coveragePage = z.object({
+  /** With the first of them. */
+  first: coverageStart.optional(),
+  overlapping: listOf(segment, SEGMENTS_MAX),
+  more: z.boolean(),
+});
+export type CoverageAnswer = z.infer<typeof coverageStart> & {
+  /** Segments held here that overlap the range. */
+  overlapping: CoveredSegment[];
+};
 export type CoveredSegment = z.infer<typeof segment>;
 
 /** Nanoseconds since 1970, or a step of them: beyond what a number carries. */
@@ -105,15 +113,6 @@ export const scanRequest = z.object({
   question,
   from: instantSchema,
   to: instantSchema,
-  work: listOf(
-    z.object({
-      origin: z.string().max(128),
-      epoch: z.number().int().nonnegative(),
-      index: z.number().int().positive(),
-      runs: segmentRunsSchema,
-    }),
-    SEGMENTS_MAX,
-  ),
   /**
    * Also this peer's own lines of that epoch after that seq, sealed or not; of `except` another holder is asked, since they
    * were copied while coverage was being asked. Another run of this peer has none: it was not the one that gave coverage.
@@ -126,7 +125,20 @@ export const scanRequest = z.object({
     })
     .optional(),
 });
-export type ScanMessage = z.infer<typeof scanRequest>;
+/** One of the messages behind it: which segments to look into. See `scanPages`. */
+export const workPage = z.object({
+  work: listOf(
+    z.object({
+      origin: z.string().max(128),
+      epoch: z.number().int().nonnegative(),
+      index: z.number().int().positive(),
+      runs: segmentRunsSchema,
+    }),
+    SEGMENTS_MAX,
+  ),
+  more: z.boolean(),
+});
+export type ScanMessage = z.infer<typeof scanRequest> & Pick<z.infer<typeof workPage>, 'work'>;
 
 export const followRequest = z.object({ query: z.string().max(131_072) });
 

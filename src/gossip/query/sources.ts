@@ -1,7 +1,7 @@
 import { LIMITS, LogvineError, sliceRun, type EntryRun, type RunSource } from '../../store/index.ts';
 import { withDeadline, type PeerId, type Transport } from '../transport/index.ts';
-import { encodeMessage } from '../repair/index.ts';
 import type { Holder } from './holder.ts';
+import { scanPages } from './pages.ts';
 import { decodeStep, SCAN_PROTOCOL, type RemoteStep, type ScanMessage } from './messages.ts';
 
 /**
@@ -28,7 +28,7 @@ export async function* stepsOf(
   const listen = <Heard>(work: () => Promise<Heard>): Promise<Heard> =>
     withDeadline(transport.clock, LIMITS.queryIdleMs, late, work);
   try {
-    await listen(() => channel.send(encodeMessage(message)));
+    for (const page of scanPages(message)) await listen(() => channel.send(page));
     for (;;) {
       const bytes = await listen(() => channel.receive());
       if (!bytes) throw new LogvineError('LV_PEER_UNREACHABLE', `${peer} ended a scan early`);

@@ -82,6 +82,18 @@ export async function request(
   message: Uint8Array,
   timeoutMs: number,
 ): Promise<Buffer> {
+  return requestPages(transport, peer, protocol, message, timeoutMs, (answer) => answer);
+}
+
+/** As `request`, for an answer of several messages: `take` returns what they are together, once it has all. */
+export async function requestPages<Answer extends object>(
+  transport: Transport,
+  peer: PeerId,
+  protocol: string,
+  message: Uint8Array,
+  timeoutMs: number,
+  take: (page: Buffer) => Answer | undefined,
+): Promise<Answer> {
   const startedMs = transport.clock.monotonicMs();
   const channel = await transport.open(peer, protocol, { timeoutMs });
   const leftMs = Math.max(1, timeoutMs - (transport.clock.monotonicMs() - startedMs));
@@ -89,11 +101,13 @@ export async function request(
   try {
     const answer = await withDeadline(transport.clock, leftMs, late, async () => {
       await channel.send(message);
-      return channel.receive();
+      for (;;) {
+        const page = await channel.receive();
+        if (!page) throw new LogvineError('LV_PROTOCOL', `${peer} closed ${protocol} without an answer`);
+        const whole = take(page);
+        if (whole) return whole;
+      }
     });
-    if (answer === undefined) {
-      throw new LogvineError('LV_PROTOCOL', `${peer} closed ${protocol} without an answer`);
-    }
     void channel.close();
     return answer;
   } catch (error) {
