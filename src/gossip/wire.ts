@@ -77,7 +77,7 @@ export const segmentRunsSchema = runsSchema.refine((runs) => {
 }, 'more batches than a segment has room for');
 
 /** As far from 1970 as a Date goes, in ms. */
-const TIME_MS_MAX = 8.64e15;
+export const TIME_MS_MAX = 8.64e15;
 
 /** A moment: whole ms since 1970 and nanoseconds within them. */
 export const instantSchema = z.object({

@@ -7,7 +7,9 @@ import {
   createMembership,
   Dropper,
   Handover,
-  EXPIRED_PROTOCOL,
+  GONE_PROTOCOL,
+  LOSS_PROTOCOL,
+  LossAcceptor,
   FETCH_PROTOCOL,
   FOLLOW_PROTOCOL,
   Holder,
@@ -21,12 +23,13 @@ import {
   REPLICATE_PROTOCOL,
   Replicator,
   SCAN_PROTOCOL,
-  serveExpired,
+  serveGone,
   serveFetch,
   Verifier,
   VERIFY_PROTOCOL,
   WantedOwners,
   type Channel,
+  type Member,
   type Membership,
   type PeerId,
   type Transport,
@@ -118,6 +121,7 @@ export interface Core {
   readonly holder: Holder;
   readonly follow: Follow;
   readonly coordinator: Coordinator;
+  readonly losses: LossAcceptor;
   readonly verifier: Verifier;
   /** Undefined: pushes are not told apart. */
   readonly pushes: Pushes | undefined;
@@ -291,9 +295,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     };
     const introduced = Promise.withResolvers<void>();
     if (membership.isIntroduced()) introduced.resolve();
+    const changedMember = ({ peer, state }: Member): void => {
+      changed();
+      if (state === 'alive') losses.isBack(peer);
+    };
     membership.on({
-      joined: changed,
-      changed,
+      joined: changedMember,
+      changed: changedMember,
       introduced: () => {
         introduced.resolve();
         changed();
@@ -406,6 +414,16 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       coverageTimeoutMs: timing.coverageTimeoutMs,
     });
 
+    const losses = new LossAcceptor({
+      transport,
+      view,
+      store,
+      known: repairer.known,
+      coordinator,
+      timeoutMs: timing.coverageTimeoutMs,
+      log,
+    });
+
     const auditor = new Auditor({
       store,
       disk,
@@ -430,7 +448,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel), small);
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
     transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel), small);
-    transport.handle(EXPIRED_PROTOCOL, (channel) => serveExpired(channel, store, repairer.known), ofRuns);
+    transport.handle(GONE_PROTOCOL, (channel) => serveGone(channel, store, repairer.known), ofRuns);
+    transport.handle(LOSS_PROTOCOL, (channel) => losses.serve(channel), ofRuns);
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel), ofRuns);
     transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel), small);
     const serveInventory = async (channel: Channel): Promise<void> => {
@@ -461,6 +480,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       holder,
       follow,
       coordinator,
+      losses,
       verifier,
       pushes,
       async recoverOwn() {

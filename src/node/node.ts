@@ -98,7 +98,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       sign,
     });
     closers.push(() => core.close());
-    const { store, membership, replicator, batcher, coordinator, verifier, follow } = core;
+    const { store, membership, replicator, batcher, coordinator, losses, verifier, follow } = core;
 
     await core.recoverOwn();
     const host = hostname();
@@ -144,6 +144,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       pool,
       pushes: core.pushes,
       coordinator,
+      losses,
       verifier,
       follow,
       reporter,

@@ -14,7 +14,13 @@ import type { Catalog } from './catalog/index.ts';
 import { LogvineError, messageOf } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Clock, Disk, Random } from './host/index.ts';
-import { notePosition, type DroppedLog, type ExpiredRuns, type OwnPosition } from './retention/index.ts';
+import {
+  notePosition,
+  type DroppedLog,
+  type ExpiredRun,
+  type ExpiredRuns,
+  type OwnPosition,
+} from './retention/index.ts';
 import {
   emptyRecord,
   OwnLog,
@@ -196,6 +202,29 @@ export class Store {
   /** What retention took off this disk. */
   get expired(): ExpiredRuns {
     return this.#dropped.expired;
+  }
+
+  /** What a person has said is lost for good. */
+  get lost(): ExpiredRuns {
+    return this.#dropped.lost;
+  }
+
+  /** Peers that a person has said are gone with their disks. */
+  get lostPeers(): ReadonlySet<string> {
+    return this.#dropped.lostPeers;
+  }
+
+  /** Remembers what is lost for good. Resolves when it is on disk; rejects with LV_DISK_FULL. */
+  async acceptLoss(runs: readonly ExpiredRun[], peers: readonly string[]): Promise<void> {
+    const { lost, lostPeers } = this.#dropped;
+    lost.add(runs);
+    for (const peer of peers) if (lostPeers.size < LIMITS.membersMax) lostPeers.add(peer);
+    await this.#afterDrops(() => this.#saveDropped());
+  }
+
+  /** It is back all the same. Rejects with LV_DISK_FULL: then the next run believes it lost again. */
+  async foundAgain(peer: string): Promise<void> {
+    if (this.#dropped.lostPeers.delete(peer)) await this.#afterDrops(() => this.#saveDropped());
   }
 
   /** Segments with bytes that are quarantined. */
@@ -425,11 +454,14 @@ export class Store {
    */
   drop(segments: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
     for (const { id } of segments) this.#removing.add(segmentName(id));
-    const done = this.#dropping
-      .then(() => this.#drop(segments, why))
-      .finally(() => {
-        for (const { id } of segments) this.#removing.delete(segmentName(id));
-      });
+    return this.#afterDrops(() => this.#drop(segments, why)).finally(() => {
+      for (const { id } of segments) this.#removing.delete(segmentName(id));
+    });
+  }
+
+  /** One after the other: all write dropped.json. */
+  #afterDrops(work: () => Promise<void>): Promise<void> {
+    const done = this.#dropping.then(work);
     this.#dropping = done.catch(() => undefined);
     return done;
   }

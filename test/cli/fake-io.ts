@@ -82,6 +82,7 @@ export const WHOLE: Receipt = {
   pruned: 3,
   unneeded: 0,
   expired: 0,
+  lost: 0,
   missing: [],
   silent: [],
   members: { asked: 3, answered: 3 },

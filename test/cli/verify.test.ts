@@ -21,6 +21,7 @@ const WHOLE = {
   unacknowledged: 0,
   acknowledgementUnknown: 0,
   expired: 12,
+  lost: 0,
   missing: [],
   damaged: [],
   conflicts: [],

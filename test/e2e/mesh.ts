@@ -270,6 +270,10 @@ export class MeshNode {
     return runCommand([...argv, '--addr', this.httpUrl], this.#mesh.directory, undefined, this.token);
   }
 
+  accept(...flags: string[]): Promise<Outcome> {
+    return this.command('accept-loss', ...flags);
+  }
+
   /** `logvine query` for everything since 1970, oldest first, as raw lines. */
   query(
     logql: string,

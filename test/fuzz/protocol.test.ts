@@ -318,6 +318,8 @@ fuzz('verify: a step', {
     verify.encodeStep({
       kind: 'knowledge',
       expired: [{ origin: origin.peer, epoch: 1, from: 1, to: 2 }],
+      lost: [{ origin: origin.peer, epoch: 1, from: 3, to: 3 }],
+      lostPeers: [origin.peer],
       peers: [origin.peer],
     }),
     verify.encodeStep({ kind: 'progress', bytes: 1, bytesTotal: 2 }),

@@ -54,6 +54,7 @@ function walk(segments: Record<string, SegmentAudit>[], more: Partial<Expectatio
     watermarks: [],
     isWithinReach: () => true,
     expired: () => [],
+    lost: () => [],
     ...more,
   });
   for (const copies of segments) {

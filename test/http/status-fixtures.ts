@@ -140,6 +140,7 @@ export function receipt(over: Partial<Receipt> = {}): Receipt {
     pruned: 110,
     unneeded: 2,
     expired: 0,
+    lost: 0,
     missing: [],
     silent: [],
     members: { asked: 3, answered: 3 },

@@ -1,6 +1,7 @@
 import {
   compileMetric,
   LIMITS,
+  LogvineError,
   mergeSources,
   PatternTree,
   subtractRuns,
@@ -16,7 +17,8 @@ import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/l
 import { encodeMessage, parseMessage, type HoldingsKnown, type Watermarks } from '../repair/index.ts';
 import { requestPages, type PeerId, type Transport } from '../transport/index.ts';
 import { quorumOf, type MeshMember, type MeshView } from '../view.ts';
-import { askWhatExpired } from './expired.ts';
+import { TIME_MS_MAX } from '../wire.ts';
+import { askWhatIsGone, type Gone } from './gone.ts';
 import { coverageOf, type Holder } from './holder.ts';
 import { LabelValues } from './label-values.ts';
 import {
@@ -43,6 +45,8 @@ import {
 } from './receipt.ts';
 import { Scatter, type ScatterQuery } from './scatter.ts';
 import type { HolderSource } from './sources.ts';
+
+const EVER: TimeRange = { from: { ms: -TIME_MS_MAX, sub: 0 }, to: { ms: TIME_MS_MAX, sub: 0 } };
 
 /** How long a calculation may hold up everything else. */
 const TURN_MS = 20;
@@ -251,7 +255,7 @@ export class Coordinator {
     const answers = await this.#coverage(query.range);
     query.signal.throwIfAborted();
     const gaps = await this.#gaps(existing, query.range, answers);
-    const silent = isSearching ? [EVERYBODY] : this.#silent(members, answers);
+    const silent = isSearching ? [EVERYBODY] : await this.#silent(members, answers);
     const scatter = new Scatter(this.#options, query, answers);
     return { startedMs, answered: answers.size, gaps, silent, scatter };
   }
@@ -289,12 +293,21 @@ export class Coordinator {
     const { transport, store, known, coverageTimeoutMs } = this.#options;
     const find = (): Gaps => {
       const expired = [...store.expired.all, ...known.expired.all];
-      return findGaps({ ...existing, ...range, answers: [...answers.values()], expired });
+      const lost = [...store.lost.all, ...known.lost.all];
+      return findGaps({ ...existing, ...range, answers: [...answers.values()], expired, lost });
     };
     const gaps = find();
     if (gaps.missing.length === 0) return gaps;
-    const told = await askWhatExpired(transport, answers.keys(), gaps.missing, coverageTimeoutMs);
-    return known.expired.add(told) ? find() : gaps;
+    const told = await askWhatIsGone(transport, answers.keys(), gaps.missing, coverageTimeoutMs);
+    return this.#learn(told) ? find() : gaps;
+  }
+
+  /** True when something in it was new. */
+  #learn({ expired, lost, lostPeers }: Gone): boolean {
+    const { known } = this.#options;
+    for (const peer of lostPeers) if (known.lostPeers.size < LIMITS.membersMax) known.lostPeers.add(peer);
+    const hasNews = [known.expired.add(expired), known.lost.add(lost)];
+    return hasNews.includes(true);
   }
 
   /** What this peer knows to exist anywhere. */
@@ -313,9 +326,10 @@ export class Coordinator {
   ): Promise<Receipt> {
     const { total } = scatter;
     const receipt = this.#receiptOfNothing();
-    const corrupt = await this.#withoutExpired(scatter.corrupt);
-    receipt.missing.push(...gaps.missing, ...corrupt);
-    receipt.expired = gaps.expired + countMissing(scatter.corrupt) - countMissing(corrupt);
+    const { left, expired, lost } = await this.#withoutGone(scatter.corrupt);
+    receipt.missing.push(...gaps.missing, ...left);
+    receipt.expired = gaps.expired + expired;
+    receipt.lost = gaps.lost + lost;
     receipt.silent.push(...silent);
     receipt.complete = receipt.missing.length === 0 && silent.length === 0;
     receipt.members = { asked: this.#members().length, answered };
@@ -333,19 +347,28 @@ export class Coordinator {
   }
 
   /** What could not be read may have been dropped by retention while the query ran. */
-  async #withoutExpired(corrupt: readonly MissingBatches[]): Promise<readonly MissingBatches[]> {
-    if (corrupt.length === 0) return corrupt;
+  async #withoutGone(
+    corrupt: readonly MissingBatches[],
+  ): Promise<{ left: MissingBatches[]; expired: number; lost: number }> {
     const { transport, store, known, coverageTimeoutMs } = this.#options;
-    known.expired.add(await askWhatExpired(transport, this.#reachable(), corrupt, coverageTimeoutMs));
-    return corrupt.flatMap((run) => {
-      const { origin, epoch, fromSeq, toSeq } = run;
-      const expired = unionRuns(store.expired.runs(origin, epoch), known.expired.runs(origin, epoch));
-      return subtractRuns([[fromSeq, toSeq]], expired).map(([from, to]) => ({
-        ...run,
-        fromSeq: from,
-        toSeq: to,
-      }));
-    });
+    let left = [...corrupt];
+    if (corrupt.length === 0) return { left, expired: 0, lost: 0 };
+    this.#learn(await askWhatIsGone(transport, this.#reachable(), corrupt, coverageTimeoutMs));
+    const without = (why: 'expired' | 'lost'): number => {
+      const before = countMissing(left);
+      left = left.flatMap((run) => {
+        const { origin, epoch, fromSeq, toSeq } = run;
+        const gone = unionRuns(store[why].runs(origin, epoch), known[why].runs(origin, epoch));
+        return subtractRuns([[fromSeq, toSeq]], gone).map(([from, to]) => ({
+          ...run,
+          fromSeq: from,
+          toSeq: to,
+        }));
+      });
+      return before - countMissing(left);
+    };
+    const [expired, lost] = [without('expired'), without('lost')];
+    return { left, expired, lost };
   }
 
   #members(): MeshMember[] {
@@ -362,6 +385,7 @@ export class Coordinator {
       pruned: 0,
       unneeded: 0,
       expired: 0,
+      lost: 0,
       missing: [],
       silent: [],
       members: { asked: 0, answered: 0 },
@@ -374,16 +398,20 @@ export class Coordinator {
   /**
    * While fewer than W members are out of reach, an acknowledged batch has a copy within reach. From W on, a silent origin
    * may have acknowledged lines that only silent peers hold: those that it sealed after it was last heard. Of whatever
-   * range: a line may be older than the moment at which it was read. A peer that this one has not heard of yet, and one that
-   * answers has, is out of reach as well: see docs/decisions/0012.
+   * range: a line may be older than the moment at which it was read.
    */
-  #silent(before: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): SilentOrigin[] {
-    const { watermarks, ackQuorum } = this.#options;
-    // Who left meanwhile may have handed over to others that had answered already; who was not heard of before counts, too.
-    const peers = new Set([...before, ...this.#members()].map(({ peer }) => peer));
-    for (const { peers: heardOf = [] } of answers.values()) for (const peer of heardOf) peers.add(peer);
-    const unreachable = [...peers].filter((peer) => !answers.has(peer));
-    if (unreachable.length < quorumOf(before, ackQuorum)) return [];
+  async #silent(
+    before: readonly MeshMember[],
+    answers: ReadonlyMap<PeerId, CoverageAnswer>,
+  ): Promise<SilentOrigin[]> {
+    const { watermarks, ackQuorum, transport, coverageTimeoutMs } = this.#options;
+    const quorum = quorumOf(before, ackQuorum);
+    let unreachable = this.#outOfReach(before, answers);
+    if (unreachable.length >= quorum) {
+      this.#learn(await askWhatIsGone(transport, answers.keys(), [], coverageTimeoutMs));
+      unreachable = this.#outOfReach(before, answers);
+    }
+    if (unreachable.length < quorum) return [];
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
     return unreachable
       .map((peer) => ({ peer, mark: latest.get(peer) }))
@@ -393,5 +421,26 @@ export class Coordinator {
         durableSeq: mark?.durable ?? null,
         lastHeard: mark && mark.heardMs > 0 ? timeText(mark.heardMs) : null,
       }));
+  }
+
+  /** But for those that are lost. A peer that this one has not heard of yet, and one that answers has, is out of reach as well: see docs/decisions/0012. */
+  #outOfReach(before: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): PeerId[] {
+    // Who left meanwhile may have handed over to others that had answered already; who was not heard of before counts, too.
+    const peers = new Set([...before, ...this.#members()].map(({ peer }) => peer));
+    for (const { peers: heardOf = [] } of answers.values()) for (const peer of heardOf) peers.add(peer);
+    const { store, known } = this.#options;
+    const isLost = (peer: PeerId): boolean => store.lostPeers.has(peer) || known.lostPeers.has(peer);
+    return [...peers].filter((peer) => !answers.has(peer) && !isLost(peer));
+  }
+
+  /** Batches of any time that nobody within reach has, and who is out of reach. Rejects with LV_CLOSED while the mesh is searched for. */
+  async losses(): Promise<{ missing: readonly MissingBatches[]; outOfReach: readonly PeerId[] }> {
+    if (this.#options.view.isSearching())
+      throw new LogvineError('LV_CLOSED', 'this peer has not found its mesh yet: ask again when it has');
+    const existing = this.#existing();
+    const members = this.#members();
+    const answers = await this.#coverage(EVER);
+    const { missing } = await this.#gaps(existing, EVER, answers);
+    return { missing, outOfReach: this.#outOfReach(members, answers) };
   }
 }

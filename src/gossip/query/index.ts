@@ -3,4 +3,5 @@ export { Holder } from './holder.ts';
 export type { HolderOptions } from './holder.ts';
 export { COVERAGE_PROTOCOL, FOLLOW_PROTOCOL, followRequest, peersOf, SCAN_PROTOCOL } from './messages.ts';
 export type { Receipt } from './receipt.ts';
-export { EXPIRED_PROTOCOL, serveExpired } from './expired.ts';
+export { GONE_PROTOCOL, serveGone } from './gone.ts';
+export { LOSS_PROTOCOL, LossAcceptor, type Losses } from './losses.ts';

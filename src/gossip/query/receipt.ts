@@ -47,6 +47,8 @@ export interface Receipt {
   unneeded: number;
   /** Dropped by retention: not missing. */
   expired: number;
+  /** On no disk any more, as a person has accepted: not missing. */
+  lost: number;
   missing: MissingBatches[];
   silent: SilentOrigin[];
   /** Members that were asked and those that answered. */
@@ -67,6 +69,8 @@ export interface Expectation {
   readonly remembered: Iterable<Holding>;
   /** What retention dropped, as far as any peer within reach knows. */
   readonly expired: Iterable<ExpiredRun>;
+  /** What is lost for good, as far as any peer within reach was told. */
+  readonly lost: Iterable<ExpiredRun>;
   readonly from: Instant;
   readonly to: Instant;
 }
@@ -93,8 +97,9 @@ class SeqSets {
 
 export interface Gaps {
   readonly missing: MissingBatches[];
-  /** Batches in the range that retention dropped. */
+  /** Batches in the range that retention dropped, and those that are lost for good. */
   readonly expired: number;
+  readonly lost: number;
 }
 
 /** Batches that should exist and that no reachable peer holds, less those known to lie outside of the range. */
@@ -114,27 +119,31 @@ export function findGaps(expectation: Expectation): Gaps {
     expected.add(holding.origin, holding.epoch, holding.runs);
     known.push(holding);
   }
-  const expiredInRange = new SeqSets();
-  const expiredAnywhere = new SeqSets();
-  for (const run of expectation.expired) {
-    const { origin, epoch } = run;
-    expiredAnywhere.add(origin, epoch, [[run.from, run.to]]);
-    if (isOutside(run)) continue;
-    expected.add(origin, epoch, [[run.from, run.to]]);
-    expiredInRange.add(origin, epoch, [[run.from, run.to]]);
+  const gone = { expired: new SeqSets(), lost: new SeqSets() };
+  const goneInRange = { expired: new SeqSets(), lost: new SeqSets() };
+  for (const why of ['expired', 'lost'] as const) {
+    for (const run of expectation[why]) {
+      const { origin, epoch } = run;
+      gone[why].add(origin, epoch, [[run.from, run.to]]);
+      if (isOutside(run)) continue;
+      expected.add(origin, epoch, [[run.from, run.to]]);
+      goneInRange[why].add(origin, epoch, [[run.from, run.to]]);
+    }
   }
   const missing: MissingBatches[] = [];
-  let expired = 0;
+  const counts = { expired: 0, lost: 0 };
   for (const { origin, epoch, runs } of expected.all()) {
-    let lost = subtractRuns(runs, held.get(origin, epoch));
-    expired += countRuns(intersectRuns(lost, expiredInRange.get(origin, epoch)));
-    lost = subtractRuns(lost, expiredAnywhere.get(origin, epoch));
-    if (lost.length === 0) continue;
+    let absent = subtractRuns(runs, held.get(origin, epoch));
+    for (const why of ['expired', 'lost'] as const) {
+      counts[why] += countRuns(intersectRuns(absent, goneInRange[why].get(origin, epoch)));
+      absent = subtractRuns(absent, gone[why].get(origin, epoch));
+    }
+    if (absent.length === 0) continue;
     for (const holding of known) {
       if (holding.origin !== origin || holding.epoch !== epoch) continue;
-      const here = intersectRuns(lost, holding.runs);
+      const here = intersectRuns(absent, holding.runs);
       if (here.length === 0) continue;
-      lost = subtractRuns(lost, here);
+      absent = subtractRuns(absent, here);
       if (isOutside(holding)) continue;
       for (const [fromSeq, toSeq] of here) {
         missing.push({
@@ -149,7 +158,7 @@ export function findGaps(expectation: Expectation): Gaps {
         });
       }
     }
-    for (const [fromSeq, toSeq] of lost) {
+    for (const [fromSeq, toSeq] of absent) {
       missing.push({
         origin,
         epoch,
@@ -162,7 +171,7 @@ export function findGaps(expectation: Expectation): Gaps {
       });
     }
   }
-  return { missing, expired };
+  return { missing, ...counts };
 }
 
 export function timeText(ms: number): string | null {

@@ -24,6 +24,8 @@ export interface Expectations {
   isWithinReach(origin: string): boolean;
   /** Seqs that retention dropped on some disk. */
   expired(origin: string, epoch: number): readonly Run[];
+  /** Seqs that a person has said are lost for good. */
+  lost(origin: string, epoch: number): readonly Run[];
 }
 
 /** All copies of one segment, by the peer that has each. */
@@ -68,6 +70,7 @@ export class ChainWalk {
     unacknowledged: 0,
     acknowledgementUnknown: 0,
     expired: 0,
+    lost: 0,
   };
   readonly batchesByCopies = new Map<number, number>();
   /** Segments with batches on too few disks, worth a second look: copies move while one looks. */
@@ -204,8 +207,10 @@ export class ChainWalk {
     const { origin, epoch, sealedMs } = at;
     const { range } = this.#expectations;
     if (untilMs < range.fromMs || sealedMs > range.toMs) return;
-    const left = subtractRuns([[fromSeq, toSeq]], this.#expectations.expired(origin, epoch));
-    this.totals.expired += toSeq - fromSeq + 1 - countRuns(left);
+    const unexpired = subtractRuns([[fromSeq, toSeq]], this.#expectations.expired(origin, epoch));
+    this.totals.expired += toSeq - fromSeq + 1 - countRuns(unexpired);
+    const left = subtractRuns(unexpired, this.#expectations.lost(origin, epoch));
+    this.totals.lost += countRuns(unexpired) - countRuns(left);
     for (const [from, to] of left) {
       const [fromTime, toTime] = [timeOf(sealedMs), timeOf(untilMs)];
       this.missing.add({ origin, epoch, fromSeq: from, toSeq: to, fromTime, toTime, proof });
@@ -214,9 +219,12 @@ export class ChainWalk {
 
   /** `held` is what anybody has a sound copy of. */
   #noteDamage({ origin, epoch }: SegmentId, copies: Copies, held: readonly Run[]): void {
+    const accepted = subtractRuns(this.#expectations.lost(origin, epoch), held);
     for (const [peer, { path, damage }] of copies) {
       for (const found of damage) {
-        const heldElsewhere = subtractRuns([[found.fromSeq, found.toSeq]], held).length === 0;
+        const runs = [[found.fromSeq, found.toSeq]] as const;
+        if (found.quarantined && subtractRuns(runs, accepted).length === 0) continue;
+        const heldElsewhere = subtractRuns(runs, held).length === 0;
         this.damaged.add({ origin, epoch, peer, path, ...found, heldElsewhere });
       }
     }

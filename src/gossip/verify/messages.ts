@@ -104,6 +104,10 @@ const seqs = z.object({
 const knowledgeSchema = z.object({
   /** What retention dropped there. */
   expired: listOf(seqs, 100_000),
+  /** What it was told is lost for good. */
+  lost: listOf(seqs, 100_000),
+  /** Peers that never come back, by the same word. */
+  lostPeers: listOf(peerIdSchema, LIMITS.membersMax),
   /** Every member of the mesh that this peer knows, itself included. */
   peers: listOf(peerIdSchema, LIMITS.membersMax),
 });
@@ -121,7 +125,7 @@ export type AuditStep =
 export function encodeStep(step: AuditStep): Buffer {
   switch (step.kind) {
     case 'knowledge':
-      return Buffer.concat([Buffer.of(1), encodeMessage({ expired: step.expired, peers: step.peers })]);
+      return Buffer.concat([Buffer.of(1), encodeMessage(knowledgeOf(step))]);
     case 'segment':
       return Buffer.concat([Buffer.of(2), encodeAudit(step.audit)]);
     case 'progress':
@@ -129,6 +133,10 @@ export function encodeStep(step: AuditStep): Buffer {
     case 'done':
       return Buffer.of(4);
   }
+}
+
+function knowledgeOf({ expired, lost, lostPeers, peers }: Knowledge): Knowledge {
+  return { expired, lost, lostPeers, peers };
 }
 
 /** Throws LV_PROTOCOL. */

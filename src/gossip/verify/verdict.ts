@@ -93,6 +93,8 @@ export interface Verdict {
   readonly acknowledgementUnknown: number;
   /** Batches that retention dropped, on one disk or on all: no gap, and their copies are not judged. */
   readonly expired: number;
+  /** Batches that nobody has, as a person has accepted: no gap. */
+  readonly lost: number;
   readonly missing: readonly MissingRun[];
   readonly damaged: readonly DamagedCopy[];
   readonly conflicts: readonly ConflictingBatch[];

@@ -67,7 +67,12 @@ class Pass {
   readonly #range: SealedRange;
   readonly #signal: AbortSignal;
   readonly #walk: ChainWalk;
-  readonly #expired = new Map<string, [number, number][]>();
+  readonly #down: readonly PeerId[];
+  readonly #lostPeers = new Set<string>();
+  readonly #gone = {
+    expired: new Map<string, [number, number][]>(),
+    lost: new Map<string, [number, number][]>(),
+  };
   readonly #unreachable: UnreachablePeer[] = [];
   readonly #asked: PeerId[];
   /** All that this peer knows but those that have left, and those that others know besides. */
@@ -89,7 +94,7 @@ class Pass {
     const members = presentMembers(view.members());
     const away = members.filter(({ peer, state }) => state === 'dead' && peer !== view.self);
     this.#asked = members.filter((member) => !away.includes(member)).map(({ peer }) => peer);
-    for (const { peer } of away) this.#unreachable.push({ peer, problem: 'it is down' });
+    this.#down = away.map(({ peer }) => peer);
     if (view.isSearching()) {
       this.#unreachable.push({ peer: 'every peer of the mesh to join', problem: 'none has been found yet' });
     }
@@ -100,7 +105,8 @@ class Pass {
       // Noted before anybody is asked: what is acknowledged while they look may come after they looked.
       watermarks: watermarks.all().map(({ origin, epoch, durable }) => ({ origin, epoch, durable })),
       isWithinReach: (origin) => this.#asked.some((peer) => peer === origin),
-      expired: (origin, epoch) => this.#expired.get(`${origin}/${epoch}`) ?? [],
+      expired: (origin, epoch) => this.#gone.expired.get(`${origin}/${epoch}`) ?? [],
+      lost: (origin, epoch) => this.#gone.lost.get(`${origin}/${epoch}`) ?? [],
     });
   }
 
@@ -162,18 +168,25 @@ class Pass {
     }
   }
 
-  #note({ expired, peers }: Knowledge): void {
-    for (const { origin, epoch, from, to } of expired) {
-      const key = `${origin}/${epoch}`;
-      this.#expired.set(key, unionRuns(this.#expired.get(key) ?? [], [[from, to]]));
+  #note(knowledge: Knowledge): void {
+    for (const why of ['expired', 'lost'] as const) {
+      const known = this.#gone[why];
+      for (const { origin, epoch, from, to } of knowledge[why]) {
+        const key = `${origin}/${epoch}`;
+        known.set(key, unionRuns(known.get(key) ?? [], [[from, to]]));
+      }
     }
-    for (const peer of peers) {
+    for (const peer of knowledge.lostPeers) this.#lostPeers.add(peer);
+    for (const peer of knowledge.peers) {
       if (!this.#members.has(peer) && this.#strangers.size < LIMITS.membersMax) this.#strangers.add(peer);
     }
   }
 
   #noteFailures(): void {
+    const isLost = (peer: string): boolean => this.#lostPeers.has(peer);
+    for (const peer of this.#down) if (!isLost(peer)) this.#unreachable.push({ peer, problem: 'it is down' });
     for (const peer of this.#strangers) {
+      if (isLost(peer)) continue;
       this.#unreachable.push({ peer, problem: 'others know it, the peer that was asked does not yet' });
     }
     for (const { peer, failure } of this.#sources) {
@@ -250,6 +263,7 @@ class Pass {
       unacknowledged: totals.unacknowledged,
       acknowledgementUnknown: totals.acknowledgementUnknown,
       expired: totals.expired,
+      lost: totals.lost,
       missing: missing.items,
       damaged: damaged.items,
       conflicts: conflicts.items,

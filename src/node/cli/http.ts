@@ -13,7 +13,11 @@ export interface Endpoint {
 }
 
 /** The JSON that a node answers with. Throws LogvineError when it cannot be had. */
-export async function getJson(endpoint: Endpoint, path: string): Promise<unknown> {
+export async function getJson(
+  endpoint: Endpoint,
+  path: string,
+  method: 'GET' | 'POST' = 'GET',
+): Promise<unknown> {
   const abort = new AbortController();
   const timer = endpoint.clock.after(ANSWER_TIMEOUT_MS, () =>
     abort.abort(
@@ -24,7 +28,7 @@ export async function getJson(endpoint: Endpoint, path: string): Promise<unknown
     ),
   );
   try {
-    const response = await open(endpoint, path, 'GET', abort.signal);
+    const response = await open(endpoint, path, method, abort.signal);
     let text = '';
     for await (const chunk of textOf(response)) {
       text += chunk;

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { LogvineError, messageOf } from '../../store/index.ts';
 import { VERSION } from '../version.ts';
+import { registerAcceptLoss } from './accept-loss.ts';
 import { registerConfig } from './config.ts';
 import { registerInit } from './init.ts';
 import { OutputClosed, type Io } from './io.ts';
@@ -58,6 +59,7 @@ export async function main(
   registerStatus(program, io, services);
   registerMembers(program, io, services);
   registerVerify(program, io, services, exit);
+  registerAcceptLoss(program, io, services, exit);
   registerLeave(program, io, services);
   registerConfig(program, io);
   try {

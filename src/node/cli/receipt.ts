@@ -5,24 +5,25 @@ import { batches, plural } from '../words.ts';
 import type { Io } from './io.ts';
 import { visibleJson, visibleText } from './visible.ts';
 
+export const missingRun = z.looseObject({
+  origin: z.string(),
+  epoch: z.number(),
+  fromSeq: z.number(),
+  toSeq: z.number(),
+  fromTime: z.string().nullable(),
+  toTime: z.string().nullable(),
+  lastOwners: z.array(z.string()),
+  reason: z.string().optional(),
+});
+
 /** What the commands show of a receipt; a node may say more, and `--output json` prints all of it. */
 const shownReceipt = z.looseObject({
   complete: z.boolean(),
   expected: z.number(),
   read: z.number(),
   pruned: z.number(),
-  missing: z.array(
-    z.looseObject({
-      origin: z.string(),
-      epoch: z.number(),
-      fromSeq: z.number(),
-      toSeq: z.number(),
-      fromTime: z.string().nullable(),
-      toTime: z.string().nullable(),
-      lastOwners: z.array(z.string()),
-      reason: z.string().optional(),
-    }),
-  ),
+  lost: z.number(),
+  missing: z.array(missingRun),
   silent: z.array(z.looseObject({ peer: z.string(), lastHeard: z.string().nullable() })),
 });
 
@@ -52,12 +53,13 @@ export function limitNote(
   return `${these}, and there may be more: ${more}`;
 }
 
-const MISSING_SHOWN_MAX = 50;
+export const MISSING_SHOWN_MAX = 50;
 
 /** A receipt for people: one line when the answer is whole, else what is missing and who may have it. */
 export function receiptText(receipt: Receipt, note = ''): string {
-  const { complete, expected, read, pruned, missing, silent } = receipt;
-  const counts = `${batches(read)} read, ${pruned.toLocaleString('en-US')} pruned`;
+  const { complete, expected, read, pruned, lost, missing, silent } = receipt;
+  const gone = lost === 0 ? '' : `, ${lost.toLocaleString('en-US')} lost for good`;
+  const counts = `${batches(read)} read, ${pruned.toLocaleString('en-US')} pruned${gone}`;
   const noted = note === '' ? '' : `; ${note}`;
   if (complete) return `complete: ${counts}${noted}`;
   const lines = [`INCOMPLETE: ${counts}, of ${expected.toLocaleString('en-US')} expected${noted}`];
@@ -81,7 +83,9 @@ export function isPeerId(peer: string): boolean {
   return !peer.includes(' ');
 }
 
-function missingText(missing: Receipt['missing'][number]): string {
+export function missingText(
+  missing: Omit<Receipt['missing'][number], 'reason'> & { readonly reason?: string | undefined },
+): string {
   const { origin, epoch, fromSeq, toSeq, fromTime, toTime, lastOwners, reason } = missing;
   const seqs = fromSeq === toSeq ? `seq ${fromSeq}` : `seq ${fromSeq}–${toSeq}`;
   const times = fromTime === null || toTime === null ? '' : `, ${fromTime} to ${toTime}`;

@@ -31,6 +31,7 @@ export const verdictSchema = z.object({
   unacknowledged: z.number(),
   acknowledgementUnknown: z.number(),
   expired: z.number(),
+  lost: z.number(),
   missing: z.array(
     run.extend({ fromTime: z.string().nullable(), toTime: z.string().nullable(), proof: z.string() }),
   ),
@@ -67,7 +68,13 @@ export function verdictText(verdict: ShownVerdict, isColoured: boolean): string 
     lines.push(`  ${holds ? paint('yes', '32') : paint('NO ', '31')}  ${name.padEnd(10)} ${text}`);
   };
   const { gapless, unaltered, enoughCopies, unreachable } = verdict;
-  claim('gapless', gapless, gapless ? 'every batch that was acknowledged is there' : 'batches are missing');
+  const but =
+    verdict.lost === 0 ? '' : `, but for ${batchesText(verdict.lost)} that a person has accepted as lost`;
+  claim(
+    'gapless',
+    gapless,
+    gapless ? `every batch that was acknowledged is there${but}` : `batches are missing${but}`,
+  );
   claim(
     'unaltered',
     unaltered,

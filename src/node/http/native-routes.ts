@@ -89,6 +89,11 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
     return yield* resume(first, live);
   }
 
+  app.post('/api/v1/accept-loss', async (request) => {
+    const parameters = new Parameters(request);
+    return options.losses.losses(parameters.get('accept') === 'true', parameters.all('never-back'));
+  });
+
   app.post('/api/v1/leave', async (_request, reply) => {
     let hasLeft = false;
     const left = options.leave().then(() => (hasLeft = true));

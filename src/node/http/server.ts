@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
-import type { Coordinator, Pushes, Remaining, Verifier } from '../../gossip/index.ts';
+import type { Coordinator, LossAcceptor, Pushes, Remaining, Verifier } from '../../gossip/index.ts';
 import {
   LIMITS,
   LogvineError,
@@ -32,6 +32,7 @@ export interface ServerOptions {
   /** Undefined: pushes are not told apart. */
   readonly pushes: Pushes | undefined;
   readonly coordinator: Coordinator;
+  readonly losses: LossAcceptor;
   readonly verifier: Verifier;
   readonly follow: Follow;
   readonly reporter: Reporter;
@@ -109,7 +110,7 @@ function roleFor(route: string | undefined): Role | undefined {
   if (route === undefined || route === '/' || route === '/ready' || route.startsWith('/page/'))
     return undefined;
   if (route === '/loki/api/v1/push') return 'push';
-  if (route === '/api/v1/leave') return 'admin';
+  if (route === '/api/v1/leave' || route === '/api/v1/accept-loss') return 'admin';
   return 'query';
 }
 
@@ -119,6 +120,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   LV_CONFIG_INVALID: 400,
   LV_QUERY_TOO_LARGE: 400,
   LV_UNAUTHORIZED: 401,
+  LV_PEER_UNREACHABLE: 409,
   LV_OVERLOADED: 429,
   LV_REPLICATION_TIMEOUT: 503,
   LV_DATA_UNSAFE: 503,

@@ -15,18 +15,22 @@ export interface OwnPosition {
 
 const count = z.number().int().nonnegative();
 const instant = z.object({ ms: z.number(), sub: count });
+const gone = z.array(
+  z.object({ origin: z.string(), epoch: count, from: count, to: count, min: instant, max: instant }),
+);
 const content = z.object({
   last: z.object({ epoch: count, lastSeq: count, headerHash: z.string().regex(/^[0-9a-f]{64}$/) }).optional(),
   positions: z.array(z.tuple([z.string(), count, count, z.string()])),
   released: z.array(z.tuple([count, z.array(z.tuple([count, count]))])),
-  expired: z.array(
-    z.object({ origin: z.string(), epoch: count, from: count, to: count, min: instant, max: instant }),
-  ),
+  expired: gone,
+  lost: gone.default([]),
+  lostPeers: z.array(z.string()).default([]),
 });
 
 /**
  * What must outlive the segments that this peer drops: where its sources stand and where its chain ends (I3), which of its
- * own segments it let go of on purpose, and what retention expired. Written before a segment is removed.
+ * own segments it let go of on purpose, and what retention expired. Written before a segment is removed. And what is lost for
+ * good, by a person's word.
  */
 export class DroppedLog {
   /** The last batch of this peer's chain in a dropped segment. */
@@ -34,6 +38,10 @@ export class DroppedLog {
   readonly positions = new Map<string, OwnPosition>();
   readonly #released = new Map<number, [number, number][]>();
   readonly expired = new ExpiredRuns();
+  /** What a person has said is on no disk any more. */
+  readonly lost = new ExpiredRuns();
+  /** Peers that never come back, nor their disks, by the same word. */
+  readonly lostPeers = new Set<string>();
 
   /** Own segment, dropped because others keep it. */
   isReleased(id: SegmentId): boolean {
@@ -68,6 +76,8 @@ export class DroppedLog {
       ]),
       released: [...this.#released],
       expired: [...this.expired.all],
+      lost: [...this.lost.all],
+      lostPeers: [...this.lostPeers],
     };
     const bytes = Buffer.from(JSON.stringify(value));
     return Buffer.concat([Buffer.from(`${crc32(bytes)}\n`), bytes]);
@@ -78,13 +88,17 @@ export class DroppedLog {
     const end = bytes.indexOf(10);
     const body = bytes.subarray(end + 1);
     if (bytes.toString('latin1', 0, end) !== String(crc32(body))) throw new Error('its checksum is wrong');
-    const { last, positions, released, expired } = content.parse(JSON.parse(body.toString()));
+    const { last, positions, released, expired, lost, lostPeers } = content.parse(
+      JSON.parse(body.toString()),
+    );
     const log = new DroppedLog();
     log.last = last && { ...last, headerHash: Buffer.from(last.headerHash, 'hex') };
     for (const [source, epoch, seq, position] of positions)
       log.positions.set(source, { epoch, seq, position });
     for (const [epoch, runs] of released) log.#released.set(epoch, runs);
     log.expired.add(expired);
+    log.lost.add(lost);
+    for (const peer of lostPeers) log.lostPeers.add(peer);
     return log;
   }
 }

@@ -1,0 +1,74 @@
+import { z } from 'zod';
+import { LIMITS, type ExpiredRun, type Store } from '../../store/index.ts';
+import { encodeMessage, expiredRun, parseMessage, type HoldingsKnown } from '../repair/index.ts';
+import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { listOf } from '../wire.ts';
+import type { MissingBatches } from './receipt.ts';
+
+export const GONE_PROTOCOL = '/logvine/gone/1';
+
+const question = listOf(
+  z.object({
+    origin: z.string().max(128),
+    epoch: z.number().int().nonnegative(),
+    from: z.number().int().positive(),
+    to: z.number().int().positive(),
+  }),
+  LIMITS.expiredRunsMax,
+);
+const runs = listOf(expiredRun, LIMITS.expiredRunsMax * 10);
+const answer = z.object({
+  expired: runs,
+  lost: runs,
+  lostPeers: listOf(z.string().max(128), LIMITS.membersMax),
+});
+
+/** Batches that nobody has and that are not missed: retention dropped them, or a person has said that they are lost. */
+export interface Gone {
+  readonly expired: ExpiredRun[];
+  readonly lost: ExpiredRun[];
+  /** Peers that never come back, nor their disks: nobody waits for them. */
+  readonly lostPeers: string[];
+}
+
+/** Asks peers what became of the missing batches, and of members. Asked only when something is missing, or somebody. */
+export async function askWhatIsGone(
+  transport: Transport,
+  peers: Iterable<PeerId>,
+  missing: readonly MissingBatches[],
+  timeoutMs: number,
+): Promise<Gone> {
+  const asked = missing
+    .slice(0, LIMITS.expiredRunsMax)
+    .map(({ origin, epoch, fromSeq: from, toSeq: to }) => ({ origin, epoch, from, to }));
+  const message = encodeMessage(asked);
+  const found: Gone = { expired: [], lost: [], lostPeers: [] };
+  const all = [...peers]
+    .filter((peer) => peer !== transport.self)
+    .map(async (peer) => {
+      const bytes = await request(transport, peer, GONE_PROTOCOL, message, timeoutMs);
+      const { expired, lost, lostPeers } = parseMessage(answer, bytes, 'gone');
+      found.expired.push(...expired);
+      found.lost.push(...lost);
+      found.lostPeers.push(...lostPeers);
+    });
+  await Promise.allSettled(all);
+  return found;
+}
+
+/** Answers from what this peer expired itself or heard of, and from what it was told is lost. */
+export async function serveGone(channel: Channel, store: Store, known: HoldingsKnown): Promise<void> {
+  const message = await channel.receive();
+  if (!message) return;
+  const asked = Map.groupBy(
+    parseMessage(question, message, 'gone'),
+    ({ origin, epoch }) => `${origin}/${epoch}`,
+  );
+  const isAsked = ({ origin, epoch, from, to }: ExpiredRun): boolean =>
+    asked.get(`${origin}/${epoch}`)?.some((wanted) => from <= wanted.to && to >= wanted.from) === true;
+  const expired = [...store.expired.all, ...known.expired.all].filter(isAsked);
+  const lost = [...store.lost.all, ...known.lost.all].filter(isAsked);
+  const lostPeers = [...store.lostPeers];
+  await channel.send(encodeMessage({ expired, lost, lostPeers } satisfies Gone));
+  await channel.close();
+}
