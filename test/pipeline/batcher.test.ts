@@ -137,6 +137,22 @@ test('the digests of pushes are in the header of their batch', async () => {
   assert.deepEqual(held, digests);
 });
 
+test('files with long names, read a few bytes at a time, make no batch whose header nobody takes', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
+  const batcher = await batcherAt(mesh, 'alice');
+  const name = 'n'.repeat(LIMITS.sourceTextBytesMax / 2);
+  const count = (2 * LIMITS.headerBytesMax) / name.length;
+  const sources = Array.from({ length: count }, (_, at) => `${at}/${name}`);
+  const line = { ...rawBlock(1), bytes: Buffer.from('x\n') };
+  for (const source of sources) await batcher.write({ ...line, position: { source, position: '2' } });
+  await mesh.clock.run(batcher.close());
+  const { store } = mesh.peer('bob');
+  assert.ok(await mesh.clock.until(() => store.totals.entries === count, 10_000));
+  const frames = [...(await mesh.clock.run(framesOf(store))).values()];
+  const held = frames.flatMap((frame) => verifyFrame(frame).header.sources);
+  assert.deepEqual(new Set(held.map(({ source }) => source)), new Set(sources));
+});
+
 test('a stack trace keeps its time where a block and its batch end', async () => {
   const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
   const batcher = await batcherAt(mesh, 'alice');
