@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
+import { confirmations } from '../../src/gossip/repair/confirm.ts';
 import { WantedOwners } from '../../src/gossip/repair/index.ts';
 import { segmentName, type Segment } from '../../src/store/index.ts';
 import { below, linePack, pick, shuffle } from '../store/material.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
-import { StoreMesh, type Peer } from './store-mesh.ts';
+import { StoreMesh, TIMING as DEFAULT_TIMING, type Peer } from './store-mesh.ts';
 
 const FIVE = ['alice', 'bob', 'charlie', 'dave', 'erin'];
 const TIMING = { surplusDelayMs: 5_000, dropEveryMs: 200, repairDelayMs: 20_000 };
@@ -84,6 +85,47 @@ test('a copy too many that has rot is healed, and dropped only then', async () =
   assert.ok(await mesh.eventually(() => segment.record.quarantined.length === 0, 20_000), 'healed');
   assert.ok(holder.store.segment(segment.id), 'and still there');
   assert.ok(await mesh.eventually(() => !holder.store.segment(segment.id), 200_000), 'dropped');
+});
+
+/** Alice's segment of three batches, which Bob has too; each read of a batch at Bob waits for what `wait` gives. */
+async function confirmable(t: TestContext, wait: (mesh: StoreMesh) => Promise<void>) {
+  const mesh = await StoreMesh.of(['alice', 'bob'], seededRandom(7), { replicas: 2, timing: TIMING });
+  for (let at = 0; at < 3; at++) mesh.seal('alice', linePack(`line ${at}`));
+  const [alice, bob] = [mesh.peer('alice'), mesh.peer('bob')];
+  assert.ok(await mesh.eventually(() => copiesOf(mesh, 2).length === 2, 10_000));
+  const { segment } = mesh.sealed[0].batch;
+  const readFrame = bob.store.readFrame.bind(bob.store);
+  const reads = t.mock.method(bob.store, 'readFrame', async (...asked: Parameters<typeof readFrame>) => {
+    await wait(mesh);
+    return readFrame(...asked);
+  });
+  const confirm = (): Promise<number> =>
+    confirmations(alice.running.transport, segment, segment.intervals(), [bob.id], 300_000);
+  return { mesh, reads: reads.mock, confirm };
+}
+
+test('a peer that is asked by many whether it has a copy reads two at a time, and turns the others away', async (t) => {
+  const gate = Promise.withResolvers<void>();
+  const { mesh, reads, confirm } = await confirmable(t, () => gate.promise);
+  const first = [confirm(), confirm()];
+  assert.ok(await mesh.clock.until(() => reads.callCount() === 2, 1_000));
+  const others = await mesh.clock.run(Promise.all([confirm(), confirm()]), 1_000);
+  assert.deepEqual([others, reads.callCount()], [[0, 0], 2]);
+  gate.resolve();
+  assert.deepEqual(await mesh.clock.run(Promise.all(first)), [1, 1]);
+  assert.equal(await mesh.clock.run(confirm()), 1, 'there is room again');
+});
+
+test('a copy that cannot be read within the time that anybody waits is not read to its end', async (t) => {
+  let readMs: number = DEFAULT_TIMING.confirmTimeoutMs * 0.6;
+  const { mesh, reads, confirm } = await confirmable(
+    t,
+    (mesh) => new Promise((resolve) => void mesh.clock.after(readMs, resolve)),
+  );
+  assert.equal(await mesh.clock.run(confirm()), 0);
+  assert.equal(reads.callCount(), 2);
+  readMs = 10;
+  assert.equal(await mesh.clock.run(confirm()), 1);
 });
 
 test('whatever each of them takes for the owners, k copies remain', async (t) => {

@@ -37,6 +37,7 @@ export interface MeshSettings {
   readonly inventoryPollMs: number;
   readonly repairDelayMs: number;
   readonly surplusDelayMs: number;
+  readonly repairBytesPerSecond: number;
   readonly packMsMax: number;
   /** How long pushes are told apart; 0: not at all. */
   readonly pushDedupWindowMs: number;
@@ -55,6 +56,7 @@ export function drawSettings(seed: number): MeshSettings {
     inventoryPollMs: chance.pick([500, 2_000, 4_000]),
     repairDelayMs: chance.pick([30_000, 120_000]),
     surplusDelayMs: chance.pick([10_000, 60_000]),
+    repairBytesPerSecond: 32 * KiB * KiB,
     packMsMax: chance.pick([0, 20, 200]),
     pushDedupWindowMs: chance.pick([0, 600_000]),
     keptMsMax: chance.hits(0.25) ? chance.pick([45_000, 90_000]) : undefined,
@@ -97,7 +99,7 @@ function configOf(host: SimHost, settings: MeshSettings, lostPeers: readonly Pee
     diskReserveBytes: RESERVE_BYTES,
     scrubPeriodMs: 60_000,
     repairDelayMs: settings.repairDelayMs,
-    repairBytesPerSecond: 32 * 1024 * 1024,
+    repairBytesPerSecond: settings.repairBytesPerSecond,
     pushDedupWindowMs: settings.pushDedupWindowMs,
     pushTimeoutMs: 10_000,
     workers: 1,
