@@ -4,6 +4,7 @@ import { WebSocket } from 'ws';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fetchEntries } from '../../src/node/cli/client.ts';
 import {
   LokiNode,
   type FieldsBody,
@@ -625,6 +626,26 @@ describe('live tail', () => {
     await tail.until(() => tail.lines().length >= 4);
     assert.deepEqual(tail.lines(), ['first', 'second', 'third', 'fourth']);
     tail.socket.terminate();
+  });
+
+  test('lines stamped ahead of the clock are in the past that a tail begins with', async () => {
+    const [query, start] = ['{app="ahead"}', `${Date.now() - 60_000}000000`];
+    await node.push([{ stream: { app: 'ahead' }, values: [[`${Date.now() + 600_000}000000`, 'soon']] }]);
+    const tail = new Tail(node.url, { query, start });
+    await tail.opened();
+    await tail.until(() => tail.lines().length >= 1);
+    assert.deepEqual(tail.lines(), ['soon']);
+    tail.socket.terminate();
+    const own = fetchEntries({
+      ...{ addr: node.url, token: undefined, query, startNs: BigInt(start), endNs: undefined },
+      ...{ limit: 0, direction: 'forward', signal: AbortSignal.timeout(10_000) },
+    });
+    const seen: string[] = [];
+    for await (const entries of own) {
+      seen.push(...entries.map(({ line }) => line.toString()));
+      break;
+    }
+    assert.deepEqual(seen, ['soon']);
   });
 
   test('what cannot be tailed is refused before the upgrade', async () => {
