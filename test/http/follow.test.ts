@@ -91,3 +91,99 @@ test('that all are followed is said once the last of them has said so, or is giv
   stop.abort();
   assert.equal((await over).done, true);
 });
+
+const MiB = 1024 * 1024;
+/** What waits for a slow follower, at most, and what passes it once more. */
+const WAITING_BYTES_MAX = 32 * MiB;
+
+/** A tail of a peer on its own; what it reads are lines of a mebibyte, and `read` is called with each. */
+function ownTail(read: (lines: number) => Promise<void>) {
+  const clock = new SimClock();
+  const line = columnsFrom([{ ms: 1, sub: 0, line: Buffer.alloc(MiB - 1), metadata: {} }]);
+  const labels = { app: 'a' };
+  const followers = new Set<(streams: UnsealedStream[]) => void>();
+  const follow = new Follow({
+    batcher: {
+      follow: (each: (streams: UnsealedStream[]) => void) => {
+        followers.add(each);
+        return () => followers.delete(each);
+      },
+    },
+    clock,
+    transport: { self: 'me' },
+    scanUnsealed: async (_query: string, _range: object, { length }: UnsealedStream[]) => {
+      await read(length);
+      const ids = new Uint32Array(length);
+      const lines = Buffer.alloc(length * MiB);
+      return { count: length, lines, streams: [labels], streamIds: ids, ms: new Float64Array(length) };
+    },
+    others: () => [],
+  } as unknown as ConstructorParameters<typeof Follow>[0]);
+  const write = (count: number): void => {
+    for (let at = 0; at < count; at++)
+      for (const each of followers) each([{ labels, timeZone: 'UTC', blocks: [], columns: line }]);
+  };
+  return { clock, follow, write, followers };
+}
+
+test('what waits for a slow follower is bounded by its bytes, and goes out in pieces that fit a message', async () => {
+  const reads: number[] = [];
+  const { follow, write } = ownTail(async (lines) => void reads.push(lines));
+  const stop = new AbortController();
+  let missed = 0;
+  const runs = follow.local('{app="a"}', stop.signal, ({ count }) => (missed += count));
+  const first = runs.next();
+  write(100);
+  let lines = (await first).value!.count;
+  while (lines + missed < 100) lines += (await runs.next()).value!.count;
+  assert.equal(lines * MiB, WAITING_BYTES_MAX);
+  assert.deepEqual([...new Set(reads)], [1]);
+  stop.abort();
+});
+
+test('what waits for a slow follower of the mesh is bounded by its bytes; it gets what comes once it reads on', async () => {
+  const { clock, follow, write } = ownTail(async () => undefined);
+  const stop = new AbortController();
+  let missed = 0;
+  const runs = follow.everywhere('{app="a"}', stop.signal, ({ count }) => (missed += count));
+  let lines = 0;
+  const readOn = async (): Promise<void> => {
+    const { value } = await clock.run(runs.next());
+    lines += value!.count;
+  };
+  const first = readOn();
+  await clock.advance(0);
+  write(1);
+  await first;
+  // Nobody reads on for now, and each line is taken from its peer as it comes.
+  for (let at = 0; at < 100; at++) {
+    write(1);
+    await clock.advance(0);
+  }
+  while (lines + missed < 101) await readOn();
+  assert.equal((lines - 1) * MiB, WAITING_BYTES_MAX);
+  const before = missed;
+  write(1);
+  await readOn();
+  assert.equal(missed, before);
+  stop.abort();
+});
+
+test('a tail whose peer could not read lines of its own once follows it again', async () => {
+  let isFailing = true;
+  const { clock, follow, write, followers } = ownTail(async () => {
+    if (isFailing) throw new Error('no worker');
+  });
+  const stop = new AbortController();
+  const runs = follow.everywhere('{app="a"}', stop.signal);
+  const next = runs.next();
+  await clock.advance(0);
+  write(1);
+  await clock.advance(0);
+  assert.equal(followers.size, 0);
+  isFailing = false;
+  assert.ok(await clock.until(() => followers.size === 1, 1_000));
+  write(1);
+  assert.equal((await clock.run(next)).value?.count, 1);
+  stop.abort();
+});
