@@ -109,6 +109,7 @@ const QUERIES = [
   'sum by (app) (rate({app=~".+"}[RANGE]))',
   'sum by (level, detected_level) (count_over_time({app=~".+"} | drop __error__[RANGE]))',
   'sum by (detected_level) (count_over_time({app="a"}[RANGE]))',
+  'sum by (detected_level_extracted) (count_over_time({app="a"}[RANGE]))',
   'sum by (host) (bytes_over_time({app=~"a|b"}[RANGE]))',
   'sum by (level) (bytes_rate({app=~".+"}[RANGE]))',
   'sum without (host, trace) (count_over_time({app=~".+"}[RANGE]))',
