@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { COVERAGE_PROTOCOL, type Receipt } from '../../src/gossip/query/index.ts';
+import { COVERAGE_PROTOCOL, SCAN_PROTOCOL, type Receipt } from '../../src/gossip/query/index.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { batchRank } from '../../src/store/index.ts';
 import { below, forEachSeed, packOf, pick, shuffle } from '../store/material.ts';
@@ -417,6 +417,29 @@ test('a query that is ended early leaves nothing running', async () => {
   for (const peer of mesh.peers.values()) peer.onScan = () => void scans++;
   await mesh.clock.advance(10_000);
   assert.equal(scans, 0);
+});
+
+test('a query that is called off while its channels are opened ends at once, and leaves none open', async (t) => {
+  const random = seededRandom(13);
+  const mesh = await StoreMesh.of(NAMES.slice(0, 3), random);
+  for (const name of NAMES.slice(0, 3)) seal(mesh, name, random);
+  await mesh.clock.advance(10_000);
+  for (const name of ['bob', 'charlie']) mesh.peer(name).onScan = () => new Promise(() => undefined);
+  const { transport, coordinator } = mesh.peer('alice').running;
+  const channels = (): number[] => mesh.up.map(({ running }) => running.transport.openChannels);
+  const before = channels();
+  const gone = new AbortController();
+  const open = transport.open.bind(transport);
+  const opening = t.mock.method(transport, 'open', (...asked: Parameters<typeof open>) => {
+    if (asked[1] === SCAN_PROTOCOL) mesh.clock.after(0, () => gone.abort(new Error('the client has gone')));
+    return open(...asked);
+  });
+  const range = { from: { ms: 0, sub: 0 }, to: { ms: 2 ** 50, sub: 0 } };
+  const asked = { query: '{app="a"}', range, descending: false, limit: 10, signal: gone.signal };
+  await assert.rejects(mesh.clock.run(coordinator.entries(asked).next(), 1_000), /the client has gone/);
+  assert.equal(opening.mock.calls.filter((call) => call.arguments[1] === SCAN_PROTOCOL).length, 2);
+  await mesh.clock.advance(1_000);
+  assert.deepEqual(channels(), before);
 });
 
 test('line filters and selectors are answered by the holders', async () => {
