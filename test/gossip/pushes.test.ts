@@ -144,6 +144,29 @@ test('its peer died when one other had it: it is not stored again, and answered 
   }
 });
 
+test('one that others are still writing when it is looked for is not stored again', async () => {
+  // The first of its segment, and one that follows others.
+  for (const bodies of [['only'], ['first', 'second']]) {
+    const all = await PushMesh.of(THREE, seededRandom(6));
+    const { clock } = all.mesh;
+    const last = bodies.at(-1)!;
+    for (const body of bodies.slice(0, -1)) await clock.run(all.push('alice', body));
+    const release = holdSyncs(all, ['bob', 'charlie']);
+    watch(all.push('alice', last));
+    const isOnItsWay = (name: string): boolean =>
+      all.kept.some(
+        ({ body, sealed }) => body === last && sealed && all.mesh.holds(all.mesh.peer(name), sealed),
+      );
+    assert.ok(await clock.until(() => isOnItsWay('bob') && isOnItsWay('charlie'), 2_000));
+    all.kill('alice', 'lose');
+    await clock.advance(6_000);
+    assert.ok(!all.has('bob', last) && !all.has('charlie', last));
+    clock.after(1_000, release);
+    await clock.run(all.push('charlie', last), 60_000);
+    assert.equal(all.kept.length, bodies.length);
+  }
+});
+
 test('every peer restarts: what was stored before is not stored again', async () => {
   await forEachSeed(5, async (random) => {
     const all = await PushMesh.of(THREE, random);
