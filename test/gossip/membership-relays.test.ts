@@ -1,0 +1,48 @@
+/** Pings on behalf of others, when somebody asks for too many. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BOUNDS, SWIM_PROTOCOL } from '../../src/gossip/membership/constants.ts';
+import { Exchange } from '../../src/gossip/membership/exchange.ts';
+import { encodeMessage, parseAnswer } from '../../src/gossip/membership/messages.ts';
+import { keysFromSeed, type Channel } from '../../src/gossip/transport/index.ts';
+import { SimClock } from '../helpers/sim-clock.ts';
+import { SimMesh } from './membership-mesh.ts';
+
+test('a member that asks for many relayed pings leaves room for those of others', async () => {
+  const mesh = new SimMesh(7);
+  await mesh.grow(4);
+  assert.ok(await mesh.clock.until(() => mesh.allSee(4), 10_000));
+  // Pings to a member that is silent take long.
+  mesh.node('n3').transport.paused = true;
+  const toHelper = (name: string): Promise<Channel> =>
+    mesh.clock.run(mesh.node(name).transport.open(mesh.id('n0'), SWIM_PROTOCOL, { timeoutMs: 1_000 }));
+  const flood = await toHelper('n2');
+  for (let seq = 0; seq < 2 * BOUNDS.relayedPings; seq++)
+    await flood.send(encodeMessage({ kind: 'ping-req', seq, target: mesh.id('n3') }));
+  await mesh.clock.advance(20);
+  const other = await toHelper('n1');
+  await other.send(encodeMessage({ kind: 'ping-req', seq: 1, target: mesh.id('n2') }));
+  const answer = await mesh.clock.run(other.receive(), 200);
+  assert.equal(parseAnswer(answer!).kind, 'ack');
+});
+
+test('whoever does not read the answers to relayed pings is not read on', async () => {
+  const exchange = new Exchange({
+    transport: { clock: new SimClock() },
+    news: { table: { get: () => undefined } },
+  } as unknown as ConstructorParameters<typeof Exchange>[0]);
+  const { peer } = await keysFromSeed(Buffer.alloc(32, 1));
+  let read = 0;
+  const forever = new Promise<never>(() => undefined);
+  const channel: Channel = {
+    peer,
+    receive: async () =>
+      ++read <= 1_000 ? encodeMessage({ kind: 'ping-req', seq: read, target: peer }) : forever,
+    send: () => forever,
+    close: () => forever,
+    abort: () => undefined,
+  };
+  void exchange.answer(channel);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(read, 1);
+});
