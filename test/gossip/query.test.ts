@@ -406,6 +406,52 @@ test('who is out of reach and known only to one that answers counts as well', as
   assert.ok((await mesh.ask('alice', '{app="a"}')).receipt.complete);
 });
 
+/** Runs `meanwhile` when everybody else has answered what they have, and Bob has not. */
+function askWhile(mesh: StoreMesh, meanwhile: () => void): Promise<{ receipt: Receipt }> {
+  mesh.network.linkDelayMs = (from) => (from === 'bob' ? 1_000 : 0);
+  mesh.clock.after(500, meanwhile);
+  return mesh.ask('alice', '{app="a"}');
+}
+
+const silentOf = ({ silent }: Receipt): string[] => silent.map(({ peer }) => peer).sort();
+
+test('who left while everybody was asked, and did not answer, is out of reach', async () => {
+  const mesh = await StoreMesh.of(NAMES, seededRandom(14));
+  const [dave, eve] = [mesh.peer('dave'), mesh.peer('eve')];
+  mesh.kill('dave');
+  await mesh.clock.advance(10_000);
+  eve.running.transport.handle(COVERAGE_PROTOCOL, () => new Promise(() => undefined));
+  const { receipt } = await askWhile(mesh, () => {
+    const left = { state: 'left', stateSinceMs: mesh.clock.monotonicMs() } as const;
+    for (const { beliefs } of mesh.up) beliefs.set(eve.id, left);
+  });
+  assert.deepEqual(silentOf(receipt), [dave.id, eve.id].sort());
+  // Whoever asks after that it left knows that it handed everything over.
+  assert.ok((await mesh.ask('alice', '{app="a"}')).receipt.complete);
+});
+
+test('who came while everybody was asked is out of reach, of as many as there were before', async () => {
+  const mesh = await StoreMesh.of(NAMES, seededRandom(15), { replicas: 5, ackQuorum: 5 });
+  const [charlie, ...came] = ['charlie', 'dave', 'eve'].map((name) => mesh.peer(name).id);
+  const [alice, bob] = [mesh.peer('alice'), mesh.peer('bob')];
+  for (const { unheardOf } of [alice, bob]) for (const peer of came) unheardOf.add(peer);
+  mesh.kill('charlie');
+  await mesh.clock.advance(10_000);
+  assert.ok((await mesh.ask('alice', '{app="a"}')).receipt.complete);
+  const { receipt } = await askWhile(mesh, () => alice.unheardOf.clear());
+  assert.deepEqual(silentOf(receipt), [charlie, ...came].sort());
+});
+
+test('a peer that found the mesh only while it asked says that everybody may be out of reach', async () => {
+  const mesh = await StoreMesh.of(NAMES, seededRandom(16));
+  await mesh.clock.advance(10_000);
+  const alice = mesh.peer('alice');
+  alice.isSearching = true;
+  const { receipt } = await askWhile(mesh, () => (alice.isSearching = false));
+  assert.deepEqual(silentOf(receipt), ['every peer of the mesh to join']);
+  assert.ok((await mesh.ask('alice', '{app="a"}')).receipt.complete);
+});
+
 test('a query that is ended early leaves nothing running', async () => {
   const random = seededRandom(8);
   const mesh = await largeMesh(random);

@@ -94,6 +94,8 @@ export class Peer {
   readonly beliefs = new Map<PeerId, { state: MemberState; stateSinceMs: number }>();
   /** Members that it has not heard of. */
   readonly unheardOf = new Set<PeerId>();
+  /** It has not found the mesh yet. */
+  isSearching = false;
   /** Called with every scan that it does for a query; may throw, wait or take the peer down. */
   onScan: (request: ScanRequest) => Promise<void> | void = () => undefined;
 
@@ -174,7 +176,7 @@ export class StoreMesh {
     const view = {
       self: peer.id,
       members: () => this.#membersAs(peer),
-      isSearching: () => false,
+      isSearching: () => peer.isSearching,
       isIntroduced: () => true,
     };
     const log = (level: string, message: string): void =>
