@@ -34,7 +34,7 @@ describe('what asks for more than an answer', () => {
   after(() => node.close());
 
   /** Sends a request as it stands; resolves with the first line of the answer. */
-  function statusLine(path: string, upgrade: string): Promise<string> {
+  function statusLine(path: string, upgrade: string, whose = 'host: localhost'): Promise<string> {
     const { hostname, port } = new URL(node.url);
     return new Promise((resolve, reject) => {
       const socket = connect(Number(port), hostname);
@@ -43,9 +43,7 @@ describe('what asks for more than an answer', () => {
         socket.destroy();
         resolve(bytes.toString('latin1').split('\r\n', 1)[0]);
       });
-      socket.write(
-        `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n\r\n`,
-      );
+      socket.write(`GET ${path} HTTP/1.1\r\n${whose}\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n\r\n`);
     });
   }
 
@@ -53,6 +51,18 @@ describe('what asks for more than an answer', () => {
     for (const path of ['/', '//', 'http://[', '/loki/api/v1/tai', '*', '/%']) {
       assert.equal(await statusLine(path, 'websocket'), 'HTTP/1.1 404 Refused', path);
     }
+  });
+
+  test('pages of another origin, and whoever comes by another name, get nothing of a node without tokens', async () => {
+    const tail = '/loki/api/v1/tail?query=%7Ba%3D%22b%22%7D';
+    const key = 'sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==';
+    for (const whose of ['host: rebound.example', 'host: localhost\r\norigin: https://evil.example']) {
+      for (const path of ['/', '/ready', '/api/v1/status', '/loki/api/v1/labels', '/nowhere'])
+        assert.equal(await statusLine(path, 'h2c', whose), 'HTTP/1.1 403 Forbidden', `${path} ${whose}`);
+      assert.equal(await statusLine(tail, 'websocket', `${whose}\r\n${key}`), 'HTTP/1.1 403 Refused', whose);
+    }
+    const own = `host: localhost\r\norigin: http://localhost\r\n${key}`;
+    assert.equal(await statusLine(tail, 'websocket', own), 'HTTP/1.1 101 Switching Protocols');
   });
 
   test(
