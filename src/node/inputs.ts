@@ -17,6 +17,7 @@ export interface InputsOptions {
   readonly clock: Clock;
   readonly host: string;
   resume(source: string): string | undefined;
+  remembered(): Iterable<readonly [source: string, position: string]>;
   readonly log: TailLog;
 }
 
@@ -29,7 +30,7 @@ export interface Inputs {
 
 /** Starts what the configuration names. Throws LV_CONFIG_INVALID for a malformed glob. */
 export function startInputs(options: InputsOptions): Inputs {
-  const { config, batcher, clock, host, resume } = options;
+  const { config, batcher, clock, host, resume, remembered } = options;
   const log: TailLog = {
     info: (message) => options.log.info(message),
     warn: (message) => options.log.warn(message),
@@ -62,6 +63,7 @@ export function startInputs(options: InputsOptions): Inputs {
         host,
         discoverServiceName,
         resume,
+        remembered,
       }),
     );
   }

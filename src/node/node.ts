@@ -114,6 +114,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       clock,
       host,
       resume: (source) => store.position(source),
+      remembered: () => store.positions(),
       log: logger,
     });
     closers.push(() => inputs.close());

@@ -188,6 +188,11 @@ export class Store {
     return this.#positions.get(source)?.position;
   }
 
+  /** The same for all of them. */
+  *positions(): Iterable<readonly [source: string, position: string]> {
+    for (const [source, { position }] of this.#positions) yield [source, position];
+  }
+
   /** Whether this peer sealed anything in an earlier run. */
   get hasEarlierRuns(): boolean {
     for (const { id } of this.segments()) if (id.origin === this.origin && id.epoch < this.epoch) return true;

@@ -94,6 +94,7 @@ export class Bench {
       host: 'alice',
       discoverServiceName: true,
       resume: (source) => this.sink.positions.get(source),
+      remembered: () => this.sink.positions,
       ...options,
     };
     this.tail = new Tail(this.#options);

@@ -176,6 +176,251 @@ test('rotated while the node was down: its rest is read, under its old name', as
   assert.equal(bench.sink.lines().length, 4);
 });
 
+const ROTATED_WHILE_DOWN: Array<{ title: string; pattern: string; rotate(bench: Bench): void }> = [
+  {
+    title: 'out of the pattern, and nothing has its name',
+    pattern: '*.log',
+    rotate: (bench) => bench.rename('app.log', 'app.log.1'),
+  },
+  {
+    title: 'to a name that says nothing',
+    pattern: '*.log',
+    rotate: (bench) => bench.rename('app.log', 'kept'),
+  },
+  {
+    title: 'named as it stands, and nothing has its name',
+    pattern: 'app.log',
+    rotate: (bench) => bench.rename('app.log', 'app.log.1'),
+  },
+  {
+    title: 'into a directory below (olddir)',
+    pattern: '*.log',
+    rotate(bench) {
+      fs.mkdirSync(bench.path('old'));
+      bench.rename('app.log', 'old/app.log-20261121');
+      bench.write('app.log', 'b1\n');
+    },
+  },
+  {
+    title: 'copied into a directory below, and deleted (olddir on another disk)',
+    pattern: '*.log',
+    rotate(bench) {
+      fs.mkdirSync(bench.path('old'));
+      fs.copyFileSync(bench.path('app.log'), bench.path('old/app.log.1'));
+      fs.unlinkSync(bench.path('app.log'));
+      bench.write('app.log', 'b1\n');
+    },
+  },
+];
+for (const { title, pattern, rotate } of ROTATED_WHILE_DOWN) {
+  test(`renamed while the node was down, ${title}: its rest is read, once`, async (t) => {
+    const bench = new Bench(t, [pattern]);
+    bench.write('app.log', 'a1\n');
+    await bench.pass();
+    await bench.tail.close();
+    bench.append('app.log', 'a2\n');
+    rotate(bench);
+    await bench.restart();
+    assert.deepEqual(
+      bench.sink.lines().filter((line) => line.startsWith('a')),
+      ['a1', 'a2'],
+    );
+    assert(bench.sink.blocks.every((block) => block.labels.filename === bench.path('app.log')));
+    await bench.restart();
+    assert.equal(bench.sink.lines().filter((line) => line.startsWith('a')).length, 2);
+    assert.deepEqual(bench.sink.gaps(), []);
+  });
+}
+
+for (const hasNew of [true, false]) {
+  test(`a link's target, renamed while the node was down, ${hasNew ? 'with' : 'without'} another: its rest is read`, async (t) => {
+    const bench = new Bench(t, ['*.log']);
+    fs.mkdirSync(bench.path('real'));
+    bench.write('real/app', 'a1\n');
+    fs.symlinkSync(bench.path('real/app'), bench.path('x.log'));
+    await bench.pass();
+    await bench.tail.close();
+    bench.append('real/app', 'a2\n');
+    bench.rename('real/app', 'real/app.1');
+    if (hasNew) bench.write('real/app', 'b1\n');
+    await bench.restart();
+    assert.deepEqual(bench.sink.lines().sort(), hasNew ? ['a1', 'a2', 'b1'] : ['a1', 'a2']);
+    assert(bench.sink.blocks.every((block) => block.labels.filename === bench.path('x.log')));
+    assert.deepEqual(bench.sink.gaps(), []);
+  });
+}
+
+test('renamed while the node was down, and still written to: followed', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  bench.write('app.log', 'a1\n');
+  await bench.pass();
+  await bench.tail.close();
+  bench.rename('app.log', 'app.log.1');
+  await bench.restart();
+  bench.append('app.log.1', 'a2\n');
+  await bench.pass();
+  assert.deepEqual(bench.sink.lines(), ['a1', 'a2']);
+});
+
+test('rotated twice while the node was down, the first compressed, or into another directory', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  fs.mkdirSync(bench.path('old'));
+  for (const name of ['near', 'far']) bench.write(`${name}.log`, `${name} 1\n`);
+  await bench.outlive('far.log');
+  await bench.pass();
+  await bench.tail.close();
+  fs.unlinkSync(bench.path('near.log'));
+  bench.write('near.log.2.gz', 'compressed');
+  bench.write('near.log.1', 'near 2\n');
+  bench.write('near.log', 'near 3\n');
+  bench.rename('far.log', 'old/far.log.2');
+  bench.write('old/far.log.1', 'far 2\n');
+  bench.write('old/near.log.1', 'another program\n');
+  bench.write('far.log', 'far 3\n');
+  await bench.restart();
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines().sort(), ['far 1', 'far 2', 'far 3', 'near 1', 'near 2', 'near 3']);
+});
+
+test('gone while the node was down, with a rest that had been seen: a gap, told once', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  bench.write('app.log', 'one\nunfinished');
+  await bench.pass();
+  await bench.tail.close();
+  fs.unlinkSync(bench.path('app.log'));
+  await bench.restart();
+  assert.equal(bench.sink.gaps().length, 1);
+  assert.match(
+    bench.sink.gaps()[0],
+    /^logvine: gap in .*app\.log: at least 10 bytes lost \(deleted.* while the node was down; .* after 2\S+Z is lost too\)\n$/,
+  );
+  const gap = bench.sink.blocks.at(-1)!;
+  assert.deepEqual(gap.metadata, { detected_level: 'warn', logvine_gap: 'deleted' });
+  assert.equal(gap.labels.filename, bench.path('app.log'));
+  assert.deepEqual(bench.tail.totals(), { gaps: 1, gapBytes: 10 });
+  assert(bench.messages.some((message) => message.includes('app.log: gap, at least 10 bytes lost')));
+  for (let round = 0; round < 20; round++) await bench.pass();
+  assert.equal(bench.row('app.log').gapBytes, 10, 'shown as long as the node runs');
+  await bench.restart();
+  assert.equal(bench.sink.gaps().length, 1);
+});
+
+test('gone while the node was down, read to its known end: said without a figure, and no alarm', async (t) => {
+  for (const hasNew of [true, false]) {
+    const bench = new Bench(t, ['*.log']);
+    bench.write('app.log', 'one\n');
+    await bench.pass();
+    await bench.tail.close();
+    bench.append('app.log', 'nobody knows\n');
+    fs.unlinkSync(bench.path('app.log'));
+    bench.write('app.log.1.gz', 'compressed');
+    if (hasNew) bench.write('app.log', 'two\n');
+    await bench.restart();
+    assert.equal(bench.sink.gaps().length, 1);
+    assert.match(
+      bench.sink.gaps()[0],
+      /app\.log .*read to byte 4, its end at 2\S+Z; what was written to it later, if anything, is lost/,
+    );
+    const note = bench.sink.blocks.find((block) => block.metadata?.logvine_gap !== undefined)!;
+    assert.deepEqual(note.metadata, { detected_level: 'info', logvine_gap: 'deleted' });
+    assert.deepEqual(bench.tail.totals(), { gaps: 0, gapBytes: 0 });
+    await bench.restart();
+    assert.equal(bench.sink.gaps().length, 1, 'once');
+  }
+});
+
+test('what was rotated and deleted in the usual way is not told after a restart', async (t) => {
+  const bench = new Bench(t, ['app.log', 'jobs/*.log']);
+  fs.mkdirSync(bench.path('jobs'));
+  bench.write('jobs/7.log', 'job\n');
+  bench.write('app.log', 'a1\n');
+  await bench.pass();
+  // The job's file was last read hours before the node's last line.
+  for (const [source, position] of bench.sink.positions) {
+    if (!position.includes('7.log')) continue;
+    bench.sink.positions.set(
+      source,
+      position.replace(/"readAtMs":\d+/, `"readAtMs":${Date.now() - 7_200_000}`),
+    );
+  }
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'b1\n');
+  await bench.pass();
+  await bench.tail.close();
+  fs.unlinkSync(bench.path('app.log.1'));
+  fs.unlinkSync(bench.path('jobs/7.log'));
+  await bench.restart();
+  await bench.pass();
+  assert.deepEqual(bench.sink.gaps(), []);
+});
+
+test('what cannot be looked for is not called gone', async (t) => {
+  const bench = new Bench(t, ['*/*.log']);
+  fs.mkdirSync(bench.path('a'));
+  bench.write('a/app.log', 'one\nunfinished');
+  await bench.pass();
+  await bench.tail.close();
+  bench.rename('a', 'away');
+  // Another disk is to be mounted there, and is not yet.
+  const elsewhere = diskWith({
+    stat: async (path) => {
+      const stat = await systemTailDisk.stat(path);
+      return stat && { ...stat, device: '0' };
+    },
+    list: async (directory) => (directory === bench.directory ? [] : systemTailDisk.list(directory)),
+  });
+  await bench.restart({ disk: elsewhere });
+  const failing = diskWith({
+    stat: (path) =>
+      path.startsWith(bench.path('a')) ? Promise.reject(new Error('EACCES')) : systemTailDisk.stat(path),
+    list: async (directory) => (directory === bench.directory ? [] : systemTailDisk.list(directory)),
+  });
+  await bench.restart({ disk: failing });
+  assert.deepEqual(bench.sink.gaps(), []);
+  await bench.restart();
+  assert.equal(bench.sink.gaps().length, 0, 'its directory has another name that the pattern finds');
+  assert.equal(bench.row('away/app.log').readBytes, 4);
+});
+
+test('an inode that another file has by now is neither read nor called found', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  bench.write('app.log', 'one\nunfinished');
+  await bench.pass();
+  const [[source, position]] = bench.sink.positions;
+  await bench.tail.close();
+  fs.unlinkSync(bench.path('app.log'));
+  bench.write('secret', 'none of our business, and longer');
+  const { dev, ino } = fs.statSync(bench.path('secret'), { bigint: true });
+  bench.sink.positions.delete(source);
+  bench.sink.positions.set(`file:${dev}:${ino}`, position);
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines(), ['one']);
+  assert.equal(bench.sink.gaps().length, 1);
+});
+
+for (const place of ['app.log.1', 'old/app.log.1', 'app.log.1.gz']) {
+  test(`copytruncate while the node was down, the copy is ${place}`, async (t) => {
+    const bench = new Bench(t, ['*.log']);
+    fs.mkdirSync(bench.path('old'));
+    bench.write('app.log', 'one\n');
+    await bench.pass();
+    await bench.tail.close();
+    bench.append('app.log', 'two\n');
+    fs.copyFileSync(bench.path('app.log'), bench.path(place));
+    bench.write('app.log', 'three, which is longer\n');
+    await bench.restart();
+    await bench.restart();
+    const isRead = !place.endsWith('.gz');
+    assert.deepEqual(bench.sink.lines().sort(), [
+      'one',
+      'three, which is longer',
+      ...(isRead ? ['two'] : []),
+    ]);
+    assert.equal(bench.sink.gaps().length, 1);
+    assert.match(bench.sink.gaps()[0], /app\.log was truncated/);
+  });
+}
+
 test('truncation: again from the beginning, and a gap record for what was seen but not read', async (t) => {
   const bench = new Bench(t, ['app.log']);
   bench.write('app.log', 'one\ntwo\n');

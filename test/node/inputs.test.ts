@@ -42,6 +42,7 @@ test(
       clock: systemClock,
       host: 'alice',
       resume: () => undefined,
+      remembered: () => [],
       log: { info: () => undefined, warn: () => undefined },
     });
     await both.promise;

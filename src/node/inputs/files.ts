@@ -37,6 +37,8 @@ export interface TailDisk {
   stat(path: string): Promise<TailStat | undefined>;
   /** The entries of a directory; empty when it is missing or not a directory. */
   list(directory: string): Promise<TailEntry[]>;
+  /** The path without symbolic links; undefined when nothing is there. */
+  realPath(path: string): Promise<string | undefined>;
   /** Never waits for a writer, not even on a named pipe. */
   open(path: string): Promise<TailHandle>;
 }
@@ -115,6 +117,15 @@ export const systemTailDisk: TailDisk = {
       }));
     } catch (error) {
       if (isMissing(error)) return [];
+      throw error;
+    }
+  },
+
+  async realPath(path) {
+    try {
+      return await fs.realpath(path);
+    } catch (error) {
+      if (isMissing(error)) return undefined;
       throw error;
     }
   },

@@ -45,7 +45,10 @@ export class HandleCache {
     if (found === undefined || !found.isFile || !sameFile(found, file)) return undefined;
     const handle = await this.#disk.open(file.path);
     try {
-      if (sameFile(await handle.stat(), file)) return handle;
+      if (sameFile(await handle.stat(), file)) {
+        file.realPath = await this.#disk.realPath(file.path);
+        return handle;
+      }
     } catch (error) {
       await handle.close();
       throw error;

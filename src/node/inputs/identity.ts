@@ -24,6 +24,10 @@ export const NOTHING_READ: ReadState = { offset: 0, headBytes: 0, head: '', seam
 export interface TailPosition extends ReadState {
   /** The path under which the file was found first: its `filename` label, also after a rename. */
   readonly path: string;
+  /** Where it stood when it was last opened, if elsewhere: behind a symbolic link, or renamed. */
+  readonly realPath?: string;
+  /** It was told that the file is gone, and what is lost with it. */
+  readonly isGone?: true;
   /** How often the file was truncated and read again from its beginning. */
   readonly generation: number;
   /** Pieces given out of the line that `offset` is in; 0 at the start of a line. */
@@ -43,6 +47,12 @@ const VERSION = 1;
 
 export function sourceName(file: { readonly device: string; readonly inode: string }): string {
   return `file:${file.device}:${file.inode}`;
+}
+
+/** The device and inode of which `source` is the name. */
+export function fileOfSource(source: string): { readonly device: string; readonly inode: string } {
+  const [, device, inode] = source.split(':');
+  return { device, inode };
 }
 
 export function encodePosition(position: TailPosition): string {
@@ -69,6 +79,7 @@ export function decodePosition(text: string): TailPosition | undefined {
   const isValid =
     version === VERSION &&
     typeof position.path === 'string' &&
+    (position.realPath === undefined || typeof position.realPath === 'string') &&
     numbers.every((number) => Number.isFinite(number) && number >= 0) &&
     isReadState(position) &&
     Array.isArray(position.previous) &&

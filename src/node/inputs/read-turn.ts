@@ -20,9 +20,15 @@ export interface TurnContext {
   readonly clock: Clock;
   readonly limits: TailLimits;
   readonly isClosing: () => boolean;
-  /** The file was truncated; called before it is read again from its beginning. Resolves to the size of its copy, or 0. */
+  /**
+   * The file was truncated, or replaced while the node was down; called before it is read again from its beginning.
+   * Resolves to the size of its copy, or 0.
+   */
   readonly onTruncated: (file: TailedFile) => Promise<number>;
+  /** Bytes were lost; of a file that changed while the node was down, at least so many. */
   readonly onGap: (file: TailedFile, lostBytes: number) => void;
+  /** How much was lost while the node was down, if anything, nobody knows. */
+  readonly onUnknownLoss: (text: string) => void;
 }
 
 export type GapKind = 'truncated' | 'replaced' | 'deleted';
@@ -49,7 +55,9 @@ export async function readTurn(file: TailedFile, handle: TailHandle, context: Tu
   // Sinks copy what they take, so one buffer serves every read of the turn, and the next turn's.
   const scratch = SCRATCH.pop() ?? Buffer.allocUnsafeSlow(context.limits.readBytes + SEAM_BYTES_MAX);
   try {
-    return await readOn(file, handle, stat, head, scratch, context);
+    const hasMore = await readOn(file, handle, stat, head, scratch, context);
+    file.downSinceMs = undefined;
+    return hasMore;
   } finally {
     SCRATCH.push(scratch);
   }
@@ -157,12 +165,12 @@ async function give(
 async function write(
   file: TailedFile,
   lines: Pick<RawBlock, 'bytes' | 'metadata' | 'hasMore' | 'isNote'>,
-  next: Progress | undefined,
+  next: Progress,
   context: TurnContext,
 ): Promise<void> {
   if (context.isClosing()) throw new LogvineError('LV_CLOSED', 'The node is shutting down');
   const readAtMs = context.clock.nowMs();
-  const position = next && { source: file.source, position: file.positionAt(next, readAtMs) };
+  const position = { source: file.source, position: file.positionAt(next, readAtMs) };
   file.isWriting = true;
   const { timeZone } = file.foundBy;
   try {
@@ -172,19 +180,22 @@ async function write(
       ...(timeZone !== undefined && { timeZone }),
       readAtMs,
       ...lines,
-      ...(position !== undefined && { position }),
+      position,
     });
   } finally {
     file.isWriting = false;
   }
-  if (next !== undefined) file.emittedOffset = next.state.offset;
+  file.emittedOffset = next.state.offset;
 }
 
 /** The content is not what was read: the file was truncated, or another one has taken its inode. */
 async function startAgain(file: TailedFile, stat: TailStat, context: TurnContext): Promise<void> {
   const { state, generation, previous } = file.progress;
   const isOther = file.birthMs > 0 && stat.birthMs > 0 && file.birthMs !== stat.birthMs;
-  const savedBytes = isOther ? 0 : await context.onTruncated(file);
+  const mayBeCopied = !isOther || file.downSinceMs !== undefined;
+  const savedBytes = mayBeCopied ? await context.onTruncated(file) : 0;
+  // What came while the node was down is in the copy.
+  if (savedBytes > 0) file.downSinceMs = undefined;
   // If nobody saw it shrink, the last sizes seen may be those of the new content.
   const seenBytes = file.hasShrunk ? file.seenBytes : file.verifiedBytes;
   const lostBytes = Math.max(0, seenBytes - Math.max(state.offset, savedBytes));
@@ -196,9 +207,9 @@ async function startAgain(file: TailedFile, stat: TailStat, context: TurnContext
   };
   // An inode is mostly reused after the old file was read to its end; then nothing was lost. Whether something was
   // written just before a truncation, nobody can know.
-  if (!isOther || lostBytes > 0) {
+  if (!isOther || lostBytes > 0 || file.downSinceMs !== undefined) {
     // The record of a replaced file has the old file's labels, so it says nothing about where the new one stands.
-    if (isOther) await writeGap(file, 'replaced', lostBytes, undefined, context);
+    if (isOther) await writeGap(file, 'replaced', lostBytes, { ...file.progress, isGone: true }, context);
     else await writeGap(file, 'truncated', lostBytes, next, context);
   }
   file.progress = next;
@@ -208,6 +219,7 @@ async function startAgain(file: TailedFile, stat: TailStat, context: TurnContext
   file.seenBytes = stat.size;
   file.verifiedBytes = 0;
   file.mayBeHole = true;
+  file.downSinceMs = undefined;
   file.isDue = true;
   if (isOther) file.becomeOther(stat.birthMs);
 }
@@ -221,10 +233,11 @@ async function settleCutTail(file: TailedFile, stat: TailStat, context: TurnCont
   if (lostBytes > 0) await writeGap(file, 'truncated', lostBytes, file.progress, context);
 }
 
-/** The file is gone, and `lostBytes` of it that had been seen were not read. */
+/** The file is gone, and with it what had been seen of it and was not read, or what came while the node was down. */
 export async function writeDeletedGap(file: TailedFile, context: TurnContext): Promise<void> {
   const lostBytes = file.seenBytes - file.offset;
-  if (lostBytes > 0) await writeGap(file, 'deleted', lostBytes, file.progress, context);
+  if (lostBytes === 0 && file.downSinceMs === undefined) return;
+  await writeGap(file, 'deleted', lostBytes, { ...file.progress, isGone: true }, context);
 }
 
 const GAP_REASONS: Record<GapKind, string> = {
@@ -233,24 +246,44 @@ const GAP_REASONS: Record<GapKind, string> = {
   deleted: 'deleted before they were read',
 };
 
+const DOWN_REASONS: Record<GapKind, string> = {
+  truncated: 'truncated',
+  replaced: 'deleted',
+  deleted: 'deleted, compressed or moved out of reach',
+};
+
+/** What is known to be lost; of a file that changed while the node was down, what is known of that. */
+function gapText(file: TailedFile, kind: GapKind, lostBytes: number): string {
+  // A name may hold anything; a record is one line, and safe to print.
+  // eslint-disable-next-line no-control-regex
+  const name = file.labelPath.replaceAll(/[\u0000-\u001f\u007f]/g, '?');
+  if (file.downSinceMs === undefined) {
+    return lostBytes > 0
+      ? `gap in ${name}: ${lostBytes} bytes lost (${GAP_REASONS[kind]})`
+      : `${name} was truncated: all that was seen of it had been read; what was written right before, if anything, is lost`;
+  }
+  const readAt = new Date(file.downSinceMs).toISOString();
+  const reason = `${DOWN_REASONS[kind]} while the node was down`;
+  return lostBytes > 0
+    ? `gap in ${name}: at least ${lostBytes} bytes lost (${reason}; what was written to it after ${readAt} is lost too)`
+    : `${name} was ${reason}: it had been read to byte ${file.offset}, its end at ${readAt}; what was written to it later, if anything, is lost`;
+}
+
 async function writeGap(
   file: TailedFile,
   kind: GapKind,
   lostBytes: number,
-  next: Progress | undefined,
+  next: Progress,
   context: TurnContext,
 ): Promise<void> {
-  // A name may hold anything; a record is one line, and safe to print.
-  // eslint-disable-next-line no-control-regex
-  const name = file.labelPath.replaceAll(/[\u0000-\u001f\u007f]/g, '?');
-  const text =
-    lostBytes > 0
-      ? `logvine: gap in ${name}: ${lostBytes} bytes lost (${GAP_REASONS[kind]})\n`
-      : `logvine: ${name} was truncated: all that was seen of it had been read; what was written right before, if anything, is lost\n`;
+  const text = gapText(file, kind, lostBytes);
   const metadata = { detected_level: lostBytes > 0 ? 'warn' : 'info', logvine_gap: kind };
-  await write(file, { bytes: Buffer.from(text), metadata, isNote: true }, next, context);
-  if (lostBytes === 0) return;
-  file.gaps++;
-  file.gapBytes += lostBytes;
-  context.onGap(file, lostBytes);
+  await write(file, { bytes: Buffer.from(`logvine: ${text}\n`), metadata, isNote: true }, next, context);
+  if (lostBytes > 0) {
+    file.gaps++;
+    file.gapBytes += lostBytes;
+    context.onGap(file, lostBytes);
+  } else if (file.downSinceMs !== undefined) {
+    context.onUnknownLoss(text);
+  }
 }

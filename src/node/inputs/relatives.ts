@@ -26,13 +26,22 @@ export function isCompressedName(name: string): boolean {
 
 /** The paths that a rotated file may have had before: `/x/app.log.1` → `/x/app.log`; `/x/app-7.log` → `/x/app.log`. */
 export function pathsBeforeRotation(path: string): string[] {
-  const name = basename(path);
+  return namesBeforeRotation(basename(path)).map((name) => join(dirname(path), name));
+}
+
+function namesBeforeRotation(name: string): string[] {
   const bases: string[] = [];
   const suffixed = SUFFIXED.exec(name);
   if (suffixed !== null) bases.push(suffixed[1]);
   const infixed = INFIXED.exec(name);
   if (infixed !== null) bases.push(infixed[1] + infixed[2]);
-  return bases.map((base) => join(dirname(path), base));
+  return bases;
+}
+
+/** The paths that a file may have had before it was put, rotated or as it was, into a directory below (`olddir`). */
+export function pathsBeforeMoveBelow(path: string): string[] {
+  const name = basename(path);
+  return [name, ...namesBeforeRotation(name)].map((base) => join(dirname(dirname(path)), base));
 }
 
 export interface Sibling {
@@ -59,19 +68,51 @@ export async function siblings(
   return found;
 }
 
-/** Where a file that was renamed within its directory is now. */
+/** Where a file that was renamed within its directory is now; behind a symbolic link, that of its target. */
 export async function findRenamed(
   disk: TailDisk,
-  file: { readonly path: string; readonly device: string; readonly inode: string },
+  file: {
+    readonly path: string;
+    readonly realPath: string | undefined;
+    readonly device: string;
+    readonly inode: string;
+  },
 ): Promise<string | undefined> {
-  const all = await siblings(disk, dirname(file.path), () => true);
-  return all.find(({ stat }) => sameFile(stat, file))?.path;
+  for (const directory of new Set([dirname(file.path), dirname(file.realPath ?? file.path)])) {
+    const all = await siblings(disk, directory, () => true);
+    const found = all.find(({ stat }) => sameFile(stat, file));
+    if (found !== undefined) return found.path;
+  }
+  return undefined;
 }
 
-/** The rotated relatives of `path`, newest first. */
+/** The rotated relatives of `path` and of what it is a symbolic link to, newest first. */
 export async function rotatedSiblings(disk: TailDisk, path: string): Promise<Sibling[]> {
-  const found = await siblings(disk, dirname(path), (other) => pathsBeforeRotation(other).includes(path));
+  const found: Sibling[] = [];
+  for (const name of new Set([path, (await disk.realPath(path)) ?? path])) {
+    found.push(
+      ...(await siblings(disk, dirname(name), (other) => pathsBeforeRotation(other).includes(name))),
+    );
+  }
   return found.sort((a, b) => b.stat.birthMs - a.stat.birthMs);
+}
+
+const DIRECTORIES_BELOW_MAX = 1_000;
+
+/** The files in the directories right below `directory` that `isWanted` there: where `olddir` puts what is rotated. */
+export async function siblingsBelow(
+  disk: TailDisk,
+  directory: string,
+  isWanted: (path: string) => boolean,
+): Promise<Sibling[]> {
+  const below = (await disk.list(directory))
+    .filter(({ kind }) => kind === 'directory' || kind === 'link')
+    .slice(0, DIRECTORIES_BELOW_MAX);
+  const found: Sibling[] = [];
+  for (const { name } of below) {
+    found.push(...(await siblings(disk, join(directory, name), isWanted).catch(() => [])));
+  }
+  return found;
 }
 
 /** The state of having read the first `offset` bytes of an open file. */

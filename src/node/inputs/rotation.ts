@@ -2,9 +2,10 @@ import { dirname } from 'node:path';
 import type { TailDisk, TailHandle, TailStat } from './files.ts';
 import { NOTHING_READ, beginsWith, sourceName, type ReadState, type TailPosition } from './identity.ts';
 import {
+  pathsBeforeMoveBelow,
   pathsBeforeRotation,
   rotatedSiblings,
-  siblings,
+  siblingsBelow,
   startInCopy,
   startInCopyAt,
   isStartOf,
@@ -31,9 +32,15 @@ export interface RotationHost {
   ) => TailedFile;
 }
 
+/** A name that files have in turn, and the one that has it now. */
+export interface Name {
+  readonly path: string;
+  readonly file: TailedFile | undefined;
+  readonly foundBy: FoundBy;
+}
+
 /**
  * What log rotation does to files that are not, or no longer, named by a pattern:
- *  - renamed while the node was down: followed from their position;
  *  - came and went between two looks (rotated twice in a row): read from their beginning;
  *  - copies (copytruncate): read from where the original was truncated, never from their beginning.
  */
@@ -46,56 +53,16 @@ export class Rotation {
     this.#host = host;
   }
 
-  /** At start: looks beside the watched files for those that were rotated away while the node was down. */
-  async adoptWhatRotatedBefore(watched: readonly string[]): Promise<void> {
-    for (const directory of new Set(watched.map((path) => dirname(path)))) {
-      const others = await siblings(
-        this.#disk,
-        directory,
-        (path) => this.#host.watchAt(path) === undefined,
-      ).catch(() => []);
-      const lastRead = new Map<string, { readAtMs: number; birthMs: number }>();
-      const noteRead = ({ path, readAtMs, birthMs }: TailPosition): void => {
-        const known = lastRead.get(path) ?? { readAtMs: 0, birthMs: 0 };
-        lastRead.set(path, {
-          readAtMs: Math.max(readAtMs, known.readAtMs),
-          birthMs: Math.max(birthMs, known.birthMs),
-        });
-      };
-      for (const other of others) {
-        const position = this.#host.positionOf(sourceName(other.stat));
-        if (position === undefined) continue;
-        noteRead(position);
-        await this.#adoptRenamed(other, position);
-      }
-      for (const path of new Set(others.flatMap((other) => pathsBeforeRotation(other.path)))) {
-        const watch = this.#host.watchAt(path);
-        if (watch === undefined) continue;
-        const position = watch.file && this.#host.positionOf(watch.file.source);
-        if (position !== undefined) noteRead(position);
-        const last = lastRead.get(path);
-        if (last !== undefined) await this.adoptBetween(watch, last.birthMs, last.readAtMs);
-      }
-    }
-  }
-
-  async #adoptRenamed(other: Sibling, position: TailPosition): Promise<void> {
-    const watch = this.#host.watchAt(position.path);
-    const isUnread = position.offset < other.stat.size;
-    if (watch === undefined || !isUnread || this.#host.isKnown(sourceName(other.stat))) return;
-    // Its inode may belong to another file by now, one that nobody asked for.
-    const isSame = position.offset === 0 || (await startInCopyAt(this.#disk, other, position)) !== undefined;
-    if (isSame && !this.#host.isKnown(sourceName(other.stat))) {
-      this.#host.adopt(other.path, other.stat, watch.found.foundBy, position);
-    }
-  }
-
   /**
-   * Finds files that had the name of `watch` and were renamed before they were looked at: those made after `bornMs`
-   * and written to after `writtenMs` (wall clock).
+   * Finds files that had a name and were renamed before they were looked at: those made after `bornMs` and written to
+   * after `writtenMs` (wall clock). `file` is what has the name now.
    */
-  async adoptBetween(watch: Watch, bornMs: number, writtenMs: number): Promise<void> {
-    const relatives = await rotatedSiblings(this.#disk, watch.path).catch(() => []);
+  async adoptBetween(
+    { path, file, foundBy }: Name,
+    relatives: readonly Sibling[],
+    bornMs: number,
+    writtenMs: number,
+  ): Promise<void> {
     for (const relative of relatives) {
       const { stat } = relative;
       // Born before its last write: else the file system gives another time for the birth, and nothing is known.
@@ -103,20 +70,22 @@ export class Rotation {
         stat.birthMs >= bornMs - STAMP_LAG_MS &&
         stat.mtimeMs >= writtenMs - STAMP_LAG_MS &&
         stat.birthMs <= stat.mtimeMs;
-      const source = sourceName(stat);
-      if (!isBetween || this.#isTaken(source, relative)) continue;
-      const start = await this.#startIfCopy(watch, relative);
-      if (start === 'a copy of what is there' || this.#isTaken(source, relative)) continue;
-      this.#host.adopt(
-        relative.path,
-        stat,
-        watch.found.foundBy,
-        this.#positionIn(relative, watch.path, start),
-      );
+      if (!isBetween || this.isTaken(relative)) continue;
+      const start = file && (await this.#startIfCopy(path, file, relative));
+      if (start === 'a copy of what is there' || this.isTaken(relative)) continue;
+      this.#host.adopt(relative.path, stat, foundBy, this.#positionIn(relative, path, start));
     }
   }
 
-  #isTaken(source: string, relative: Sibling): boolean {
+  /** Goes on in a copy of a file that was read to `start`, unless it is read already. */
+  adoptCopy(copy: Sibling, labelPath: string, foundBy: FoundBy, start: ReadState): void {
+    if (this.isTaken(copy)) return;
+    this.#host.adopt(copy.path, copy.stat, foundBy, this.#positionIn(copy, labelPath, start));
+  }
+
+  /** Whether a file is read already, or was: as itself. */
+  isTaken(relative: Sibling): boolean {
+    const source = sourceName(relative.stat);
     // A position of a file with another time of birth is that of an earlier owner of the inode.
     const isPositioned = this.#host.positionOf(source)?.birthMs === relative.stat.birthMs;
     return this.#host.isKnown(source) || isPositioned || this.#host.watchAt(relative.path) !== undefined;
@@ -124,11 +93,10 @@ export class Rotation {
 
   /** Whether a file is a copy of what is, or was, under a name, and where to go on in it. */
   async #startIfCopy(
-    watch: Watch,
+    path: string,
+    file: TailedFile,
     relative: Sibling,
   ): Promise<ReadState | 'a copy of what is there' | undefined> {
-    const { file } = watch;
-    if (file === undefined) return undefined;
     const { state, previous } = file.progress;
     for (const older of previous) {
       const start = await startInCopyAt(this.#disk, relative, older);
@@ -136,7 +104,7 @@ export class Rotation {
     }
     const start = await startInCopyAt(this.#disk, relative, state);
     if (start === undefined) return undefined;
-    const current = { path: watch.path, stat: { ...relative.stat, device: file.device, inode: file.inode } };
+    const current = { path, stat: { ...relative.stat, device: file.device, inode: file.inode } };
     const isIntact = (await startInCopyAt(this.#disk, current, state)) !== undefined;
     return isIntact ? 'a copy of what is there' : start;
   }
@@ -162,19 +130,22 @@ export class Rotation {
   async saveCopyOf(original: TailedFile): Promise<number> {
     const { state } = original.progress;
     if (state.offset === 0) return 0;
-    for (const relative of await rotatedSiblings(this.#disk, original.path).catch(() => [])) {
-      const source = sourceName(relative.stat);
-      if (source === original.source) continue;
+    for (const relative of await this.#placesOfCopies(original)) {
+      if (sourceName(relative.stat) === original.source) continue;
       const start = await startInCopyAt(this.#disk, relative, state);
       if (start === undefined) continue;
       // A copy that a pattern leads to waits for this, or compares itself when it is found: see settleFresh.
-      if (!this.#isTaken(source, relative)) {
-        const position = this.#positionIn(relative, original.labelPath, start);
-        this.#host.adopt(relative.path, relative.stat, original.foundBy, position);
-      }
+      this.adoptCopy(relative, original.labelPath, original.foundBy, start);
       return relative.stat.size;
     }
     return 0;
+  }
+
+  async #placesOfCopies({ path, realPath = path }: TailedFile): Promise<Sibling[]> {
+    const beside = await rotatedSiblings(this.#disk, path).catch(() => []);
+    const isCopy = (other: string): boolean => pathsBeforeMoveBelow(other).includes(realPath);
+    const below = await siblingsBelow(this.#disk, dirname(realPath), isCopy).catch(() => []);
+    return [...beside, ...below];
   }
 
   /**

@@ -116,6 +116,17 @@ export class TailSources {
     );
   }
 
+  /** The first pattern that leads to a path, whether or not something is there. */
+  leadingTo(path: string): FoundBy | undefined {
+    return this.#patterns.find(({ globs, excluded }) =>
+      globs.some((glob) => {
+        if (glob.plainPath !== undefined) return glob.plainPath === path;
+        const isPassedOver = isCompressedName(path) || excluded.some((other) => matchesPath(other, path));
+        return !isPassedOver && matchesPath(glob, path);
+      }),
+    );
+  }
+
   /** Patterns that lead to nothing, or not to all that they should. */
   problems(): Array<{ pattern: string; problem: string }> {
     return this.#patterns.flatMap(({ pattern, problem }) =>

@@ -1,14 +1,15 @@
 import { LogvineError, messageOf, type Clock, type Timer } from '../../store/index.ts';
-import type { TailDisk, TailStat } from './files.ts';
+import type { TailDisk, TailHandle, TailStat } from './files.ts';
 import { HandleCache } from './handles.ts';
-import { decodePosition, sameFile, sourceName, type TailPosition } from './identity.ts';
+import { decodePosition, fileOfSource, sameFile, sourceName, type TailPosition } from './identity.ts';
 import type { BlockSink, Input, InputStatus, SourcePosition } from './index.ts';
 import { TAIL_LIMITS, checkTailLimits, type TailLimits } from './limits.ts';
 import { readTurn, writeDeletedGap, type TurnContext } from './read-turn.ts';
-import { findRenamed } from './relatives.ts';
-import { Rotation } from './rotation.ts';
+import { findRenamed, rotatedSiblings } from './relatives.ts';
+import { Rotation, type RotationHost } from './rotation.ts';
 import { TailSources, type FoundPath, type TailLog, type TailSource, type FoundBy } from './tail-sources.ts';
 import { TailedFile } from './tailed-file.ts';
+import { WhileDown } from './while-down.ts';
 
 export interface TailOptions {
   readonly patterns: readonly TailSource[];
@@ -22,6 +23,8 @@ export interface TailOptions {
   readonly discoverServiceName: boolean;
   /** The position of the newest sealed block of a source, from the batch headers; undefined if there is none. */
   readonly resume: (source: string) => string | undefined;
+  /** All sources that have one, with it; may hold those of other inputs. */
+  readonly remembered: () => Iterable<readonly [source: string, position: string]>;
   readonly limits?: Partial<TailLimits>;
 }
 
@@ -66,6 +69,12 @@ export class Tail implements Input {
   readonly #sources: TailSources;
   readonly #handles: HandleCache;
   readonly #rotation: Rotation;
+  readonly #rotationHost: RotationHost = {
+    watchAt: (path) => this.#watches.get(path),
+    isKnown: (source) => this.#files.has(source),
+    positionOf: (source) => this.#positionOf(source),
+    adopt: (path, stat, foundBy, position) => this.#adopt(path, stat, foundBy, position),
+  };
   readonly #context: TurnContext;
   readonly #watches = new Map<string, Watch>();
   readonly #files = new Map<string, TailedFile>();
@@ -94,12 +103,7 @@ export class Tail implements Input {
     this.#disk = options.disk;
     this.#sources = new TailSources(options.patterns, { ...options, filesMax: this.#limits.filesMax });
     this.#handles = new HandleCache(options.disk, this.#limits.openFilesMax);
-    this.#rotation = new Rotation(options.disk, {
-      watchAt: (path) => this.#watches.get(path),
-      isKnown: (source) => this.#files.has(source),
-      positionOf: (source) => this.#positionOf(source),
-      adopt: (path, stat, foundBy, position) => this.#adopt(path, stat, foundBy, position),
-    });
+    this.#rotation = new Rotation(options.disk, this.#rotationHost);
     this.#context = {
       sink: options.sink,
       clock: options.clock,
@@ -109,7 +113,11 @@ export class Tail implements Input {
       onGap: (file, lostBytes) => {
         this.#gaps++;
         this.#gapBytes += lostBytes;
-        this.#warn(`${file.labelPath}: gap, ${lostBytes} bytes lost`);
+        const atLeast = file.downSinceMs === undefined ? '' : 'at least ';
+        this.#warn(`${file.labelPath}: gap, ${atLeast}${lostBytes} bytes lost`);
+      },
+      onUnknownLoss: (text) => {
+        if (++this.#warnings <= WARNINGS_PER_SCAN_MAX) options.log.info(text);
       },
     };
   }
@@ -168,10 +176,26 @@ export class Tail implements Input {
     }
     if (!this.#hasScanned) {
       this.#hasScanned = true;
-      await this.#rotation.adoptWhatRotatedBefore([...this.#watches.keys()]);
+      await this.#settleWhileDown();
     }
     const tookMs = this.#clock.monotonicMs() - startMs;
     this.#nextScanMs = startMs + Math.max(this.#limits.scanMs, tookMs * 50);
+  }
+
+  async #settleWhileDown(): Promise<void> {
+    const host = {
+      ...this.#rotationHost,
+      remembered: this.#options.remembered,
+      leadingTo: (path: string) => this.#sources.leadingTo(path),
+      isWrittenLately: (mtimeMs: number) => this.#clock.nowMs() - mtimeMs < this.#limits.rotatedLingerMs,
+      tellGone: (source: string, position: TailPosition, foundBy: FoundBy) =>
+        this.#tellGone(source, position, foundBy),
+      noteDown: (source: string, sinceMs: number) => {
+        const file = this.#files.get(source);
+        if (file !== undefined) file.downSinceMs = sinceMs;
+      },
+    };
+    await new WhileDown(this.#disk, host, this.#rotation).settle();
   }
 
   /** All lively watches, and as many of the quiet ones as are due in a tick for each to be seen about once a second. */
@@ -215,9 +239,14 @@ export class Tail implements Input {
     if (before === undefined || !sameFile(stat, before)) {
       this.#leave(watch);
       this.#enter(watch, stat);
-      if (before !== undefined) await this.#rotation.adoptBetween(watch, sinceMs, sinceMs);
+      if (before !== undefined) await this.#adoptBetween(watch, sinceMs);
     }
     this.#note(watch, stat, askedMs);
+  }
+
+  async #adoptBetween({ path, file, found }: Watch, sinceMs: number): Promise<void> {
+    const relatives = await rotatedSiblings(this.#disk, path).catch(() => []);
+    await this.#rotation.adoptBetween({ path, file, foundBy: found.foundBy }, relatives, sinceMs, sinceMs);
   }
 
   #whyNotRead(stat: TailStat): string {
@@ -249,6 +278,7 @@ export class Tail implements Input {
       file.path = watch.path;
     }
     file.isGone = false;
+    file.isGoneTold = false;
     file.names++;
     watch.file = file;
   }
@@ -259,6 +289,15 @@ export class Tail implements Input {
     file.isFresh = false;
     this.#enqueue(file);
     return file;
+  }
+
+  /** A file of an earlier run is nowhere to be found: that is told in its stream, like all that is lost. */
+  #tellGone(source: string, position: TailPosition, foundBy: FoundBy): void {
+    const { path, seenBytes: size, birthMs, readAtMs } = position;
+    const nowhere = { ...fileOfSource(source), isFile: true, isDirectory: false, links: 0 };
+    const file = this.#adopt(path, { ...nowhere, size, birthMs, mtimeMs: readAtMs }, foundBy, position);
+    file.isGone = true;
+    file.downSinceMs = readAtMs;
   }
 
   #make(path: string, stat: TailStat, foundBy: FoundBy, position: TailPosition | undefined): TailedFile {
@@ -308,12 +347,14 @@ export class Tail implements Input {
       const stat = await file.handle.stat().catch(() => undefined);
       if (stat !== undefined) file.observe(stat, this.#clock.monotonicMs(), nowMs);
       if (stat !== undefined && stat.links > 0) lingerMs = this.#limits.rotatedLingerMs;
-    } else if (!file.isGone) {
+    } else if (!file.isGoneTold) {
       // To be opened again, or found to be gone.
       this.#enqueue(file);
       return;
     }
-    this.#considerReading(file);
+    if (!file.isGone) this.#considerReading(file);
+    // Its row goes on telling what was lost with it.
+    else if (file.gaps > 0) return;
     const isQuiet = nowMs - Math.max(file.lostMs, file.changedMs) >= lingerMs;
     const isRead = file.isGone || file.isCaughtUp;
     if (isRead && isQuiet && file.isDurable && !this.#queue.has(file)) await this.#release(file);
@@ -365,21 +406,25 @@ export class Tail implements Input {
   }
 
   async #read(file: TailedFile): Promise<boolean> {
-    let handle = await this.#handles.acquire(file);
-    if (handle === undefined) {
-      // Renamed while it was not open: it is most likely still beside its old name.
-      file.path = (await findRenamed(this.#disk, file)) ?? file.path;
-      handle = await this.#handles.acquire(file);
-    }
+    const handle = file.isGone ? undefined : await this.#open(file);
     if (handle === undefined) {
       // With a name, the next look at it will tell. Without one, the file is gone.
       if (file.names > 0) return false;
-      if (!file.isGone) await writeDeletedGap(file, this.#context);
       file.isGone = true;
+      if (!file.isGoneTold) await writeDeletedGap(file, this.#context);
+      file.isGoneTold = true;
       return false;
     }
     if (file.isFresh && !(await this.#rotation.settleFresh(file, handle))) return false;
     return await readTurn(file, handle, this.#context);
+  }
+
+  async #open(file: TailedFile): Promise<TailHandle | undefined> {
+    const handle = await this.#handles.acquire(file);
+    if (handle !== undefined) return handle;
+    // Renamed while it was not open: it is most likely still beside its old name.
+    file.path = (await findRenamed(this.#disk, file)) ?? file.path;
+    return this.#handles.acquire(file);
   }
 
   #failed(file: TailedFile, error: unknown): void {

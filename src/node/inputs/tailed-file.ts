@@ -11,6 +11,7 @@ export interface Progress {
   readonly piece: number;
   readonly generation: number;
   readonly previous: readonly ReadState[];
+  readonly isGone?: true;
 }
 
 export interface TailedFileStart {
@@ -32,6 +33,8 @@ export class TailedFile {
   /** Where to open it, and the name it was found under first, which labels its lines. */
   path: string;
   labelPath: string;
+  /** `path` without symbolic links, when it was last opened. */
+  realPath: string | undefined;
   labels: Labels;
   progress: Progress = { state: NOTHING_READ, piece: 0, generation: 0, previous: [] };
   birthMs: number;
@@ -60,7 +63,11 @@ export class TailedFile {
   copyOf: { readonly original: TailedFile; readonly generation: number } | undefined;
   /** After a truncation a writer may go on at its old place, and leave a hole of zeros before it. */
   mayBeHole: boolean;
+  /** It was looked for in vain; and that was told. */
   isGone = false;
+  isGoneTold = false;
+  /** Not looked into since the node was down: when an earlier run last read it, by the wall clock. */
+  downSinceMs: number | undefined;
   problem: string | undefined;
   retryAtMs = 0;
   retryMs = 0;
@@ -76,6 +83,7 @@ export class TailedFile {
     this.foundBy = foundBy;
     this.path = path;
     this.labelPath = position?.path ?? path;
+    this.realPath = position?.realPath;
     this.labels = foundBy.labelsOf(this.labelPath);
     if (position !== undefined) {
       const { offset, headBytes, head, seamBytes, seam, piece, generation, previous } = position;
@@ -128,17 +136,23 @@ export class TailedFile {
 
   /** The position to travel with a block that ends at `progress`. */
   positionAt(progress: Progress, readAtMs: number): string {
-    const { state, piece, generation, previous } = progress;
+    const { state, ...others } = progress;
+    const { realPath, labelPath } = this;
     return encodePosition({
       ...state,
-      path: this.labelPath,
-      generation,
-      piece,
-      seenBytes: generation === this.progress.generation ? Math.max(this.seenBytes, state.offset) : 0,
+      ...others,
+      path: labelPath,
+      ...(realPath !== undefined && realPath !== labelPath && { realPath }),
+      seenBytes: this.#seenBytesAt(progress),
       birthMs: this.birthMs,
       readAtMs,
-      previous,
     });
+  }
+
+  #seenBytesAt({ state, generation, isGone }: Progress): number {
+    if (generation !== this.progress.generation) return 0;
+    // What was told as lost is not told again.
+    return isGone === true ? state.offset : Math.max(this.seenBytes, state.offset);
   }
 
   /** A batch with this position is acknowledged. One from before a truncation says nothing about what came after. */
