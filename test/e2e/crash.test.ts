@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { assertEachOnce, numberedLines, Writer } from './lines.ts';
 import { assertSameBytes, FULL, Mesh, PROMPT, waitFor } from './mesh.ts';
@@ -132,4 +132,29 @@ test('renamed files under load lose and repeat nothing, over a crash as well', a
   const { code, stdout, stderr } = await charlie.query(EVERYTHING);
   assertEachOnce(stdout, count);
   assert.equal(code, 0, stderr);
+});
+
+test('files that were renamed or deleted while their node was down are read on, or told as gone', async (t) => {
+  const mesh = new Mesh(t);
+  mkdirSync(mesh.path('logs'));
+  const kept = mesh.path('logs/kept.log');
+  const lost = mesh.path('logs/lost.log');
+  for (const path of [kept, lost]) writeFileSync(path, 'before\n');
+  const [alice] = await mesh.startAll({ alice: { files: [mesh.path('logs/*.log')] } });
+  for (const path of [kept, lost]) await alice.tailed(path, 7, 30_000);
+  await alice.stop();
+  appendFileSync(kept, 'after\n');
+  renameSync(kept, `${kept}.1`);
+  unlinkSync(lost);
+  await alice.start();
+  await waitFor('both to be told of', 30_000, async () => {
+    const { stdout } = await alice.query(EVERYTHING);
+    const lines = stdout.toString().split('\n').slice(0, -1).sort();
+    return (
+      (lines.length === 4 &&
+        lines[0] === 'after' &&
+        lines[3].startsWith(`logvine: ${lost} was deleted, compressed or moved out of reach`)) ||
+      lines.join('|')
+    );
+  });
 });

@@ -211,6 +211,14 @@ const ROTATED_WHILE_DOWN: Array<{ title: string; pattern: string; rotate(bench: 
       bench.write('app.log', 'b1\n');
     },
   },
+  {
+    title: 'copied beside itself, and deleted',
+    pattern: '*.log',
+    rotate(bench) {
+      fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+      fs.unlinkSync(bench.path('app.log'));
+    },
+  },
 ];
 for (const { title, pattern, rotate } of ROTATED_WHILE_DOWN) {
   test(`renamed while the node was down, ${title}: its rest is read, once`, async (t) => {
@@ -376,10 +384,35 @@ test('what cannot be looked for is not called gone', async (t) => {
     list: async (directory) => (directory === bench.directory ? [] : systemTailDisk.list(directory)),
   });
   await bench.restart({ disk: failing });
+  const unlistable = diskWith({
+    list: (directory) =>
+      directory === bench.path('a')
+        ? Promise.reject(new Error('EACCES'))
+        : Promise.resolve(directory === bench.directory ? [] : systemTailDisk.list(directory)),
+  });
+  await bench.restart({ disk: unlistable });
   assert.deepEqual(bench.sink.gaps(), []);
   await bench.restart();
   assert.equal(bench.sink.gaps().length, 0, 'its directory has another name that the pattern finds');
   assert.equal(bench.row('away/app.log').readBytes, 4);
+});
+
+test('what no pattern leads to any more is neither looked for nor told', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  for (const name of ['gone', 'renamed']) bench.write(`${name}.log`, 'one\nunfinished');
+  await bench.pass();
+  await bench.tail.close();
+  fs.unlinkSync(bench.path('gone.log'));
+  bench.append('renamed.log', ' no more\n');
+  bench.rename('renamed.log', 'renamed.log.1');
+  const excluding = [
+    { pattern: bench.path('*.log'), exclude: [bench.path('gone.log'), bench.path('renamed.log')] },
+  ];
+  await bench.restart({ patterns: excluding });
+  assert.equal(bench.sink.blocks.length, 2);
+  await bench.restart();
+  assert.equal(bench.sink.gaps().length, 1);
+  assert.equal(bench.sink.lines().filter((line) => line === 'unfinished no more').length, 1);
 });
 
 test('an inode that another file has by now is neither read nor called found', async (t) => {
@@ -389,7 +422,7 @@ test('an inode that another file has by now is neither read nor called found', a
   const [[source, position]] = bench.sink.positions;
   await bench.tail.close();
   fs.unlinkSync(bench.path('app.log'));
-  bench.write('secret', 'none of our business, and longer');
+  bench.write('secret', 'none of our business\n');
   const { dev, ino } = fs.statSync(bench.path('secret'), { bigint: true });
   bench.sink.positions.delete(source);
   bench.sink.positions.set(`file:${dev}:${ino}`, position);
@@ -576,6 +609,38 @@ test('inode reuse: another file, read from its beginning and under its own name'
   const block = bench.sink.blocks.find((one) => one.labels.filename === bench.path('b.log'));
   assert.equal(block?.bytes.toString(), 'something else\n');
   assert.deepEqual(bench.sink.gaps(), []);
+});
+
+test('behind a link, the rotated ones are found beside its target: copies, and those renamed when closed', async (t) => {
+  const bench = new Bench(t, ['*.log'], { limits: { openFilesMax: 2, readersMax: 1 } });
+  fs.mkdirSync(bench.path('real'));
+  for (const name of ['copied', 'renamed']) {
+    bench.write(`real/${name}`, `${name} 1\n`);
+    fs.symlinkSync(bench.path(`real/${name}`), bench.path(`${name}.log`));
+  }
+  await bench.pass();
+  bench.append('real/copied', 'copied 2\n');
+  fs.copyFileSync(bench.path('real/copied'), bench.path('real/copied.1'));
+  fs.truncateSync(bench.path('real/copied'), 0);
+  for (let round = 0; round < 4; round++) await bench.pass();
+  // Others are open now.
+  for (const name of ['x', 'y']) bench.write(`${name}.log`, `${name}\n`);
+  await bench.pass();
+  bench.append('real/renamed', 'renamed 2\n');
+  bench.rename('real/renamed', 'real/renamed.1');
+  for (let round = 0; round < 4; round++) await bench.pass();
+  assert.deepEqual(bench.sink.lines().sort(), ['copied 1', 'copied 2', 'renamed 1', 'renamed 2', 'x', 'y']);
+});
+
+test('a truncation some time after a start is not said to have been while the node was down', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'one\ntwo\n');
+  await bench.pass();
+  await bench.restart();
+  bench.write('app.log', 'new\n');
+  await bench.pass();
+  assert.equal(bench.sink.gaps().length, 1);
+  assert.doesNotMatch(bench.sink.gaps()[0], /down/);
 });
 
 test('one file under two names is read once; a link that turns elsewhere is followed', async (t) => {

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import type { TailDisk, TailHandle, TailStat } from './files.ts';
+import type { TailDisk, TailEntry, TailHandle, TailStat } from './files.ts';
 import {
   HEAD_BYTES_MAX,
   SEAM_BYTES_MAX,
@@ -55,7 +55,17 @@ export async function siblings(
   directory: string,
   isWanted: (path: string) => boolean,
 ): Promise<Sibling[]> {
-  const paths = (await disk.list(directory))
+  return siblingsAmong(disk, directory, await disk.list(directory), isWanted);
+}
+
+/** The same for a directory that was listed. */
+export async function siblingsAmong(
+  disk: TailDisk,
+  directory: string,
+  entries: readonly TailEntry[],
+  isWanted: (path: string) => boolean,
+): Promise<Sibling[]> {
+  const paths = entries
     .filter((entry) => entry.kind === 'file' && !isCompressedName(entry.name))
     .map((entry) => join(directory, entry.name))
     .filter(isWanted)
@@ -99,13 +109,14 @@ export async function rotatedSiblings(disk: TailDisk, path: string): Promise<Sib
 
 const DIRECTORIES_BELOW_MAX = 1_000;
 
-/** The files in the directories right below `directory` that `isWanted` there: where `olddir` puts what is rotated. */
+/** Those in the directories right below one that was listed: where `olddir` puts what is rotated. */
 export async function siblingsBelow(
   disk: TailDisk,
   directory: string,
+  entries: readonly TailEntry[],
   isWanted: (path: string) => boolean,
 ): Promise<Sibling[]> {
-  const below = (await disk.list(directory))
+  const below = entries
     .filter(({ kind }) => kind === 'directory' || kind === 'link')
     .slice(0, DIRECTORIES_BELOW_MAX);
   const found: Sibling[] = [];

@@ -70,21 +70,20 @@ export class Rotation {
         stat.birthMs >= bornMs - STAMP_LAG_MS &&
         stat.mtimeMs >= writtenMs - STAMP_LAG_MS &&
         stat.birthMs <= stat.mtimeMs;
-      if (!isBetween || this.isTaken(relative)) continue;
+      if (!isBetween || this.#isTaken(relative)) continue;
       const start = file && (await this.#startIfCopy(path, file, relative));
-      if (start === 'a copy of what is there' || this.isTaken(relative)) continue;
+      if (start === 'a copy of what is there' || this.#isTaken(relative)) continue;
       this.#host.adopt(relative.path, stat, foundBy, this.#positionIn(relative, path, start));
     }
   }
 
   /** Goes on in a copy of a file that was read to `start`, unless it is read already. */
   adoptCopy(copy: Sibling, labelPath: string, foundBy: FoundBy, start: ReadState): void {
-    if (this.isTaken(copy)) return;
+    if (this.#isTaken(copy)) return;
     this.#host.adopt(copy.path, copy.stat, foundBy, this.#positionIn(copy, labelPath, start));
   }
 
-  /** Whether a file is read already, or was: as itself. */
-  isTaken(relative: Sibling): boolean {
+  #isTaken(relative: Sibling): boolean {
     const source = sourceName(relative.stat);
     // A position of a file with another time of birth is that of an earlier owner of the inode.
     const isPositioned = this.#host.positionOf(source)?.birthMs === relative.stat.birthMs;
@@ -144,8 +143,9 @@ export class Rotation {
   async #placesOfCopies({ path, realPath = path }: TailedFile): Promise<Sibling[]> {
     const beside = await rotatedSiblings(this.#disk, path).catch(() => []);
     const isCopy = (other: string): boolean => pathsBeforeMoveBelow(other).includes(realPath);
-    const below = await siblingsBelow(this.#disk, dirname(realPath), isCopy).catch(() => []);
-    return [...beside, ...below];
+    const directory = dirname(realPath);
+    const entries = await this.#disk.list(directory).catch(() => []);
+    return [...beside, ...(await siblingsBelow(this.#disk, directory, entries, isCopy))];
   }
 
   /**

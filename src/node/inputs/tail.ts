@@ -174,7 +174,7 @@ export class Tail implements Input {
     for (let at = 0; at < fresh.length && !this.#isClosing; at += STATS_AT_ONCE) {
       await Promise.all(fresh.slice(at, at + STATS_AT_ONCE).map((watch) => this.#look(watch)));
     }
-    if (!this.#hasScanned) {
+    if (!this.#hasScanned && !this.#isClosing) {
       this.#hasScanned = true;
       await this.#settleWhileDown();
     }

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import type { TailDisk, TailStat } from './files.ts';
 import { decodePosition, fileOfSource, sourceName, type TailPosition } from './identity.ts';
-import { pathsBeforeMoveBelow, pathsBeforeRotation, siblings, siblingsBelow } from './relatives.ts';
+import { pathsBeforeMoveBelow, pathsBeforeRotation, siblingsAmong, siblingsBelow } from './relatives.ts';
 import { startInCopyAt, type Sibling } from './relatives.ts';
 import type { Rotation, RotationHost } from './rotation.ts';
 import type { FoundBy } from './tail-sources.ts';
@@ -107,13 +107,14 @@ export class WhileDown {
   async #list(directory: string): Promise<void> {
     try {
       const isWanted = (path: string): boolean => this.#host.watchAt(path) === undefined;
-      for (const sibling of await siblings(this.#disk, directory, isWanted)) {
+      const entries = await this.#disk.list(directory);
+      for (const sibling of await siblingsAmong(this.#disk, directory, entries, isWanted)) {
         this.#bySource.set(sourceName(sibling.stat), sibling);
         for (const trail of this.#trailsOf(pathsBeforeRotation(sibling.path))) trail.beside.push(sibling);
       }
       const isMoved = (path: string): boolean =>
         isWanted(path) && this.#trailsOf(pathsBeforeMoveBelow(path)).length > 0;
-      for (const sibling of await siblingsBelow(this.#disk, directory, isMoved)) {
+      for (const sibling of await siblingsBelow(this.#disk, directory, entries, isMoved)) {
         this.#bySource.set(sourceName(sibling.stat), sibling);
         for (const trail of this.#trailsOf(pathsBeforeMoveBelow(sibling.path))) trail.below.push(sibling);
       }
@@ -137,6 +138,7 @@ export class WhileDown {
       }
       return;
     }
+    if (!this.#isLoss(source, position, trail)) return;
     for (const candidate of await this.#copiesFor(trail)) {
       const start = await startInCopyAt(this.#disk, candidate, position);
       if (start === undefined) continue;
@@ -144,7 +146,7 @@ export class WhileDown {
       if (start.offset < candidate.stat.size) this.#rotation.adoptCopy(candidate, path, foundBy, start);
       return;
     }
-    if (this.#isLoss(source, position, trail) && (await this.#isLookedFor(source, position))) {
+    if (await this.#isLookedFor(source, position)) {
       this.#host.tellGone(source, position, foundBy);
     }
   }
@@ -163,14 +165,15 @@ export class WhileDown {
 
   /** Whether something of a file is lost with it, or may well be. */
   #isLoss(source: string, position: TailPosition, trail: Trail): boolean {
-    if (position.isGone === true) return false;
-    return position.offset < position.seenBytes || this.#mayHaveGrown(source, position, trail);
+    const { offset, seenBytes } = position;
+    return offset < seenBytes || this.#mayHaveGrown(source, position, trail);
   }
 
   /** Whether a file was most likely followed when the node went down. */
-  #mayHaveGrown(source: string, { path, offset, readAtMs }: TailPosition, { newest }: Trail): boolean {
+  #mayHaveGrown(source: string, position: TailPosition, { newest }: Trail): boolean {
+    const { path, offset, readAtMs, isGone } = position;
     const isCurrent = this.#host.watchAt(path) !== undefined || readAtMs >= this.#lastReadMs - FOLLOWED_MS;
-    return offset > 0 && newest.source === source && isCurrent;
+    return isGone !== true && offset > 0 && newest.source === source && isCurrent;
   }
 
   /** False where a file could not be looked for: its directory can't be read, or its disk isn't there (yet). */
