@@ -309,6 +309,7 @@ test('gone while the node was down, with a rest that had been seen: a gap, told 
   assert(bench.messages.some((message) => message.includes('app.log: gap, at least 10 bytes lost')));
   for (let round = 0; round < 20; round++) await bench.pass();
   assert.equal(bench.row('app.log').gapBytes, 10, 'shown as long as the node runs');
+  assert.equal(bench.row('app.log').sizeBytes, 4, 'and not as something still to be read');
   await bench.restart();
   assert.equal(bench.sink.gaps().length, 1);
 });

@@ -238,7 +238,8 @@ export async function writeDeletedGap(file: TailedFile, context: TurnContext): P
   const lostBytes = file.seenBytes - file.offset;
   if (lostBytes === 0 && file.downSinceMs === undefined) return;
   await writeGap(file, 'deleted', lostBytes, { ...file.progress, isGone: true }, context);
-  // Its inode may be another file's next.
+  // Nothing is left to read of it; and its inode may be another file's next.
+  file.sizeBytes = file.offset;
   file.seenBytes = file.offset;
   file.verifiedBytes = file.offset;
   file.downSinceMs = undefined;
