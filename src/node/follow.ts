@@ -4,6 +4,9 @@ import {
   decodeRun,
   encodeRun,
   LogvineError,
+  mergeSources,
+  runBytes,
+  sourceOf,
   type Clock,
   type EntryRun,
   type Labels,
@@ -135,7 +138,8 @@ export class Follow {
           continue;
         }
         const run = await this.#options.scanUnsealed(query, RANGE_ALWAYS, streams);
-        if (run) yield run;
+        // What stages make of a line may weigh more than the line.
+        if (run) yield* mergeSources([sourceOf([run])], { descending: false, limit: Infinity });
       }
     } finally {
       stop();
@@ -171,7 +175,7 @@ export class Follow {
         for await (const run of runs) {
           if (ready.length < QUEUE_BLOCKS_MAX && readyBytes < QUEUE_BYTES_MAX) {
             ready.push(run);
-            readyBytes += run.lines.length;
+            readyBytes += runBytes(run);
           } else
             for (let row = 0; row < run.count; row++)
               dropped.add(run.streams[run.streamIds[row]], run.ms[row]);

@@ -26,6 +26,25 @@ test('a member that asks for many relayed pings leaves room for those of others'
   assert.equal(parseAnswer(answer!).kind, 'ack');
 });
 
+test('a member that asks for many relayed pings on many channels leaves room for those of others', async () => {
+  const mesh = new SimMesh(7);
+  await mesh.grow(4);
+  assert.ok(await mesh.clock.until(() => mesh.allSee(4), 10_000));
+  mesh.node('n3').transport.paused = true;
+  const toHelper = (name: string): Promise<Channel> =>
+    mesh.clock.run(mesh.node(name).transport.open(mesh.id('n0'), SWIM_PROTOCOL, { timeoutMs: 1_000 }));
+  const floods: Channel[] = [];
+  for (let at = 0; at < 10; at++) floods.push(await toHelper('n2'));
+  for (const flood of floods)
+    for (let seq = 0; seq < 10; seq++)
+      await flood.send(encodeMessage({ kind: 'ping-req', seq, target: mesh.id('n3') }));
+  await mesh.clock.advance(20);
+  const other = await toHelper('n1');
+  await other.send(encodeMessage({ kind: 'ping-req', seq: 1, target: mesh.id('n2') }));
+  const answer = await mesh.clock.run(other.receive(), 200);
+  assert.equal(parseAnswer(answer!).kind, 'ack');
+});
+
 test('whoever does not read the answers to relayed pings is not read on', async () => {
   const exchange = new Exchange({
     transport: { clock: new SimClock() },

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { HeldPushes } from '../../src/gossip/pushes/held.ts';
 import { PushMemory } from '../../src/gossip/pushes/memory.ts';
 import type { PeerId } from '../../src/gossip/transport/index.ts';
 import { LIMITS } from '../../src/store/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import type { Tear } from '../helpers/sim-disk.ts';
-import { below, forEachSeed, pick, quiet, shuffle } from '../store/material.ts';
+import { below, forEachSeed, linePack, pick, quiet, shuffle } from '../store/material.ts';
 import { digestOf, PushMesh } from './push-mesh.ts';
 
 const THREE = ['alice', 'bob', 'charlie'];
@@ -165,6 +166,32 @@ test('one that others are still writing when it is looked for is not stored agai
     await clock.run(all.push('charlie', last), 60_000);
     assert.equal(all.kept.length, bodies.length);
   }
+});
+
+test('what a busy peer holds is told while it goes on writing', async () => {
+  const all = await PushMesh.of(THREE, seededRandom(7));
+  const { clock } = all.mesh;
+  const bob = all.mesh.peer('bob');
+  // A slow disk, and a batch comes before the one before it is on it.
+  bob.disk.beforeSync = () => new Promise((resolve) => void clock.after(200, resolve));
+  const write = (): void => {
+    all.mesh.seal('alice', linePack('x'));
+    clock.after(100, write);
+  };
+  write();
+  await clock.advance(1_000);
+  const held = new HeldPushes({
+    store: bob.store,
+    disk: {
+      open: async (path) => ({
+        read: async (position, length) => bob.disk.reader().readAt(path, position, length),
+        close: async () => undefined,
+      }),
+    },
+    clock,
+    windowMs: 3_600_000,
+  });
+  assert.deepEqual(await clock.run(held.find([digestOf('first')]), 2_000), [[]]);
 });
 
 test('every peer restarts: what was stored before is not stored again', async () => {

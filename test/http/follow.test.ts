@@ -2,11 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Follow, type Dropped } from '../../src/node/follow.ts';
 import type { UnsealedStream } from '../../src/node/tasks.ts';
-import { systemClock, type EntryRun } from '../../src/store/index.ts';
+import { RunBuilder, systemClock, type EntryRun } from '../../src/store/index.ts';
 import { SimClock } from '../helpers/sim-clock.ts';
 import { columnsFrom } from '../store/material.ts';
 
 const BLOCKS = 1000;
+
+/** What a scan finds: so many lines. */
+function found(lines: number, line: Buffer): EntryRun {
+  const builder = new RunBuilder();
+  const [stream, rank, metadata] = [builder.stream({ app: 'a' }), builder.rank('z'), builder.metadata({})];
+  for (let at = 0; at < lines; at++) builder.add(1, 0, stream, rank, metadata, line, 0, line.length);
+  return builder.finish();
+}
 
 test('a follower that is too slow is told how much it missed, before what comes after it', async () => {
   let publish: (streams: UnsealedStream[]) => void = () => undefined;
@@ -25,7 +33,7 @@ test('a follower that is too slow is told how much it missed, before what comes 
     scanUnsealed: async (_query: string, _range: object, streams: UnsealedStream[]) => {
       scanned.push(streams.length);
       await held;
-      return { count: streams.length } as EntryRun;
+      return found(streams.length, Buffer.from('x'));
     },
     others: () => [],
   } as unknown as ConstructorParameters<typeof Follow>[0]);
@@ -99,7 +107,8 @@ const WAITING_BYTES_MAX = 32 * MiB;
 /** A tail of a peer on its own; what it reads are lines of a mebibyte, and `read` is called with each. */
 function ownTail(read: (lines: number) => Promise<void>) {
   const clock = new SimClock();
-  const line = columnsFrom([{ ms: 1, sub: 0, line: Buffer.alloc(MiB - 1), metadata: {} }]);
+  const line = Buffer.alloc(MiB - 1);
+  const columns = columnsFrom([{ ms: 1, sub: 0, line, metadata: {} }]);
   const labels = { app: 'a' };
   const followers = new Set<(streams: UnsealedStream[]) => void>();
   const follow = new Follow({
@@ -113,15 +122,13 @@ function ownTail(read: (lines: number) => Promise<void>) {
     transport: { self: 'me' },
     scanUnsealed: async (_query: string, _range: object, { length }: UnsealedStream[]) => {
       await read(length);
-      const ids = new Uint32Array(length);
-      const lines = Buffer.alloc(length * MiB);
-      return { count: length, lines, streams: [labels], streamIds: ids, ms: new Float64Array(length) };
+      return found(length, line);
     },
     others: () => [],
   } as unknown as ConstructorParameters<typeof Follow>[0]);
   const write = (count: number): void => {
     for (let at = 0; at < count; at++)
-      for (const each of followers) each([{ labels, timeZone: 'UTC', blocks: [], columns: line }]);
+      for (const each of followers) each([{ labels, timeZone: 'UTC', blocks: [], columns }]);
   };
   return { clock, follow, write, followers };
 }

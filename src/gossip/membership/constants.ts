@@ -52,7 +52,7 @@ export const BOUNDS = {
   relayedPings: 64,
   /** Of a probe's time-out: a helper says that it got no answer while the one who asked still listens (Lifeguard's nack). */
   relayTimeoutShare: 0.8,
-  /** Of these, on one channel; a peer asks for one or two. */
+  /** Of these, for one peer, which asks for one or two. */
   relayedPingsPerPeer: 8,
   /** A channel on which so many pings in a row went unanswered is replaced by a fresh one. */
   unansweredPings: 2,

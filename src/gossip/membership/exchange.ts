@@ -58,6 +58,7 @@ export class Exchange implements StateHost {
   readonly #syncing = new Set<PeerId>();
   readonly #introductions: Introductions;
   #attachment: Attachment | undefined;
+  readonly #relayingFor = new Map<PeerId, number>();
   #relaying = 0;
   #answering = 0;
   #closed = false;
@@ -181,7 +182,6 @@ export class Exchange implements StateHost {
   // Answering.
 
   async answer(channel: Channel): Promise<void> {
-    let relaying = 0;
     for (;;) {
       const message = await channel.receive();
       if (message === undefined || this.#closed) return;
@@ -190,13 +190,11 @@ export class Exchange implements StateHost {
       if (request.kind === 'ping') await this.#answerPing(channel, request);
       else {
         const { seq, target } = request;
-        const isMany = relaying >= BOUNDS.relayedPingsPerPeer || this.#relaying >= BOUNDS.relayedPings;
+        const ofPeer = this.#relayingFor.get(channel.peer) ?? 0;
+        const isMany = ofPeer >= BOUNDS.relayedPingsPerPeer || this.#relaying >= BOUNDS.relayedPings;
         // Whoever does not read the answers is not read on.
         if (isMany || !this.#news.table.get(target)) await channel.send(encodeMessage({ kind: 'nack', seq }));
-        else {
-          relaying++;
-          void this.#relay(channel, seq, target).finally(() => relaying--);
-        }
+        else void this.#relay(channel, seq, target);
       }
     }
   }
@@ -217,17 +215,24 @@ export class Exchange implements StateHost {
 
   async #relay(channel: Channel, seq: number, target: PeerId): Promise<void> {
     let answered = false;
-    this.#relaying++;
+    this.#countRelay(channel.peer, 1);
     try {
       await this.ping(target, this.#relayTimeoutMs);
       answered = true;
     } catch {
       // The target is silent here too: that is what a nack says.
     } finally {
-      this.#relaying--;
+      this.#countRelay(channel.peer, -1);
     }
     const answer: Answer = answered ? { kind: 'ack', seq, updates: [] } : { kind: 'nack', seq };
     await channel.send(encodeMessage(answer)).catch(() => undefined);
+  }
+
+  #countRelay(peer: PeerId, change: 1 | -1): void {
+    this.#relaying += change;
+    const ofPeer = (this.#relayingFor.get(peer) ?? 0) + change;
+    if (ofPeer > 0) this.#relayingFor.set(peer, ofPeer);
+    else this.#relayingFor.delete(peer);
   }
 
   async #answerSync(channel: Channel, rows: readonly StateRow[]): Promise<void> {

@@ -22,6 +22,7 @@ export {
   encodeRun,
   lineOf,
   nanosecondsOf,
+  runBytes,
   RunBuilder,
   sliceRun,
 } from './run.ts';

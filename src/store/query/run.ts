@@ -104,7 +104,7 @@ function readIds(reader: ByteReader, count: number, below: number): Uint32Array 
 }
 
 /** About how much memory, or room in a message, a run takes: where stages make labels, those may be more than the lines. */
-export function bytesOf({ lines, streams, metadata }: EntryRun): number {
+export function runBytes({ lines, streams, metadata }: EntryRun): number {
   let bytes = lines.length;
   for (const sets of [streams, metadata])
     for (const set of sets) for (const name in set) bytes += name.length + set[name].length;

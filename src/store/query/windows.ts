@@ -16,7 +16,7 @@ import type { IndexMemory } from './index-memory.ts';
 import { mergeSources, sourceOf } from './merge.ts';
 import { ProgressCounter, type ScanProgress } from './progress.ts';
 import { neededOf, pruneByMemory, type Unpruned } from './prune.ts';
-import { bytesOf, sliceRun, type EntryRun } from './run.ts';
+import { runBytes, sliceRun, type EntryRun } from './run.ts';
 import type { EntryScan, EntryScanResult, TimeRange } from './scan.ts';
 
 export interface ScanJob {
@@ -143,7 +143,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
       }
       if (!result.run) continue;
       runs.push(result.run);
-      resultBytes += bytesOf(result.run);
+      resultBytes += runBytes(result.run);
       rows += result.run.count;
     }
     const unsealed = fresh && rowsWithin(fresh, range);
@@ -294,7 +294,7 @@ async function scanChosen(
     const request: EntryScan = { kind: 'entries', query, range, descending, limit, segments };
     const result = await job.scan(request, signal).finally(() => settle(task, segments, memory));
     progress.advance(task.length);
-    if (result.run) bytes += bytesOf(result.run);
+    if (result.run) bytes += runBytes(result.run);
     return bytes > bytesMax ? undefined : { task, result };
   });
   return bytes > bytesMax ? undefined : (results as TaskResult[]);

@@ -59,6 +59,8 @@ export class Segment implements FileHolder {
   #file: DiskFile | undefined;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
+  /** Settled with the last frame that was accepted: they are written in order. */
+  #written = Promise.resolve();
   #healing: Promise<unknown> = Promise.resolve();
   #healingCount = 0;
   /** Seq and header hash of the last frame accepted for writing. */
@@ -153,9 +155,9 @@ export class Segment implements FileHolder {
     return this.#running !== undefined;
   }
 
-  /** Resolves when nothing is being written. */
-  async flushed(): Promise<void> {
-    await this.#running;
+  /** Resolves when all that has been accepted by now is written, or has failed. */
+  flushed(): Promise<void> {
+    return this.#written;
   }
 
   /**
@@ -169,10 +171,12 @@ export class Segment implements FileHolder {
     if (seq > (this.#accepted?.seq ?? 0)) this.#accepted = { seq, headerHash: frame.headerHash };
     let bytes = 0;
     for (const part of frame.parts) bytes += part.length;
-    return new Promise((resolve, reject) => {
+    const written = new Promise<void>((resolve, reject) => {
       this.#waiting.push({ frame, bytes, resolve, reject });
       this.#running ??= this.#commitAll();
     });
+    this.#written = written.catch(() => undefined);
+    return written;
   }
 
   async #commitAll(): Promise<void> {
