@@ -91,12 +91,19 @@ export class Identities {
     return epochs.map((epoch) => ({ epoch, addresses: this.#addresses.get(peer)?.get(epoch) ?? [] }));
   }
 
+  /** Other runs of this very peer, as far as it knows. */
+  #othersOfOwn(): Twin[] {
+    return [...this.#own.values()].filter(({ lastMs }) => this.#isFresh(lastMs)).map(({ twin }) => twin);
+  }
+
+  get runsTwice(): boolean {
+    return this.#othersOfOwn().length > 0;
+  }
+
   /** Every identity that runs twice as far as this peer knows; its own comes first. `own` is this very run. */
   conflicts(own: Twin): IdentityConflict[] {
     const found: IdentityConflict[] = [];
-    const others = [...this.#own.values()]
-      .filter(({ lastMs }) => this.#isFresh(lastMs))
-      .map(({ twin }) => twin);
+    const others = this.#othersOfOwn();
     if (others.length > 0) {
       found.push({ peer: this.#self, twins: [own, ...others].sort((a, b) => a.epoch - b.epoch) });
     }

@@ -233,7 +233,7 @@ export class News {
       updates.push({ kind: 'suspect', subject: peer, epoch, incarnation, accuser: this.#own.peer });
     }
     // Where a run of an identity is that runs twice; and to each of its runs, which is the newer one.
-    if (this.identities.conflicts(this.ownTwin)[0]?.peer === this.#own.peer) {
+    if (this.identities.runsTwice) {
       updates.unshift({ kind: 'record', record: this.#own });
     }
     const record = this.identities.spokeAsOlderRun(peer) ? this.table.record(peer) : undefined;
