@@ -24,6 +24,9 @@ export interface MeshView {
   isIntroduced(): boolean;
 }
 
+/** Who is out of reach of a peer that searches for its mesh: it does not know them yet. */
+export const EVERY_PEER = 'every peer of the mesh to join';
+
 /** Members that belong to the mesh: not those that have left, nor those given up as gone. Where peers are counted, these are. */
 export function presentMembers<M extends Pick<MeshMember, 'state'>>(members: readonly M[]): M[] {
   return members.filter(({ state }) => state !== 'left' && state !== 'gone');

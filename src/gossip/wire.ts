@@ -76,6 +76,14 @@ export const segmentRunsSchema = runsSchema.refine((runs) => {
   return batches <= SEGMENT_BATCHES_MAX;
 }, 'more batches than a segment has room for');
 
+/** A run of batches of one origin, both ends included. */
+export const seqRunSchema = z.object({
+  origin: z.string().max(128),
+  epoch: z.number().int().nonnegative(),
+  from: z.number().int().positive(),
+  to: z.number().int().positive(),
+});
+
 /** As far from 1970 as a Date goes, in ms. */
 export const TIME_MS_MAX = 8.64e15;
 

@@ -41,6 +41,7 @@ class Scene {
       self: { zone: '', weight: 1, epoch: options.epoch ?? ++this.#epoch, http: '', version: '0' },
       seeds: name === 'alice' ? [] : ['alice:1'],
       introductions: 2,
+      lostPeers: [],
       log: { debug: () => undefined, warn: () => undefined },
     });
     membership.on({ superseded: ({ epoch }) => void superseded.push(epoch) });

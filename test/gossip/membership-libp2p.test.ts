@@ -31,6 +31,7 @@ async function startNode(seeds: string[], seed = randomBytes(32), epoch = 1): Pr
     self: { zone: 'z', weight: 1, epoch, http: '', version: '0' },
     seeds,
     introductions: 2,
+    lostPeers: [],
     log,
   });
   membership.start();

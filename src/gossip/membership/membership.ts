@@ -49,7 +49,7 @@ export interface MembershipOptions {
   /** How many introduced members have to know a newcomer before its copies count: W. */
   readonly introductions: number;
   /** Peers that will never come back, with all that they had: a newcomer need not be known to them. */
-  readonly lostPeers?: readonly PeerId[];
+  readonly lostPeers: readonly PeerId[];
   readonly timing?: Partial<MembershipTiming>;
   readonly log: TransportLog;
 }

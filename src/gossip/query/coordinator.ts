@@ -16,7 +16,7 @@ import {
 import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
 import { encodeMessage, parseMessage, type HoldingsKnown, type Watermarks } from '../repair/index.ts';
 import { requestPages, type PeerId, type Transport } from '../transport/index.ts';
-import { quorumOf, type MeshMember, type MeshView } from '../view.ts';
+import { EVERY_PEER, quorumOf, type MeshMember, type MeshView } from '../view.ts';
 import { TIME_MS_MAX } from '../wire.ts';
 import { askWhatIsGone, type Gone } from './gone.ts';
 import { coverageOf, type Holder } from './holder.ts';
@@ -112,7 +112,7 @@ interface Asking {
 
 /** A peer that nobody has told yet who is in the mesh cannot know who else there is, nor what they have. */
 const EVERYBODY: SilentOrigin = {
-  peer: 'every peer of the mesh to join',
+  peer: EVERY_PEER,
   epoch: null,
   durableSeq: null,
   lastHeard: null,

@@ -2,20 +2,12 @@ import { z } from 'zod';
 import { LIMITS, type ExpiredRun, type Store } from '../../store/index.ts';
 import { encodeMessage, expiredRun, parseMessage, type HoldingsKnown } from '../repair/index.ts';
 import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
-import { listOf } from '../wire.ts';
+import { listOf, seqRunSchema } from '../wire.ts';
 import type { MissingBatches } from './receipt.ts';
 
 export const GONE_PROTOCOL = '/logvine/gone/1';
 
-const question = listOf(
-  z.object({
-    origin: z.string().max(128),
-    epoch: z.number().int().nonnegative(),
-    from: z.number().int().positive(),
-    to: z.number().int().positive(),
-  }),
-  LIMITS.expiredRunsMax,
-);
+const question = listOf(seqRunSchema, LIMITS.expiredRunsMax);
 const runs = listOf(expiredRun, LIMITS.expiredRunsMax * 10);
 const answer = z.object({
   expired: runs,

@@ -7,7 +7,7 @@ import {
   type SegmentId,
   type Store,
 } from '../../store/index.ts';
-import { instantSchema, listOf, segmentRunsSchema } from '../wire.ts';
+import { instantSchema, listOf, segmentRunsSchema, seqRunSchema } from '../wire.ts';
 
 /** Segments that one message speaks of. */
 const SEGMENTS_MAX = 1_000_000;
@@ -37,14 +37,7 @@ const holding = z.object({
 
 export type Holding = z.infer<typeof holding>;
 
-export const expiredRun = z.object({
-  origin: z.string().max(128),
-  epoch: z.number().int().nonnegative(),
-  from: z.number().int().positive(),
-  to: z.number().int().positive(),
-  min: instantSchema,
-  max: instantSchema,
-});
+export const expiredRun = seqRunSchema.extend({ min: instantSchema, max: instantSchema });
 
 /** What `HoldingsKnown.toJson` wrote to this peer's own disk. */
 export const holdingsSaved = z.object({

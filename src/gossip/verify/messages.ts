@@ -8,7 +8,7 @@ import {
   type SegmentId,
 } from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
-import { listOf, peerIdSchema } from '../wire.ts';
+import { listOf, peerIdSchema, seqRunSchema } from '../wire.ts';
 
 export const VERIFY_PROTOCOL = '/logvine/verify/1';
 
@@ -95,17 +95,11 @@ export interface SegmentAudit {
   readonly damage: readonly AuditDamage[];
 }
 
-const seqs = z.object({
-  origin: z.string().max(128),
-  epoch: z.number().int().nonnegative(),
-  from: z.number().int().positive(),
-  to: z.number().int().positive(),
-});
 const knowledgeSchema = z.object({
   /** What retention dropped there. */
-  expired: listOf(seqs, 100_000),
+  expired: listOf(seqRunSchema, 100_000),
   /** What it was told is lost for good. */
-  lost: listOf(seqs, 100_000),
+  lost: listOf(seqRunSchema, 100_000),
   /** Peers that never come back, by the same word. */
   lostPeers: listOf(peerIdSchema, LIMITS.membersMax),
   /** Every member of the mesh that this peer knows, itself included. */

@@ -1,7 +1,7 @@
 import { LIMITS, LogvineError, type SegmentId } from '../../store/index.ts';
 import { subtractRuns, unionRuns, type Watermarks } from '../repair/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import { placeable, presentMembers, type MeshView } from '../view.ts';
+import { EVERY_PEER, placeable, presentMembers, type MeshView } from '../view.ts';
 import { ChainWalk, type Copies } from './chain.ts';
 import {
   compareSegments,
@@ -96,7 +96,7 @@ class Pass {
     this.#asked = members.filter((member) => !away.includes(member)).map(({ peer }) => peer);
     this.#down = away.map(({ peer }) => peer);
     if (view.isSearching()) {
-      this.#unreachable.push({ peer: 'every peer of the mesh to join', problem: 'none has been found yet' });
+      this.#unreachable.push({ peer: EVERY_PEER, problem: 'none has been found yet' });
     }
     this.#copiesWanted = Math.min(replicas, placeable(members).length);
     this.#walk = new ChainWalk({
