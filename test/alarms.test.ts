@@ -69,9 +69,14 @@ describe('clocks', () => {
 });
 
 describe('peers', () => {
-  const say = (states: readonly string[], quorum: number, batchesBelowK: number): string[] => {
+  const say = (
+    states: readonly string[],
+    quorum: number,
+    batchesBelowK: number,
+    lost: readonly string[] = [],
+  ): string[] => {
     const members = states.map((state, at) => ({ peer: [ALICE, BOB, CAROL, DAVE][at], state }) as Member);
-    return [...peerProblems(members, quorum, batchesBelowK)].map(({ message }) => message);
+    return [...peerProblems(members, new Set(lost), quorum, batchesBelowK)].map(({ message }) => message);
   };
 
   test('those that have left or are gone are neither down nor counted', () => {
@@ -84,6 +89,10 @@ describe('peers', () => {
       '1 of 3 peers is down: …dave44',
       '2 peers are out of reach, those given up included: until they return or are forgotten, 72 h after they were last heard, no answer can be complete',
     ]);
+  });
+
+  test('those that are lost for good are no news', () => {
+    assert.deepEqual(say(['alive', 'alive', 'gone', 'dead'], 2, 0, [CAROL, DAVE]), []);
   });
 
   test('too few to acknowledge, and what has too few copies', () => {

@@ -12,6 +12,9 @@ export interface MeshMember {
   readonly leaving: boolean;
   /** Monotonic time at which its state last changed. */
   readonly stateSinceMs: number;
+  /** Its run, and within it how often it has restated itself: one that was dead and is alive has a higher one. */
+  readonly epoch: number;
+  readonly incarnation: number;
 }
 
 /** Membership as the rest of the gossip layer sees it; this peer is one of the members. */

@@ -112,20 +112,25 @@ export function* clockProblems(
   }
 }
 
-/** Peers that are down, and what follows from it. `quorum`: disks that an acknowledgement needs. */
+/**
+ * Peers that are down, and what follows from it. `quorum`: disks that an acknowledgement needs; `lost`: peers that never come
+ * back, as a person has said.
+ */
 export function* peerProblems(
   members: readonly Member[],
+  lost: ReadonlySet<string>,
   quorum: number,
   batchesBelowK: number,
 ): Generator<Problem> {
   const present = presentMembers(members);
-  const dead = present.filter(({ state }) => state === 'dead');
+  const dead = present.filter(({ peer, state }) => state === 'dead' && !lost.has(peer));
   if (dead.length > 0) {
     const names = dead.map(({ peer }) => shortPeer(peer)).join(', ');
     const message = `${dead.length} of ${plural(present.length, 'peer')} ${isOrAre(dead.length)} down: ${names}`;
     yield { code: 'LV_PEER_UNREACHABLE', message };
   }
-  const isAway = ({ state }: Member): boolean => state === 'dead' || state === 'gone';
+  const isAway = ({ peer, state }: Member): boolean =>
+    (state === 'dead' || state === 'gone') && !lost.has(peer);
   const away = members.filter(isAway).length;
   if (away > dead.length && away >= quorum) {
     const message = `${plural(away, 'peer')} ${isOrAre(away)} out of reach, those given up included: until they return or are forgotten, 72 h after they were last heard, no answer can be complete`;

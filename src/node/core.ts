@@ -297,7 +297,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     if (membership.isIntroduced()) introduced.resolve();
     const changedMember = ({ peer, state }: Member): void => {
       changed();
-      if (state === 'alive') losses.isBack(peer);
+      if (state !== 'alive') return;
+      store
+        .revokeLosses(peer)
+        .catch((error: unknown) => log('warn', `${peer} was lost and is back: ${messageOf(error)}`));
     };
     membership.on({
       joined: changedMember,
@@ -375,6 +378,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const rank = batchRank(store.origin, store.epoch, UNSEALED_SEQ);
     const read = { priority: 'read' } as const;
     const holder = new Holder({
+      clock,
       store,
       peers: () => peersOf(membership.members()),
       parallel: pool.size * 2,
@@ -418,10 +422,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       transport,
       view,
       store,
-      known: repairer.known,
       coordinator,
       timeoutMs: timing.coverageTimeoutMs,
-      log,
     });
 
     const auditor = new Auditor({

@@ -1,4 +1,4 @@
-import { placeableUp, placeOn, type Member } from '../gossip/index.ts';
+import { placeableUp, placeOn, standingLosses, type Member } from '../gossip/index.ts';
 import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
 import { batchConflictProblems, clockProblems, identityProblems, peerProblems } from './alarms.ts';
 import type { Core } from './core.ts';
@@ -185,7 +185,8 @@ export class Reporter {
     const lonely = this.seedsUnanswered();
     if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
     else if (!membership.isIntroduced()) problems.push(INTRODUCTION_PROBLEM);
-    problems.push(...peerProblems(members, replicator.quorum, batchesBelowK));
+    const lost = standingLosses(store.losses, members).peers;
+    problems.push(...peerProblems(members, lost, replicator.quorum, batchesBelowK));
     for (const { path, problem } of inputs) {
       if (problem) problems.push({ code: 'LV_INPUT_UNREADABLE', message: `${path}: ${problem}` });
     }

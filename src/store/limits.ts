@@ -121,6 +121,9 @@ export const LIMITS = {
   removedSegmentsMax: 100_000,
   /** Runs of expired batches told apart; beyond it neighbours are joined. */
   expiredRunsMax: 10_000,
+  /** Losses that a person accepts, and runs of batches in all of them. */
+  lossesMax: 1_000,
+  lostRunsMax: 50_000,
 } as const;
 
 /** States the relations between bounds. Throws when one does not hold. */

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { hash } from 'node:crypto';
 import {
   headerHash,
@@ -17,8 +18,8 @@ import type { Clock, Disk, Random } from './host/index.ts';
 import {
   notePosition,
   type DroppedLog,
-  type ExpiredRun,
   type ExpiredRuns,
+  type Loss,
   type OwnPosition,
 } from './retention/index.ts';
 import {
@@ -209,27 +210,39 @@ export class Store {
     return this.#dropped.expired;
   }
 
-  /** What a person has said is lost for good. */
-  get lost(): ExpiredRuns {
-    return this.#dropped.lost;
+  /** What a person has accepted as lost. */
+  get losses(): readonly Loss[] {
+    return this.#dropped.losses;
   }
 
-  /** Peers that a person has said are gone with their disks. */
-  get lostPeers(): ReadonlySet<string> {
-    return this.#dropped.lostPeers;
+  /**
+   * Remembers a loss. Resolves when it is on disk; rejects with LV_DISK_FULL, LV_DATA_UNSAFE, LV_OVERLOADED (there are too
+   * many): then it does not count.
+   */
+  acceptLoss(loss: Loss): Promise<void> {
+    return this.#afterDrops(async () => {
+      if (this.health.failure) throw this.health.failure;
+      const before = this.#dropped.losses;
+      if (before.some((known) => isDeepStrictEqual(known, loss))) return;
+      const runs = before.reduce((sum, one) => sum + one.runs.length, loss.runs.length);
+      if (before.length >= LIMITS.lossesMax || runs > LIMITS.lostRunsMax)
+        throw new LogvineError('LV_OVERLOADED', 'no more losses can be remembered than there are already');
+      this.#dropped.losses = [...before, loss];
+      await this.#saveDropped().catch((error: unknown) => {
+        this.#dropped.losses = before;
+        throw error;
+      });
+    });
   }
 
-  /** Remembers what is lost for good. Resolves when it is on disk; rejects with LV_DISK_FULL. */
-  async acceptLoss(runs: readonly ExpiredRun[], peers: readonly string[]): Promise<void> {
-    const { lost, lostPeers } = this.#dropped;
-    lost.add(runs);
-    for (const peer of peers) if (lostPeers.size < LIMITS.membersMax) lostPeers.add(peer);
-    await this.#afterDrops(() => this.#saveDropped());
-  }
-
-  /** It is back all the same. Rejects with LV_DISK_FULL: then the next run believes it lost again. */
-  async foundAgain(peer: string): Promise<void> {
-    if (this.#dropped.lostPeers.delete(peer)) await this.#afterDrops(() => this.#saveDropped());
+  /** A peer that was lost is back: nothing of that loss holds any more. Rejects with LV_DISK_FULL: then the next run believes it. */
+  async revokeLosses(peer: string): Promise<void> {
+    const isOf = ({ peers }: Loss): boolean => peers.some((one) => one.peer === peer);
+    if (!this.losses.some(isOf)) return;
+    await this.#afterDrops(async () => {
+      this.#dropped.losses = this.#dropped.losses.filter((loss) => !isOf(loss));
+      await this.#saveDropped();
+    });
   }
 
   /** Segments with bytes that are quarantined. */

@@ -42,7 +42,10 @@ test('what is on no disk any more is missing until a person accepts that it is l
   const both = ['--never-back', alice.peer, '--never-back', bob.peer];
   const accepted = await charlie.accept('--yes', ...both);
   assert.equal(accepted.code, 0, accepted.stderr);
-  assert.match(accepted.stdout.toString(), /lost for good: \d+ batch[^]*remembered by 1 peer/);
+  assert.match(
+    accepted.stdout.toString(),
+    /lost for good: \d+ batch[^]*accepted; 1 of 1 peer within reach remember it/,
+  );
   const isComplete = async (node: MeshNode): Promise<void> => {
     await waitFor(`${node.name} to answer completely`, 30_000, async () => {
       const { code, stderr } = await node.query('{filename=~".+"}');

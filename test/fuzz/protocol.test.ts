@@ -318,8 +318,12 @@ fuzz('verify: a step', {
     verify.encodeStep({
       kind: 'knowledge',
       expired: [{ origin: origin.peer, epoch: 1, from: 1, to: 2 }],
-      lost: [{ origin: origin.peer, epoch: 1, from: 3, to: 3 }],
-      lostPeers: [origin.peer],
+      losses: [
+        {
+          runs: [{ origin: origin.peer, epoch: 1, from: 3, to: 3, min: range.from, max: range.to }],
+          peers: [{ peer: origin.peer, epoch: 1, incarnation: 2 }],
+        },
+      ],
       peers: [origin.peer],
     }),
     verify.encodeStep({ kind: 'progress', bytes: 1, bytesTotal: 2 }),

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LossAcceptor } from '../../src/gossip/index.ts';
+import { LossAcceptor, standingLosses } from '../../src/gossip/index.ts';
 import type { MissingBatches } from '../../src/gossip/query/receipt.ts';
 import { keysFromSeed, type PeerId, type Transport } from '../../src/gossip/transport/index.ts';
+import type { MeshMember } from '../../src/gossip/view.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { openStore } from '../store/material.ts';
@@ -11,7 +12,7 @@ const keys = await keysFromSeed(Buffer.alloc(32, 1));
 const gone = (await keysFromSeed(Buffer.alloc(32, 2))).peer;
 const away = (await keysFromSeed(Buffer.alloc(32, 3))).peer;
 
-const run: MissingBatches = {
+const missing: MissingBatches = {
   origin: gone,
   epoch: 3,
   fromSeq: 5,
@@ -21,40 +22,82 @@ const run: MissingBatches = {
   lastOwners: [],
   reason: 'unreachable',
 };
+const run = {
+  origin: gone,
+  epoch: 3,
+  from: 5,
+  to: 9,
+  min: { ms: Date.parse('2026-01-02T03:04:05.678Z'), sub: 0 },
+  max: { ms: 8.64e15, sub: 999_999 },
+};
 
-test('what a person accepts as lost is remembered over restarts; who is back is counted again', async () => {
+const member = (peer: PeerId, state: MeshMember['state'], [epoch, incarnation] = [3, 2]): MeshMember => ({
+  peer,
+  state,
+  zone: '',
+  weight: 1,
+  leaving: false,
+  stateSinceMs: 0,
+  epoch,
+  incarnation,
+});
+
+test('what a person accepts as lost is remembered over restarts, until a peer that was lost is back', async () => {
   const disk = new SimDisk(seededRandom(1));
   const open = () => openStore({ disk: disk.boot(), clock: new SimClock(), keys });
   const store = await open();
-  const found = { missing: [run], outOfReach: [gone, away] as PeerId[] };
-  const known = { lostPeers: new Set<string>([gone]) };
+  let state: MeshMember['state'] = 'suspect';
   const losses = new LossAcceptor({
     transport: {} as Transport,
-    view: { self: keys.peer, members: () => [], isSearching: () => false, isIntroduced: () => true },
+    view: {
+      self: keys.peer,
+      members: () => [member(keys.peer, 'alive'), member(gone, 'gone'), member(away, state)],
+      isSearching: () => false,
+      isIntroduced: () => true,
+    },
     store,
-    known,
-    coordinator: { losses: async () => found },
+    coordinator: {
+      losses: async () => ({ missing: [missing], outOfReach: [gone, away], answered: [keys.peer] }),
+    },
     timeoutMs: 1_000,
-    log: (_level, message) => assert.fail(message),
   });
   const asked = await losses.losses(false, [gone]);
-  assert.deepEqual(asked, { missing: [run], outOfReach: [away], told: 0 });
+  assert.deepEqual(asked, { missing: [missing], omitted: 0, outOfReach: [away], remembering: 0, told: 0 });
   await assert.rejects(losses.losses(true, [gone]), { code: 'LV_PEER_UNREACHABLE' });
+  // It has only been slow to answer.
+  await assert.rejects(losses.losses(true, [gone, away]), { code: 'LV_QUERY_INVALID' });
+  state = 'dead';
   await assert.rejects(losses.losses(true, [gone, away, keys.peer]), { code: 'LV_QUERY_INVALID' });
-  assert.equal([...store.lost.all].length, 0);
-  assert.equal((await losses.losses(true, [gone, away])).told, 1);
+  await assert.rejects(losses.losses(true, [gone, away, 'nobody']), { code: 'LV_QUERY_INVALID' });
+  disk.spaceBytes = 0;
+  await assert.rejects(losses.losses(true, [gone, away]), { code: 'LV_DISK_FULL' });
+  disk.spaceBytes = Infinity;
+  assert.deepEqual(store.losses, [], 'what was refused does not count');
+  const accepted = await losses.losses(true, [gone, away]);
+  assert.deepEqual([accepted.remembering, accepted.told], [1, 1]);
 
-  assert.deepEqual([...store.lostPeers].sort(), [gone, away].sort());
+  const peers = [gone, away].map((peer) => ({ peer, epoch: 3, incarnation: 2 }));
+  let again = await open();
+  assert.deepEqual(again.losses, [{ runs: [run], peers }]);
+  await again.acceptLoss({ runs: [run], peers });
+  assert.equal(again.losses.length, 1, 'once');
+  await again.revokeLosses(away);
+  again = await open();
+  assert.deepEqual(again.losses, []);
+});
 
-  losses.isBack(gone);
-  assert.deepEqual([...known.lostPeers], []);
-  // Written behind what came before.
-  await store.acceptLoss([], []);
-  const again = await open();
-  assert.deepEqual([...again.lostPeers], [away]);
-  const [min, max] = [
-    { ms: Date.parse(run.fromTime!), sub: 0 },
-    { ms: 8.64e15, sub: 999_999 },
-  ];
-  assert.deepEqual([...again.lost.all], [{ origin: gone, epoch: 3, from: 5, to: 9, min, max }]);
+test('a loss holds as long as none of its peers is known to have come back', () => {
+  const loss = { runs: [run], peers: [{ peer: gone, epoch: 3, incarnation: 2 }] };
+  const stands = (...members: MeshMember[]): boolean => {
+    const { runs, peers } = standingLosses([loss], members);
+    assert.equal(runs.length, peers.size);
+    return peers.has(gone);
+  };
+  assert.ok(stands(member(gone, 'dead')));
+  assert.ok(stands(member(gone, 'gone', [3, 1])));
+  assert.ok(stands(member(away, 'alive')), 'nobody knows it any more');
+  assert.ok(!stands(member(gone, 'alive')));
+  assert.ok(!stands(member(gone, 'suspect')));
+  assert.ok(!stands(member(gone, 'dead', [3, 3])));
+  assert.ok(!stands(member(gone, 'gone', [4, 1])));
 });

@@ -29,6 +29,7 @@ async function storeOf(batches: number): Promise<Store> {
 
 function holderOf(store: Store): Holder {
   return new Holder({
+    clock: new SimClock(),
     store,
     peers: () => [],
     parallel: 1,

@@ -45,11 +45,8 @@ test('a member that asks for many relayed pings on many channels leaves room for
   assert.equal(parseAnswer(answer!).kind, 'ack');
 });
 
-test('whoever does not read the answers to relayed pings is not read on', async () => {
-  const exchange = new Exchange({
-    transport: { clock: new SimClock() },
-    news: { table: { get: () => undefined } },
-  } as unknown as ConstructorParameters<typeof Exchange>[0]);
+/** Asks for a thousand relayed pings and reads no answer; resolves with how many were read. */
+async function readFrom(exchange: Exchange): Promise<number> {
   const { peer } = await keysFromSeed(Buffer.alloc(32, 1));
   let read = 0;
   const forever = new Promise<never>(() => undefined);
@@ -63,5 +60,18 @@ test('whoever does not read the answers to relayed pings is not read on', async 
   };
   void exchange.answer(channel);
   await new Promise((resolve) => setImmediate(resolve));
-  assert.equal(read, 1);
+  return read;
+}
+
+test('whoever does not read the answers to relayed pings is not read on', async () => {
+  const exchangeOf = (isKnown: boolean): Exchange =>
+    new Exchange({
+      transport: { clock: new SimClock() },
+      news: { table: { get: () => isKnown || undefined } },
+    } as unknown as ConstructorParameters<typeof Exchange>[0]);
+  assert.equal(await readFrom(exchangeOf(false)), 1);
+  const answering = exchangeOf(true);
+  answering.ping = () => Promise.resolve();
+  // As many as are relayed for one peer, and the one behind them.
+  assert.equal(await readFrom(answering), BOUNDS.relayedPingsPerPeer + 1);
 });

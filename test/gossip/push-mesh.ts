@@ -97,6 +97,7 @@ export class PushMesh {
       weight: 1,
       leaving: false,
       epoch: peer.process?.store.epoch ?? 0,
+      incarnation: 1,
       ...(peer === viewer
         ? { state: 'alive' as const, stateSinceMs: 0 }
         : (viewer.beliefs.get(peer.id) ?? { state: 'dead' as const, stateSinceMs: 0 })),

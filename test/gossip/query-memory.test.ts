@@ -53,6 +53,7 @@ async function newWorld(more: { unsealed?: () => Promise<undefined> } = {}): Pro
   }
   const scanner = createScanner(disk.reader(), clock);
   const holder = new Holder({
+    clock: new SimClock(),
     store,
     peers: () => [],
     parallel: 2,

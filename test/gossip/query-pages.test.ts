@@ -68,3 +68,17 @@ test('pages that do not fit together are refused', async () => {
   const receive = async (): Promise<Buffer> => page(messages.shift()!);
   await assert.rejects(receiveScan({ receive }), { code: 'LV_PROTOCOL' });
 });
+
+test('however many pages come, they hold a bounded number of segments and runs', async () => {
+  const runs = Array.from({ length: 90_000 }, (_, at) => [2 * at + 1, 2 * at + 1]);
+  const work = [{ origin: 'o', epoch: 1, index: 1, runs }];
+  const page = Buffer.from(JSON.stringify({ work, more: true }));
+  const question = { kind: 'series', selectors: [] };
+  let sent = 0;
+  const receive = async (): Promise<Buffer> =>
+    sent++ === 0
+      ? Buffer.from(JSON.stringify({ question, from: { ms: 0, sub: 0 }, to: { ms: 1, sub: 0 } }))
+      : page;
+  await assert.rejects(receiveScan({ receive }), { code: 'LV_PROTOCOL' });
+  assert.ok(sent <= 35, `${sent} messages`);
+});

@@ -73,6 +73,7 @@ test('missing is what exists by any account, is not held, and may lie in the ran
         const { missing } = findGaps({
           expired: [],
           lost: [],
+          awaited: [],
           answers: held.map((seqs) => answerOf('origin', seqs, from, to)),
           watermarks: [{ origin: 'origin', epoch: 1, durable }],
           remembered: remembered.flatMap((seqs) => holdingsOf('origin', seqs)),
@@ -114,6 +115,7 @@ test('origins and epochs are told apart', () => {
   const { missing } = findGaps({
     expired: [],
     lost: [],
+    awaited: [],
     answers: [
       { epoch: 1, writtenSeq: 0, overlapping: [], outside: [{ origin: 'a', epoch: 1, runs: [[1, 9]] }] },
     ],
@@ -158,6 +160,7 @@ for (const [why, other] of [
           remembered: holdingsOf('origin', remembered),
           expired: why === 'expired' ? gone : [],
           lost: why === 'lost' ? gone : [],
+          awaited: [],
           from: bounds.min,
           to: { ms: 200, sub: 0 },
         });
@@ -171,3 +174,20 @@ for (const [why, other] of [
     );
   });
 }
+
+test('what a peer was heard to have that is waited for is missing, whoever said that it is lost', () => {
+  const bounds = boundsOf(1);
+  const [from, to] = [bounds.min, { ms: 200, sub: 0 }];
+  const run = { origin: 'origin', epoch: 1, from: 1, to: SEQS, min: from, max: to };
+  const seqs = [2, 3];
+  const remembered = holdingsOf('origin', seqs);
+  const watermarks = [{ origin: 'origin', epoch: 1, durable: 4 }];
+  const gaps = { answers: [], watermarks, remembered, expired: [], lost: [run], from, to };
+  assert.equal(findGaps({ ...gaps, awaited: [] }).lost, 4, 'and no more than there is');
+  const { lost, missing } = findGaps({ ...gaps, awaited: remembered });
+  assert.equal(lost, 2);
+  assert.deepEqual(
+    missing.map(({ fromSeq, toSeq }) => [fromSeq, toSeq]),
+    [[2, 3]],
+  );
+});

@@ -236,6 +236,7 @@ export class StoreMesh {
       repairer.known.restore(peer.remembered as Parameters<typeof repairer.known.restore>[0]);
     const scanner = createScanner(peer.disk.reader(), clock);
     const holder = new Holder({
+      clock: this.clock,
       store,
       peers: () => peersOf(view.members()),
       parallel: 2,
@@ -289,6 +290,8 @@ export class StoreMesh {
       zone: peer.zone,
       weight: 1,
       leaving: false,
+      epoch: 1,
+      incarnation: 1,
       ...(peer === viewer ? { state: 'alive' as const, stateSinceMs: 0 } : this.#belief(viewer, peer)),
     }));
   }

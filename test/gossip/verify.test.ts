@@ -141,6 +141,8 @@ class Scene {
               weight: 1,
               leaving: false,
               stateSinceMs: 0,
+              epoch: 1,
+              incarnation: 1,
             })),
       },
       watermarks: this.watermarks,

@@ -9,6 +9,12 @@ import { SimDisk } from '../helpers/sim-disk.ts';
 import { columnsFrom } from '../store/material.ts';
 
 test('each piece of a tail fits a message, also where stages make labels of each line', async () => {
+  // Many label sets, and few that are large.
+  await tailsFit({ count: 50_000, lineBytes: 0, copies: 1 });
+  await tailsFit({ count: 200, lineBytes: 5_000, copies: 30 });
+});
+
+async function tailsFit({ count, lineBytes, copies }: Record<string, number>): Promise<void> {
   const clock = new SimClock();
   const handlers = createHandlers(new SimDisk(seededRandom(1)).reader(), clock);
   let publish: (streams: UnsealedStream[]) => void = () => undefined;
@@ -33,13 +39,13 @@ test('each piece of a tail fits a message, also where stages make labels of each
       } as never).value,
     others: () => [],
   } as unknown as ConstructorParameters<typeof Follow>[0]);
-  const entries = Array.from({ length: 50_000 }, (_, at) => ({
+  const entries = Array.from({ length: count }, (_, at) => ({
     ms: at,
     sub: 0,
-    line: Buffer.from(`line ${at}`),
+    line: Buffer.from(`line ${at}${' '.repeat(lineBytes)}`),
     metadata: {},
   }));
-  const query = `{app="a"} | label_format x="{{ __line__ }} ${'long '.repeat(120)}"`;
+  const query = `{app="a"} | label_format x="${'{{ __line__ }}'.repeat(copies)} ${'long '.repeat(120)}"`;
   const stop = new AbortController();
   const runs = follow.local(query, stop.signal);
   const next = runs.next();
@@ -51,4 +57,4 @@ test('each piece of a tail fits a message, also where stages make labels of each
     if ((rows += run.count) >= entries.length) break;
   }
   stop.abort();
-});
+}

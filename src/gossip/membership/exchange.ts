@@ -221,11 +221,11 @@ export class Exchange implements StateHost {
       answered = true;
     } catch {
       // The target is silent here too: that is what a nack says.
-    } finally {
-      this.#countRelay(channel.peer, -1);
     }
     const answer: Answer = answered ? { kind: 'ack', seq, updates: [] } : { kind: 'nack', seq };
     await channel.send(encodeMessage(answer)).catch(() => undefined);
+    // Whoever does not read the answers has no more of them.
+    this.#countRelay(channel.peer, -1);
   }
 
   #countRelay(peer: PeerId, change: 1 | -1): void {

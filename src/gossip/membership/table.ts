@@ -7,8 +7,6 @@ import { compareAge, isSigned, type MemberRecord } from './record.ts';
 /** A peer as membership knows it. Immutable: a change makes a new one. */
 export interface Member extends MeshMember {
   readonly addresses: readonly string[];
-  readonly epoch: number;
-  readonly incarnation: number;
   readonly http: string;
   readonly version: string;
 }

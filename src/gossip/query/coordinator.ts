@@ -9,16 +9,25 @@ import {
   type Clock,
   type EntryRun,
   type Labels,
+  type Loss,
   type PatternCount,
+  type Run,
   type Store,
   type TimeRange,
 } from '../../store/index.ts';
 import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
-import { encodeMessage, parseMessage, type HoldingsKnown, type Watermarks } from '../repair/index.ts';
+import { standingLosses, type StandingLosses } from '../losses/losses.ts';
+import {
+  encodeMessage,
+  parseMessage,
+  type Holding,
+  type HoldingsKnown,
+  type Watermarks,
+} from '../repair/index.ts';
 import { requestPages, type PeerId, type Transport } from '../transport/index.ts';
 import { EVERY_PEER, quorumOf, type MeshMember, type MeshView } from '../view.ts';
 import { TIME_MS_MAX } from '../wire.ts';
-import { askWhatIsGone, type Gone } from './gone.ts';
+import { askWhatIsGone } from './gone.ts';
 import { coverageOf, type Holder } from './holder.ts';
 import { LabelValues } from './label-values.ts';
 import {
@@ -99,6 +108,11 @@ export interface PatternQuery extends Asked {
   readonly query: string;
   readonly range: TimeRange;
   readonly stepMs: number;
+}
+
+/** What is known to exist, and who was heard to have it. */
+interface Existing extends Pick<Expectation, 'watermarks'> {
+  readonly remembered: readonly (Holding & { readonly peer: PeerId })[];
 }
 
 /** A query under way. */
@@ -254,8 +268,9 @@ export class Coordinator {
     const isSearching = this.#options.view.isSearching();
     const answers = await this.#coverage(query.range);
     query.signal.throwIfAborted();
-    const gaps = await this.#gaps(existing, query.range, answers);
-    const silent = isSearching ? [EVERYBODY] : await this.#silent(members, answers);
+    const heard: Loss[] = [];
+    const gaps = await this.#gaps(existing, query.range, answers, heard);
+    const silent = isSearching ? [EVERYBODY] : await this.#silent(members, answers, heard);
     const scatter = new Scatter(this.#options, query, answers);
     return { startedMs, answered: answers.size, gaps, silent, scatter };
   }
@@ -284,38 +299,48 @@ export class Coordinator {
     return answers;
   }
 
-  /** What is not within reach, and whether that is so on purpose: peers are asked only when something is missing. */
+  /**
+   * What is not within reach, and whether that is so on purpose: peers are asked only when something is missing. Adds the losses
+   * to `heard` that they were told of.
+   */
   async #gaps(
-    existing: Pick<Expectation, 'watermarks' | 'remembered'>,
+    existing: Existing,
     range: TimeRange,
     answers: ReadonlyMap<PeerId, CoverageAnswer>,
+    heard: Loss[],
   ): Promise<Gaps> {
     const { transport, store, known, coverageTimeoutMs } = this.#options;
     const find = (): Gaps => {
+      const lost = this.#lost(heard);
       const expired = [...store.expired.all, ...known.expired.all];
-      const lost = [...store.lost.all, ...known.lost.all];
-      return findGaps({ ...existing, ...range, answers: [...answers.values()], expired, lost });
+      const awaited = existing.remembered.filter(({ peer }) => this.#isAwaited(peer, lost));
+      const all = { ...existing, ...range, answers: [...answers.values()] };
+      return findGaps({ ...all, expired, lost: lost.runs, awaited });
     };
     const gaps = find();
     if (gaps.missing.length === 0) return gaps;
     const told = await askWhatIsGone(transport, answers.keys(), gaps.missing, coverageTimeoutMs);
-    return this.#learn(told) ? find() : gaps;
+    heard.push(...told.losses);
+    const hasNews = known.expired.add(told.expired) || heard.length > 0;
+    return hasNews ? find() : gaps;
   }
 
-  /** True when something in it was new. */
-  #learn({ expired, lost, lostPeers }: Gone): boolean {
-    const { known } = this.#options;
-    for (const peer of lostPeers) if (known.lostPeers.size < LIMITS.membersMax) known.lostPeers.add(peer);
-    const hasNews = [known.expired.add(expired), known.lost.add(lost)];
-    return hasNews.includes(true);
+  #lost(heard: readonly Loss[]): StandingLosses {
+    const { store, view } = this.#options;
+    return standingLosses([...store.losses, ...heard], view.members());
+  }
+
+  /** A member of the mesh, or one that was given up and may come back. */
+  #isAwaited(peer: string, lost: StandingLosses): boolean {
+    return !lost.peers.has(peer) && this.#members().some((member) => member.peer === peer);
   }
 
   /** What this peer knows to exist anywhere. */
-  #existing(): Pick<Expectation, 'watermarks' | 'remembered'> {
+  #existing(): Existing {
     const { known, watermarks } = this.#options;
     return {
       watermarks: watermarks.all().map((mark) => ({ ...mark })),
-      remembered: [...known.all()].map(([, holding]) => holding),
+      remembered: [...known.all()].map(([peer, holding]) => ({ ...holding, peer })),
     };
   }
 
@@ -353,13 +378,14 @@ export class Coordinator {
     const { transport, store, known, coverageTimeoutMs } = this.#options;
     let left = [...corrupt];
     if (corrupt.length === 0) return { left, expired: 0, lost: 0 };
-    this.#learn(await askWhatIsGone(transport, this.#reachable(), corrupt, coverageTimeoutMs));
-    const without = (why: 'expired' | 'lost'): number => {
+    const told = await askWhatIsGone(transport, this.#reachable(), corrupt, coverageTimeoutMs);
+    known.expired.add(told.expired);
+    const accepted = this.#lost(told.losses).runs;
+    const without = (gone: (origin: string, epoch: number) => readonly Run[]): number => {
       const before = countMissing(left);
       left = left.flatMap((run) => {
         const { origin, epoch, fromSeq, toSeq } = run;
-        const gone = unionRuns(store[why].runs(origin, epoch), known[why].runs(origin, epoch));
-        return subtractRuns([[fromSeq, toSeq]], gone).map(([from, to]) => ({
+        return subtractRuns([[fromSeq, toSeq]], gone(origin, epoch)).map(([from, to]) => ({
           ...run,
           fromSeq: from,
           toSeq: to,
@@ -367,7 +393,17 @@ export class Coordinator {
       });
       return before - countMissing(left);
     };
-    const [expired, lost] = [without('expired'), without('lost')];
+    const expired = without((origin, epoch) =>
+      unionRuns(store.expired.runs(origin, epoch), known.expired.runs(origin, epoch)),
+    );
+    const lost = without((origin, epoch) =>
+      unionRuns(
+        accepted
+          .filter((run) => run.origin === origin && run.epoch === epoch)
+          .map(({ from, to }) => [from, to]),
+        [],
+      ),
+    );
     return { left, expired, lost };
   }
 
@@ -403,14 +439,14 @@ export class Coordinator {
   async #silent(
     before: readonly MeshMember[],
     answers: ReadonlyMap<PeerId, CoverageAnswer>,
+    heard: Loss[],
   ): Promise<SilentOrigin[]> {
     const { watermarks, ackQuorum, transport, coverageTimeoutMs } = this.#options;
     const quorum = quorumOf(before, ackQuorum);
-    let unreachable = this.#outOfReach(before, answers);
-    if (unreachable.length >= quorum) {
-      this.#learn(await askWhatIsGone(transport, answers.keys(), [], coverageTimeoutMs));
-      unreachable = this.#outOfReach(before, answers);
+    if (this.#outOfReach(before, answers, heard).length >= quorum) {
+      heard.push(...(await askWhatIsGone(transport, answers.keys(), [], coverageTimeoutMs)).losses);
     }
+    const unreachable = this.#outOfReach(before, answers, heard);
     if (unreachable.length < quorum) return [];
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
     return unreachable
@@ -424,23 +460,31 @@ export class Coordinator {
   }
 
   /** But for those that are lost. A peer that this one has not heard of yet, and one that answers has, is out of reach as well: see docs/decisions/0012. */
-  #outOfReach(before: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): PeerId[] {
+  #outOfReach(
+    before: readonly MeshMember[],
+    answers: ReadonlyMap<PeerId, CoverageAnswer>,
+    heard: readonly Loss[],
+  ): PeerId[] {
     // Who left meanwhile may have handed over to others that had answered already; who was not heard of before counts, too.
     const peers = new Set([...before, ...this.#members()].map(({ peer }) => peer));
     for (const { peers: heardOf = [] } of answers.values()) for (const peer of heardOf) peers.add(peer);
-    const { store, known } = this.#options;
-    const isLost = (peer: PeerId): boolean => store.lostPeers.has(peer) || known.lostPeers.has(peer);
-    return [...peers].filter((peer) => !answers.has(peer) && !isLost(peer));
+    const lost = this.#lost(heard).peers;
+    return [...peers].filter((peer) => !answers.has(peer) && !lost.has(peer));
   }
 
-  /** Batches of any time that nobody within reach has, and who is out of reach. Rejects with LV_CLOSED while the mesh is searched for. */
-  async losses(): Promise<{ missing: readonly MissingBatches[]; outOfReach: readonly PeerId[] }> {
+  /** Batches of any time that nobody within reach has; who is out of reach, and who answered. Rejects with LV_CLOSED while the mesh is searched for. */
+  async losses(): Promise<{
+    missing: readonly MissingBatches[];
+    outOfReach: readonly PeerId[];
+    answered: readonly PeerId[];
+  }> {
     if (this.#options.view.isSearching())
       throw new LogvineError('LV_CLOSED', 'this peer has not found its mesh yet: ask again when it has');
     const existing = this.#existing();
     const members = this.#members();
     const answers = await this.#coverage(EVER);
-    const { missing } = await this.#gaps(existing, EVER, answers);
-    return { missing, outOfReach: this.#outOfReach(members, answers) };
+    const heard: Loss[] = [];
+    const { missing } = await this.#gaps(existing, EVER, answers, heard);
+    return { missing, outOfReach: this.#outOfReach(members, answers, heard), answered: [...answers.keys()] };
   }
 }

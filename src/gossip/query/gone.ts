@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { LIMITS, type ExpiredRun, type Store } from '../../store/index.ts';
+import { LIMITS, type ExpiredRun, type Loss, type Store } from '../../store/index.ts';
+import { lossSchema } from '../losses/losses.ts';
 import { encodeMessage, expiredRun, parseMessage, type HoldingsKnown } from '../repair/index.ts';
 import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
 import { listOf, seqRunSchema } from '../wire.ts';
@@ -9,18 +10,12 @@ export const GONE_PROTOCOL = '/logvine/gone/1';
 
 const question = listOf(seqRunSchema, LIMITS.expiredRunsMax);
 const runs = listOf(expiredRun, LIMITS.expiredRunsMax * 10);
-const answer = z.object({
-  expired: runs,
-  lost: runs,
-  lostPeers: listOf(z.string().max(128), LIMITS.membersMax),
-});
+const answer = z.object({ expired: runs, losses: listOf(lossSchema, LIMITS.lossesMax) });
 
-/** Batches that nobody has and that are not missed: retention dropped them, or a person has said that they are lost. */
+/** Batches that nobody has and that are not missed: retention dropped them, or a person has accepted that they are lost. */
 export interface Gone {
   readonly expired: ExpiredRun[];
-  readonly lost: ExpiredRun[];
-  /** Peers that never come back, nor their disks: nobody waits for them. */
-  readonly lostPeers: string[];
+  readonly losses: Loss[];
 }
 
 /** Asks peers what became of the missing batches, and of members. Asked only when something is missing, or somebody. */
@@ -34,15 +29,14 @@ export async function askWhatIsGone(
     .slice(0, LIMITS.expiredRunsMax)
     .map(({ origin, epoch, fromSeq: from, toSeq: to }) => ({ origin, epoch, from, to }));
   const message = encodeMessage(asked);
-  const found: Gone = { expired: [], lost: [], lostPeers: [] };
+  const found: Gone = { expired: [], losses: [] };
   const all = [...peers]
     .filter((peer) => peer !== transport.self)
     .map(async (peer) => {
       const bytes = await request(transport, peer, GONE_PROTOCOL, message, timeoutMs);
-      const { expired, lost, lostPeers } = parseMessage(answer, bytes, 'gone');
+      const { expired, losses } = parseMessage(answer, bytes, 'gone');
       found.expired.push(...expired);
-      found.lost.push(...lost);
-      found.lostPeers.push(...lostPeers);
+      found.losses.push(...losses);
     });
   await Promise.allSettled(all);
   return found;
@@ -59,8 +53,8 @@ export async function serveGone(channel: Channel, store: Store, known: HoldingsK
   const isAsked = ({ origin, epoch, from, to }: ExpiredRun): boolean =>
     asked.get(`${origin}/${epoch}`)?.some((wanted) => from <= wanted.to && to >= wanted.from) === true;
   const expired = [...store.expired.all, ...known.expired.all].filter(isAsked);
-  const lost = [...store.lost.all, ...known.lost.all].filter(isAsked);
-  const lostPeers = [...store.lostPeers];
-  await channel.send(encodeMessage({ expired, lost, lostPeers } satisfies Gone));
+  // All peers of a loss: it holds only as long as none of them is back.
+  const losses = store.losses.map((loss) => ({ ...loss, runs: loss.runs.filter(isAsked) }));
+  await channel.send(encodeMessage({ expired, losses }));
   await channel.close();
 }

@@ -2,7 +2,9 @@ import {
   AnswerMemory,
   compareInstants,
   IndexMemory,
+  LIMITS,
   LogvineError,
+  type Clock,
   type Instant,
   type Run,
   type SegmentId,
@@ -11,7 +13,7 @@ import {
   type Store,
 } from '../../store/index.ts';
 import { intersectRuns, parseMessage, subtractRuns, unionRuns } from '../repair/index.ts';
-import type { Channel, PeerId } from '../transport/index.ts';
+import { withDeadline, type Channel, type PeerId } from '../transport/index.ts';
 import {
   coverageRequest,
   encodeStep,
@@ -37,6 +39,7 @@ import {
 /** What a peer needs to answer for its part of a query. */
 export interface HolderOptions extends Answerer {
   readonly store: Store;
+  readonly clock: Clock;
   /** Members that have not left, sorted. */
   peers(): readonly PeerId[];
 }
@@ -180,7 +183,9 @@ export class Holder {
   }
 
   async serveScan(channel: Channel): Promise<void> {
-    const message = await receiveScan(channel);
+    const late = (): Error => new LogvineError('LV_PEER_TIMEOUT', `${channel.peer} did not say what to scan`);
+    const { clock } = this.#options;
+    const message = await withDeadline(clock, LIMITS.queryIdleMs, late, () => receiveScan(channel));
     if (!message) return;
     const controller = new AbortController();
     // The asker says nothing more: an end or an error means that it has gone, and the work stops.

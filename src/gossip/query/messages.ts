@@ -22,8 +22,8 @@ export const FOLLOW_PROTOCOL = '/logvine/follow/1';
 /** What is wrong with the query itself: no other holder would answer it. */
 const REFUSAL_CODES = ['LV_QUERY_INVALID', 'LV_QUERY_TIMEOUT', 'LV_QUERY_TOO_LARGE'] as const;
 
-/** Segments that an answer or a question speaks of, in all its pages. */
-export const SEGMENTS_MAX = 1_000_000;
+/** Segments that one message speaks of. */
+const SEGMENTS_MAX = 1_000_000;
 
 const segment = z.object({
   origin: z.string().max(128),

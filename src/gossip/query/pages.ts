@@ -1,17 +1,12 @@
 import { LogvineError } from '../../store/index.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
 import type { Channel } from '../transport/index.ts';
-import {
-  coveragePage,
-  scanRequest,
-  SEGMENTS_MAX,
-  workPage,
-  type CoverageAnswer,
-  type ScanMessage,
-} from './messages.ts';
+import { coveragePage, scanRequest, workPage, type CoverageAnswer, type ScanMessage } from './messages.ts';
 
 /** Segments and runs in one page: at their longest some 4 MiB. */
 const PAGE_WEIGHT = 100_000;
+/** In all pages: of segments with a run each, some 270,000. */
+const WEIGHT_MAX = 3_000_000;
 const SEGMENT_WEIGHT = 10;
 
 interface Page<Item> {
@@ -54,6 +49,7 @@ export function* coveragePages(
 /** Puts together what `coveragePages` cut. */
 export class CoveragePages {
   #answer: CoverageAnswer | undefined;
+  readonly #bound = new WeightBound('coverage');
 
   /** The answer when it is whole. Throws LV_PROTOCOL. */
   add(bytes: Uint8Array): CoverageAnswer | undefined {
@@ -61,7 +57,8 @@ export class CoveragePages {
     if ((first === undefined) !== (this.#answer !== undefined)) throw outOfOrder('coverage');
     if (first) this.#answer = { ...first, overlapping: [] };
     const answer = this.#answer!;
-    addBounded(answer.overlapping, overlapping, more, 'coverage');
+    this.#bound.add(overlapping, more);
+    for (const item of overlapping) answer.overlapping.push(item);
     return more ? undefined : answer;
   }
 }
@@ -78,18 +75,31 @@ export async function receiveScan(channel: Pick<Channel, 'receive'>): Promise<Sc
   if (!first) return undefined;
   const request = parseMessage(scanRequest, first, 'scan');
   const work: ScanMessage['work'] = [];
+  const bound = new WeightBound('scan');
   for (;;) {
     const bytes = await channel.receive();
     if (!bytes) return undefined;
     const page = parseMessage(workPage, bytes, 'scan');
-    addBounded(work, page.work, page.more, 'scan');
+    bound.add(page.work, page.more);
+    for (const item of page.work) work.push(item);
     if (!page.more) return { ...request, work };
   }
 }
 
-function addBounded<Item>(to: Item[], items: readonly Item[], more: boolean, what: string): void {
-  if (to.length + items.length > SEGMENTS_MAX || (more && items.length === 0)) throw outOfOrder(what);
-  for (const item of items) to.push(item);
+/** However many pages a peer sends, they hold no more than this. */
+class WeightBound {
+  readonly #what: string;
+  #weight = 0;
+
+  constructor(what: string) {
+    this.#what = what;
+  }
+
+  /** Throws LV_PROTOCOL. */
+  add(items: readonly { readonly runs: readonly unknown[] }[], more: boolean): void {
+    for (const { runs } of items) this.#weight += SEGMENT_WEIGHT + runs.length;
+    if (this.#weight > WEIGHT_MAX || (more && items.length === 0)) throw outOfOrder(this.#what);
+  }
 }
 
 function outOfOrder(what: string): LogvineError {

@@ -69,8 +69,10 @@ export interface Expectation {
   readonly remembered: Iterable<Holding>;
   /** What retention dropped, as far as any peer within reach knows. */
   readonly expired: Iterable<ExpiredRun>;
-  /** What is lost for good, as far as any peer within reach was told. */
+  /** What a person has accepted as lost, as far as any peer within reach was told. */
   readonly lost: Iterable<ExpiredRun>;
+  /** Of what is remembered: what peers have that are waited for. It is not lost, whoever said so. */
+  readonly awaited: Iterable<Holding>;
   readonly from: Instant;
   readonly to: Instant;
 }
@@ -119,25 +121,33 @@ export function findGaps(expectation: Expectation): Gaps {
     expected.add(holding.origin, holding.epoch, holding.runs);
     known.push(holding);
   }
-  const gone = { expired: new SeqSets(), lost: new SeqSets() };
-  const goneInRange = { expired: new SeqSets(), lost: new SeqSets() };
-  for (const why of ['expired', 'lost'] as const) {
-    for (const run of expectation[why]) {
-      const { origin, epoch } = run;
-      gone[why].add(origin, epoch, [[run.from, run.to]]);
-      if (isOutside(run)) continue;
-      expected.add(origin, epoch, [[run.from, run.to]]);
-      goneInRange[why].add(origin, epoch, [[run.from, run.to]]);
-    }
+  const expiredInRange = new SeqSets();
+  const expiredAnywhere = new SeqSets();
+  for (const run of expectation.expired) {
+    const { origin, epoch } = run;
+    expiredAnywhere.add(origin, epoch, [[run.from, run.to]]);
+    if (isOutside(run)) continue;
+    expected.add(origin, epoch, [[run.from, run.to]]);
+    expiredInRange.add(origin, epoch, [[run.from, run.to]]);
   }
+  const lostInRange = new SeqSets();
+  const lostAnywhere = new SeqSets();
+  for (const run of expectation.lost) {
+    lostAnywhere.add(run.origin, run.epoch, [[run.from, run.to]]);
+    if (!isOutside(run)) lostInRange.add(run.origin, run.epoch, [[run.from, run.to]]);
+  }
+  const awaited = new SeqSets();
+  for (const { origin, epoch, runs } of expectation.awaited) awaited.add(origin, epoch, runs);
   const missing: MissingBatches[] = [];
-  const counts = { expired: 0, lost: 0 };
+  let expired = 0;
+  let lost = 0;
   for (const { origin, epoch, runs } of expected.all()) {
     let absent = subtractRuns(runs, held.get(origin, epoch));
-    for (const why of ['expired', 'lost'] as const) {
-      counts[why] += countRuns(intersectRuns(absent, goneInRange[why].get(origin, epoch)));
-      absent = subtractRuns(absent, gone[why].get(origin, epoch));
-    }
+    expired += countRuns(intersectRuns(absent, expiredInRange.get(origin, epoch)));
+    absent = subtractRuns(absent, expiredAnywhere.get(origin, epoch));
+    const nowhere = subtractRuns(absent, awaited.get(origin, epoch));
+    lost += countRuns(intersectRuns(nowhere, lostInRange.get(origin, epoch)));
+    absent = subtractRuns(absent, intersectRuns(nowhere, lostAnywhere.get(origin, epoch)));
     if (absent.length === 0) continue;
     for (const holding of known) {
       if (holding.origin !== origin || holding.epoch !== epoch) continue;
@@ -171,7 +181,7 @@ export function findGaps(expectation: Expectation): Gaps {
       });
     }
   }
-  return { missing, ...counts };
+  return { missing, expired, lost };
 }
 
 export function timeText(ms: number): string | null {

@@ -21,9 +21,6 @@ interface PeerKnown {
 export class HoldingsKnown {
   /** What retention dropped anywhere. */
   readonly expired = new ExpiredRuns();
-  /** What others were told is lost for good, and who: asked for again by the next run. */
-  readonly lost = new ExpiredRuns();
-  readonly lostPeers = new Set<string>();
   readonly #peers = new Map<PeerId, PeerKnown>();
   readonly #segments = new Map<string, Map<PeerId, Holding>>();
 

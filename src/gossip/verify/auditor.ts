@@ -15,7 +15,6 @@ import {
   encodeStep,
   type AuditStep,
   type VerifyRequest,
-  type Knowledge,
 } from './messages.ts';
 
 /** How often it is said how far it is: the asker takes a longer silence for a failure. */
@@ -53,9 +52,8 @@ export class Auditor {
     try {
       yield {
         kind: 'knowledge',
-        expired: seqsOf(store.expired),
-        lost: seqsOf(store.lost),
-        lostPeers: [...store.lostPeers] as PeerId[],
+        expired: [...store.expired.all].map(({ origin, epoch, from, to }) => ({ origin, epoch, from, to })),
+        losses: [...store.losses],
         peers: this.#options.peers(),
       };
       const segments = this.#segments(only);
@@ -121,8 +119,4 @@ export class Auditor {
     for await (const step of this.steps(decodeRequest(message))) await channel.send(encodeStep(step));
     await channel.close();
   }
-}
-
-function seqsOf({ all }: Store['expired']): Knowledge['expired'] {
-  return [...all].map(({ origin, epoch, from, to }) => ({ origin, epoch, from, to }));
 }

@@ -7,6 +7,7 @@ import {
   type EpochLink,
   type SegmentId,
 } from '../../store/index.ts';
+import { lossSchema } from '../losses/losses.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
 import { listOf, peerIdSchema, seqRunSchema } from '../wire.ts';
 
@@ -98,10 +99,8 @@ export interface SegmentAudit {
 const knowledgeSchema = z.object({
   /** What retention dropped there. */
   expired: listOf(seqRunSchema, 100_000),
-  /** What it was told is lost for good. */
-  lost: listOf(seqRunSchema, 100_000),
-  /** Peers that never come back, by the same word. */
-  lostPeers: listOf(peerIdSchema, LIMITS.membersMax),
+  /** What a person has accepted as lost. */
+  losses: listOf(lossSchema, LIMITS.lossesMax),
   /** Every member of the mesh that this peer knows, itself included. */
   peers: listOf(peerIdSchema, LIMITS.membersMax),
 });
@@ -129,8 +128,8 @@ export function encodeStep(step: AuditStep): Buffer {
   }
 }
 
-function knowledgeOf({ expired, lost, lostPeers, peers }: Knowledge): Knowledge {
-  return { expired, lost, lostPeers, peers };
+function knowledgeOf({ expired, losses, peers }: Knowledge): Knowledge {
+  return { expired, losses, peers };
 }
 
 /** Throws LV_PROTOCOL. */

@@ -1,4 +1,5 @@
-import { LIMITS, LogvineError, type SegmentId } from '../../store/index.ts';
+import { LIMITS, LogvineError, type SegmentId, type Loss, type Run } from '../../store/index.ts';
+import { standingLosses, type StandingLosses } from '../losses/losses.ts';
 import { subtractRuns, unionRuns, type Watermarks } from '../repair/index.ts';
 import type { PeerId } from '../transport/index.ts';
 import { EVERY_PEER, placeable, presentMembers, type MeshView } from '../view.ts';
@@ -68,11 +69,8 @@ class Pass {
   readonly #signal: AbortSignal;
   readonly #walk: ChainWalk;
   readonly #down: readonly PeerId[];
-  readonly #lostPeers = new Set<string>();
-  readonly #gone = {
-    expired: new Map<string, [number, number][]>(),
-    lost: new Map<string, [number, number][]>(),
-  };
+  readonly #losses: Loss[] = [];
+  readonly #expired = new Map<string, [number, number][]>();
   readonly #unreachable: UnreachablePeer[] = [];
   readonly #asked: PeerId[];
   /** All that this peer knows but those that have left, and those that others know besides. */
@@ -105,8 +103,8 @@ class Pass {
       // Noted before anybody is asked: what is acknowledged while they look may come after they looked.
       watermarks: watermarks.all().map(({ origin, epoch, durable }) => ({ origin, epoch, durable })),
       isWithinReach: (origin) => this.#asked.some((peer) => peer === origin),
-      expired: (origin, epoch) => this.#gone.expired.get(`${origin}/${epoch}`) ?? [],
-      lost: (origin, epoch) => this.#gone.lost.get(`${origin}/${epoch}`) ?? [],
+      expired: (origin, epoch) => this.#expired.get(`${origin}/${epoch}`) ?? [],
+      lost: (origin, epoch) => this.#lostRuns(origin, epoch),
     });
   }
 
@@ -168,25 +166,35 @@ class Pass {
     }
   }
 
-  #note(knowledge: Knowledge): void {
-    for (const why of ['expired', 'lost'] as const) {
-      const known = this.#gone[why];
-      for (const { origin, epoch, from, to } of knowledge[why]) {
-        const key = `${origin}/${epoch}`;
-        known.set(key, unionRuns(known.get(key) ?? [], [[from, to]]));
-      }
+  #note({ expired, losses, peers }: Knowledge): void {
+    for (const { origin, epoch, from, to } of expired) {
+      const key = `${origin}/${epoch}`;
+      this.#expired.set(key, unionRuns(this.#expired.get(key) ?? [], [[from, to]]));
     }
-    for (const peer of knowledge.lostPeers) this.#lostPeers.add(peer);
-    for (const peer of knowledge.peers) {
+    for (const loss of losses) if (this.#losses.length < LIMITS.lossesMax) this.#losses.push(loss);
+    for (const peer of peers) {
       if (!this.#members.has(peer) && this.#strangers.size < LIMITS.membersMax) this.#strangers.add(peer);
     }
   }
 
+  #lost(): StandingLosses {
+    return standingLosses(this.#losses, this.#options.view.members());
+  }
+
+  #lostRuns(origin: string, epoch: number): readonly Run[] {
+    const runs = this.#lost().runs.filter((run) => run.origin === origin && run.epoch === epoch);
+    return unionRuns(
+      runs.map(({ from, to }) => [from, to]),
+      [],
+    );
+  }
+
   #noteFailures(): void {
-    const isLost = (peer: string): boolean => this.#lostPeers.has(peer);
-    for (const peer of this.#down) if (!isLost(peer)) this.#unreachable.push({ peer, problem: 'it is down' });
+    const lost = this.#lost().peers;
+    for (const peer of this.#down)
+      if (!lost.has(peer)) this.#unreachable.push({ peer, problem: 'it is down' });
     for (const peer of this.#strangers) {
-      if (isLost(peer)) continue;
+      if (lost.has(peer)) continue;
       this.#unreachable.push({ peer, problem: 'others know it, the peer that was asked does not yet' });
     }
     for (const { peer, failure } of this.#sources) {

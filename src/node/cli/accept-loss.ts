@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { LogvineError } from '../../store/index.ts';
-import { plural } from '../words.ts';
+import { batches, plural } from '../words.ts';
 import { getJson } from './http.ts';
 import type { Io } from './io.ts';
 import { endpointOf, outputOption, withEndpoint, type EndpointOptions } from './options.ts';
@@ -11,7 +11,9 @@ import { visibleJson, visibleText } from './visible.ts';
 
 const lossesSchema = z.looseObject({
   missing: z.array(missingRun),
+  omitted: z.number(),
   outOfReach: z.array(z.string()),
+  remembering: z.number(),
   told: z.number(),
 });
 
@@ -47,25 +49,31 @@ export function registerAcceptLoss(
       const parsed = lossesSchema.safeParse(answer);
       if (!parsed.success) throw new LogvineError('LV_PROTOCOL', `${addr} answered something else`);
       await io.write(output === 'json' ? `${visibleJson(answer)}\n` : textOf(parsed.data));
-      const isDone = parsed.data.missing.length === 0 || parsed.data.told > 0;
-      exit(isDone ? 0 : 3);
+      const { missing, omitted, outOfReach, remembering } = parsed.data;
+      const isNothing = missing.length === 0 && outOfReach.length === 0;
+      exit(isNothing || (remembering > 0 && omitted === 0) ? 0 : 3);
     });
 }
 
-function textOf({ missing, outOfReach, told }: z.output<typeof lossesSchema>): string {
-  if (missing.length === 0) return 'nothing is missing\n';
-  const batches = missing.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq + 1, 0);
-  const count = plural(batches, 'batch', 'batches');
-  const lines = [told > 0 ? `lost for good: ${count}` : `on no disk within reach: ${count}`];
+function textOf(losses: z.output<typeof lossesSchema>): string {
+  const { missing, omitted, outOfReach, remembering, told } = losses;
+  const isAccepted = remembering > 0;
+  const count = missing.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq + 1, 0);
+  const lines: string[] = [];
+  if (count === 0) lines.push('nothing is missing');
+  else lines.push(`${isAccepted ? 'lost for good' : 'on no disk within reach'}: ${batches(count)}`);
   for (const run of missing.slice(0, MISSING_SHOWN_MAX)) lines.push(`  ${missingText(run)}`);
   if (missing.length > MISSING_SHOWN_MAX) {
     lines.push(`  … and ${missing.length - MISSING_SHOWN_MAX} more: see --output json`);
   }
-  if (told > 0) lines.push(`remembered by ${plural(told, 'peer')}`);
-  else if (outOfReach.length === 0) lines.push('accept it with --yes');
-  else {
-    lines.push('these peers are down, and may have it; start them, or name them with --never-back:');
+  if (omitted > 0)
+    lines.push(`and ${plural(omitted, 'run')} of batches more: ask again once these are accepted`);
+  if (isAccepted) lines.push(`accepted; ${remembering} of ${plural(told, 'peer')} within reach remember it`);
+  else if (outOfReach.length > 0) {
+    lines.push(
+      'out of reach; they may have more. Start them, or name those that never come back with --never-back:',
+    );
     for (const peer of outOfReach) lines.push(`  ${peer}`);
-  }
+  } else if (count > 0) lines.push('accept it with --yes');
   return `${lines.map(visibleText).join('\n')}\n`;
 }

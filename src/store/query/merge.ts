@@ -1,6 +1,6 @@
 import { LIMITS } from '../limits.ts';
 import { lineStart } from '../batch/index.ts';
-import { compareRows, RunBuilder, sliceRun, type EntryRun } from './run.ts';
+import { compareRows, RunBuilder, runBytes, sliceRun, type EntryRun } from './run.ts';
 
 const SETS_SENT_WHOLE_MAX = 256;
 const CHUNK_ROWS_MAX = 64 * 1024;
@@ -46,7 +46,9 @@ export interface RunSource {
 
 interface Head {
   readonly source: RunSource;
-  run: EntryRun;
+  readonly run: EntryRun;
+  /** Its rows are copied one by one: each piece of it would carry all its label sets. */
+  readonly hasHeavySets: boolean;
   row: number;
   /** Into the run that is being built. */
   copier: RowCopier | undefined;
@@ -64,7 +66,7 @@ export async function* mergeSources(
   const heads: Head[] = [];
   const admit = async (source: RunSource): Promise<void> => {
     const run = await source.next();
-    if (run) heads.push({ source, run, row: 0, copier: undefined });
+    if (run) heads.push({ source, run, hasHeavySets: hasHeavySets(run), row: 0, copier: undefined });
   };
   const admitAll = async (admitted: readonly RunSource[]): Promise<void> => {
     await Promise.all(admitted.map(admit));
@@ -88,7 +90,7 @@ export async function* mergeSources(
     const [head, second] = heads;
     const rows = Math.min(head.run.count - head.row, left);
     const isAllBefore = !second || inOrder(head.run, head.row + rows - 1, second.run, second.row) <= 0;
-    if (isAllBefore && !hasManySets(head.run)) {
+    if (isAllBefore && !head.hasHeavySets) {
       // All of it comes before whatever the others have: it goes on uncopied.
       if (builder.count > 0) yield builder.finish();
       begin();
@@ -133,9 +135,10 @@ export function sourceOf(runs: readonly EntryRun[]): RunSource {
   return { next: () => Promise.resolve(runs[at++]) };
 }
 
-/** Each piece of such a run would carry all of them: its rows are copied, each piece with its own. */
-function hasManySets({ streams, metadata }: EntryRun): boolean {
-  return streams.length + metadata.length > SETS_SENT_WHOLE_MAX;
+/** So many label sets, or such large ones, that a piece of the run should not carry those of other pieces. */
+function hasHeavySets(run: EntryRun): boolean {
+  if (run.streams.length + run.metadata.length > SETS_SENT_WHOLE_MAX) return true;
+  return runBytes(run) - run.lines.length > LIMITS.queryChunkBytes;
 }
 
 /** Rows of a run in pieces that fit a message. */

@@ -105,6 +105,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     const bytesMax = window.toMs - window.fromMs > 1 ? RESULT_BYTES_MAX : Infinity;
     const scan = {
       job,
+      tally,
       chosen,
       streams: found.streams,
       passed: unpruned.passed,
@@ -130,7 +131,6 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     let resultBytes = 0;
     let rows = 0;
     for (const { task, result } of results) {
-      tally.bytesScanned += result.bytesScanned;
       const named = namesOf(task);
       for (const { batch } of task) seen.add(batch);
       for (const [at, seq, filter] of result.filters) job.memory.keepFilter(named(at, seq).batch, filter);
@@ -267,6 +267,7 @@ interface TaskResult {
 
 interface WindowScan {
   readonly job: ScanJob;
+  readonly tally: ScanTally;
   readonly chosen: readonly Candidate[];
   readonly streams: Candidates['streams'];
   readonly passed: Unpruned['passed'];
@@ -277,7 +278,7 @@ interface WindowScan {
 
 /** Resolves to undefined, and begins nothing more, once more than `bytesMax` are found. */
 async function scanChosen(
-  { job, chosen, streams, passed, range, limit, bytesMax }: WindowScan,
+  { job, tally, chosen, streams, passed, range, limit, bytesMax }: WindowScan,
   progress: ProgressCounter,
 ): Promise<TaskResult[] | undefined> {
   const { query, descending, parallel, signal, memory } = job;
@@ -294,6 +295,7 @@ async function scanChosen(
     const request: EntryScan = { kind: 'entries', query, range, descending, limit, segments };
     const result = await job.scan(request, signal).finally(() => settle(task, segments, memory));
     progress.advance(task.length);
+    tally.bytesScanned += result.bytesScanned;
     if (result.run) bytes += runBytes(result.run);
     return bytes > bytesMax ? undefined : { task, result };
   });

@@ -4,13 +4,22 @@ import type { EpochLink } from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
 import { unionRuns } from '../runs.ts';
 import type { SegmentId, SegmentRecord } from '../segment/index.ts';
-import { ExpiredRuns } from './expired.ts';
+import { ExpiredRuns, type ExpiredRun } from './expired.ts';
 
 /** Where a source of this peer stands, and the own batch that says so. */
 export interface OwnPosition {
   readonly epoch: number;
   readonly seq: number;
   readonly position: string;
+}
+
+/**
+ * What a person has accepted as lost: batches that no disk has any more, and peers that never come back, nor their disks, as they
+ * were then.
+ */
+export interface Loss {
+  readonly runs: readonly ExpiredRun[];
+  readonly peers: readonly { readonly peer: string; readonly epoch: number; readonly incarnation: number }[];
 }
 
 const count = z.number().int().nonnegative();
@@ -23,8 +32,14 @@ const content = z.object({
   positions: z.array(z.tuple([z.string(), count, count, z.string()])),
   released: z.array(z.tuple([count, z.array(z.tuple([count, count]))])),
   expired: gone,
-  lost: gone.default([]),
-  lostPeers: z.array(z.string()).default([]),
+  losses: z
+    .array(
+      z.object({
+        runs: gone,
+        peers: z.array(z.object({ peer: z.string(), epoch: count, incarnation: count })),
+      }),
+    )
+    .default([]),
 });
 
 /**
@@ -38,10 +53,7 @@ export class DroppedLog {
   readonly positions = new Map<string, OwnPosition>();
   readonly #released = new Map<number, [number, number][]>();
   readonly expired = new ExpiredRuns();
-  /** What a person has said is on no disk any more. */
-  readonly lost = new ExpiredRuns();
-  /** Peers that never come back, nor their disks, by the same word. */
-  readonly lostPeers = new Set<string>();
+  losses: readonly Loss[] = [];
 
   /** Own segment, dropped because others keep it. */
   isReleased(id: SegmentId): boolean {
@@ -76,8 +88,7 @@ export class DroppedLog {
       ]),
       released: [...this.#released],
       expired: [...this.expired.all],
-      lost: [...this.lost.all],
-      lostPeers: [...this.lostPeers],
+      losses: this.losses.map(({ runs, peers }) => ({ runs: [...runs], peers: [...peers] })),
     };
     const bytes = Buffer.from(JSON.stringify(value));
     return Buffer.concat([Buffer.from(`${crc32(bytes)}\n`), bytes]);
@@ -88,17 +99,14 @@ export class DroppedLog {
     const end = bytes.indexOf(10);
     const body = bytes.subarray(end + 1);
     if (bytes.toString('latin1', 0, end) !== String(crc32(body))) throw new Error('its checksum is wrong');
-    const { last, positions, released, expired, lost, lostPeers } = content.parse(
-      JSON.parse(body.toString()),
-    );
+    const { last, positions, released, expired, losses } = content.parse(JSON.parse(body.toString()));
     const log = new DroppedLog();
     log.last = last && { ...last, headerHash: Buffer.from(last.headerHash, 'hex') };
     for (const [source, epoch, seq, position] of positions)
       log.positions.set(source, { epoch, seq, position });
     for (const [epoch, runs] of released) log.#released.set(epoch, runs);
     log.expired.add(expired);
-    log.lost.add(lost);
-    for (const peer of lostPeers) log.lostPeers.add(peer);
+    log.losses = losses;
     return log;
   }
 }

@@ -2,7 +2,7 @@ import { compareInstants, type Instant } from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
 import { unionRuns } from '../runs.ts';
 
-/** Batches that retention took off a disk, or that are lost for good: a run of them, with the times of their entries. */
+/** Batches that retention took off a disk, a segment's run at a time, with the times of their entries. */
 export interface ExpiredRun {
   readonly origin: string;
   readonly epoch: number;
@@ -15,7 +15,7 @@ export interface ExpiredRun {
 /** Neighbours are joined before that; then there are as many origins and epochs. */
 const RUNS_MAX = LIMITS.expiredRunsMax * 10;
 
-/** Batches that are gone and not missed: remembered, so that nobody takes what retention dropped for lost, and fetches it again. */
+/** What retention dropped: remembered, so that nobody takes it for lost, and who dropped it does not fetch it again. */
 export class ExpiredRuns {
   #runs = new Map<string, ExpiredRun>();
   readonly #byEpoch = new Map<string, [number, number][]>();

@@ -1,0 +1,111 @@
+import { z } from 'zod';
+import { LogvineError, type ExpiredRun, type Loss, type Store } from '../../store/index.ts';
+import type { Coordinator } from '../query/index.ts';
+import type { MissingBatches } from '../query/receipt.ts';
+import { encodeMessage, parseMessage } from '../repair/index.ts';
+import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import type { MeshMember, MeshView } from '../view.ts';
+import { TIME_MS_MAX } from '../wire.ts';
+import { lossSchema } from './losses.ts';
+
+export const LOSS_PROTOCOL = '/logvine/loss/1';
+
+/** Runs that are accepted at once, and told in one message. */
+const RUNS_MAX = 10_000;
+const answer = z.object({ remembered: z.literal(true) });
+
+/** What nobody has any more, and whether it was accepted. */
+export interface Losses {
+  readonly missing: readonly MissingBatches[];
+  /** Runs of batches that are missing, and not named here. */
+  readonly omitted: number;
+  /** Peers whose disks may have it. */
+  readonly outOfReach: readonly PeerId[];
+  /** Peers that have it on disk that those batches are lost, and members that were told; 0: nothing was accepted. */
+  readonly remembering: number;
+  readonly told: number;
+}
+
+export interface LossAcceptorOptions {
+  readonly transport: Transport;
+  readonly view: MeshView;
+  readonly store: Store;
+  readonly coordinator: Pick<Coordinator, 'losses'>;
+  readonly timeoutMs: number;
+}
+
+/**
+ * When every disk that had a batch is gone, answers would name it as missing for ever, and its holders as silent for as long as they are
+ * remembered. A person who knows that the disks do not come back may say so: from then on the batch is counted as lost, nobody
+ * waits for those peers, and answers are complete again. (Ceph calls it mark_unfound_lost.) Should a copy turn up all the same, it
+ * is read like any other; should a peer, see `standingLosses`.
+ */
+export class LossAcceptor {
+  readonly #options: LossAcceptorOptions;
+
+  constructor(options: LossAcceptorOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * What is missing now. With `accept`, members within reach remember that it is lost, and that those `neverBack` are. Rejects with
+   * LV_QUERY_INVALID when one of these is not known to be down, LV_PEER_UNREACHABLE while others may have what is missing,
+   * LV_DISK_FULL, LV_OVERLOADED.
+   */
+  async losses(accept: boolean, neverBack: readonly string[]): Promise<Losses> {
+    const { store, coordinator } = this.#options;
+    const { missing: found, outOfReach: away, answered } = await coordinator.losses();
+    const gone = neverBack.map((peer) => this.#down(peer));
+    const outOfReach = away.filter((peer) => !neverBack.includes(peer));
+    const missing = found.slice(0, RUNS_MAX);
+    const losses = { missing, omitted: found.length - missing.length, outOfReach };
+    if (!accept || (missing.length === 0 && gone.length === 0)) return { ...losses, remembering: 0, told: 0 };
+    if (outOfReach.length > 0) {
+      const problem = `out of reach, and their disks may have what is missing: ${outOfReach.slice(0, 10).join(', ')}`;
+      throw new LogvineError(
+        'LV_PEER_UNREACHABLE',
+        `${problem}. Start them, or name those that never come back with --never-back`,
+      );
+    }
+    const peers = gone.map(({ peer, epoch, incarnation }) => ({ peer, epoch, incarnation }));
+    const loss = { runs: missing.map(runOf), peers };
+    await store.acceptLoss(loss);
+    const others = answered.filter((peer) => peer !== this.#options.view.self);
+    return { ...losses, remembering: 1 + (await this.#tell(others, loss)), told: 1 + others.length };
+  }
+
+  #down(peer: string): MeshMember {
+    const member = this.#options.view.members().find((one) => one.peer === peer);
+    if (member?.state === 'dead' || member?.state === 'gone') return member;
+    const problem = member ? `is ${member.state}` : 'is not known here';
+    throw new LogvineError('LV_QUERY_INVALID', `${peer} ${problem}: only a peer that is down can be lost`);
+  }
+
+  /** How many have taken note of it. Whoever has not will ask them. */
+  async #tell(others: readonly PeerId[], loss: Loss): Promise<number> {
+    const { transport, timeoutMs } = this.#options;
+    const bytes = encodeMessage(loss);
+    const told = others.map(async (peer) =>
+      parseMessage(answer, await request(transport, peer, LOSS_PROTOCOL, bytes, timeoutMs), 'loss'),
+    );
+    return (await Promise.allSettled(told)).filter(({ status }) => status === 'fulfilled').length;
+  }
+
+  async serve(channel: Channel): Promise<void> {
+    const bytes = await channel.receive();
+    if (!bytes) return;
+    await this.#options.store.acceptLoss(parseMessage(lossSchema, bytes, 'loss'));
+    await channel.send(encodeMessage({ remembered: true } satisfies z.infer<typeof answer>));
+    await channel.close();
+  }
+}
+
+/** Where nobody knows its times, it may have lines of any. */
+function runOf({ origin, epoch, fromSeq, toSeq, fromTime, toTime }: MissingBatches): ExpiredRun {
+  const at = (time: string | null, unknownMs: number, sub: number) => ({
+    ms: time === null ? unknownMs : Date.parse(time),
+    sub,
+  });
+  const [min, max] = [at(fromTime, -TIME_MS_MAX, 0), at(toTime, TIME_MS_MAX, 999_999)];
+  return { origin, epoch, from: fromSeq, to: toSeq, min, max };
+}

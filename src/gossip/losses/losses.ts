@@ -1,0 +1,42 @@
+import { z } from 'zod';
+import { LIMITS, type ExpiredRun, type Loss } from '../../store/index.ts';
+import { expiredRun } from '../repair/index.ts';
+import type { MeshMember } from '../view.ts';
+import { listOf, peerIdSchema } from '../wire.ts';
+
+const counter = z.number().int().nonnegative();
+
+export const lossSchema: z.ZodType<Loss> = z.object({
+  runs: listOf(expiredRun, LIMITS.lostRunsMax),
+  peers: listOf(z.object({ peer: peerIdSchema, epoch: counter, incarnation: counter }), LIMITS.membersMax),
+});
+
+/** What holds of the losses that were accepted. */
+export interface StandingLosses {
+  readonly runs: readonly ExpiredRun[];
+  /** Peers that nobody waits for. */
+  readonly peers: ReadonlySet<string>;
+}
+
+/**
+ * A loss was accepted because those peers never come back. Once one of them has come back all the same, nothing of it holds any more:
+ * what it has counts, and it is waited for again when it is away. That is known from its record, which is newer then, and
+ * which every member hears of.
+ */
+export function standingLosses(losses: Iterable<Loss>, members: readonly MeshMember[]): StandingLosses {
+  const byPeer = new Map<string, MeshMember>(members.map((member) => [member.peer, member]));
+  const isBack = ({ peer, epoch, incarnation }: Loss['peers'][number]): boolean => {
+    const member = byPeer.get(peer);
+    if (!member) return false;
+    if (member.state === 'alive' || member.state === 'suspect') return true;
+    return member.epoch > epoch || (member.epoch === epoch && member.incarnation > incarnation);
+  };
+  const runs: ExpiredRun[] = [];
+  const peers = new Set<string>();
+  for (const loss of losses) {
+    if (loss.peers.some(isBack)) continue;
+    for (const run of loss.runs) runs.push(run);
+    for (const { peer } of loss.peers) peers.add(peer);
+  }
+  return { runs, peers };
+}
