@@ -6,7 +6,7 @@ export {
   type Member,
   type Membership,
 } from './membership/index.ts';
-export { LOSS_PROTOCOL, LossAcceptor, standingLosses } from './losses/index.ts';
+export { doesStand, LOSS_PROTOCOL, LossAcceptor, standingLosses } from './losses/index.ts';
 export { placeOn } from './placement/index.ts';
 export { Pushes, PUSH_PROTOCOL } from './pushes/index.ts';
 export * from './query/index.ts';

@@ -129,11 +129,10 @@ export function* peerProblems(
     const message = `${dead.length} of ${plural(present.length, 'peer')} ${isOrAre(dead.length)} down: ${names}`;
     yield { code: 'LV_PEER_UNREACHABLE', message };
   }
-  const isAway = ({ peer, state }: Member): boolean =>
-    (state === 'dead' || state === 'gone') && !lost.has(peer);
-  const away = members.filter(isAway).length;
-  if (away > dead.length && away >= quorum) {
-    const message = `${plural(away, 'peer')} ${isOrAre(away)} out of reach, those given up included: until they return or are forgotten, 72 h after they were last heard, no answer can be complete`;
+  const away = members.filter(({ state }) => state === 'dead' || state === 'gone');
+  const isAwaited = away.some(({ peer }) => !lost.has(peer));
+  if (away.length > dead.length && away.length >= quorum && isAwaited) {
+    const message = `${plural(away.length, 'peer')} ${isOrAre(away.length)} out of reach, those given up included: until they return or are forgotten, 72 h after they were last heard, no answer can be complete`;
     yield { code: 'LV_PEER_UNREACHABLE', message };
   }
   const up = placeableUp(members).length;

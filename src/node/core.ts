@@ -5,6 +5,7 @@ import {
   COVERAGE_PROTOCOL,
   CONFIRM_PROTOCOL,
   createMembership,
+  doesStand,
   Dropper,
   Handover,
   GONE_PROTOCOL,
@@ -29,7 +30,6 @@ import {
   VERIFY_PROTOCOL,
   WantedOwners,
   type Channel,
-  type Member,
   type Membership,
   type PeerId,
   type Transport,
@@ -295,12 +295,16 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     };
     const introduced = Promise.withResolvers<void>();
     if (membership.isIntroduced()) introduced.resolve();
-    const changedMember = ({ peer, state }: Member): void => {
-      changed();
-      if (state !== 'alive') return;
+    const endLosses = (): void => {
+      if (store.losses.length === 0) return;
       store
-        .revokeLosses(peer)
-        .catch((error: unknown) => log('warn', `${peer} was lost and is back: ${messageOf(error)}`));
+        .endLosses((loss) => !doesStand(loss, membership.members()))
+        .catch((error: unknown) => log('warn', `a peer that was lost is back: ${messageOf(error)}`));
+    };
+    endLosses();
+    const changedMember = (): void => {
+      changed();
+      endLosses();
     };
     membership.on({
       joined: changedMember,
@@ -450,7 +454,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel), small);
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
     transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel), small);
-    transport.handle(GONE_PROTOCOL, (channel) => serveGone(channel, store, repairer.known), ofRuns);
+    transport.handle(GONE_PROTOCOL, (channel) => serveGone(channel, store, repairer.known, view), ofRuns);
     transport.handle(LOSS_PROTOCOL, (channel) => losses.serve(channel), ofRuns);
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel), ofRuns);
     transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel), small);

@@ -235,12 +235,12 @@ export class Store {
     });
   }
 
-  /** A peer that was lost is back: nothing of that loss holds any more. Rejects with LV_DISK_FULL: then the next run believes it. */
-  async revokeLosses(peer: string): Promise<void> {
-    const isOf = ({ peers }: Loss): boolean => peers.some((one) => one.peer === peer);
-    if (!this.losses.some(isOf)) return;
-    await this.#afterDrops(async () => {
-      this.#dropped.losses = this.#dropped.losses.filter((loss) => !isOf(loss));
+  /** Forgets the losses that hold no more. Rejects with LV_DISK_FULL: then they are on disk still. */
+  endLosses(isOver: (loss: Loss) => boolean): Promise<void> {
+    return this.#afterDrops(async () => {
+      const left = this.losses.filter((loss) => !isOver(loss));
+      if (left.length === this.losses.length) return;
+      this.#dropped.losses = left;
       await this.#saveDropped();
     });
   }

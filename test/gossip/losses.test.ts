@@ -81,9 +81,34 @@ test('what a person accepts as lost is remembered over restarts, until a peer th
   assert.deepEqual(again.losses, [{ runs: [run], peers }]);
   await again.acceptLoss({ runs: [run], peers });
   assert.equal(again.losses.length, 1, 'once');
-  await again.revokeLosses(away);
+  await again.endLosses(({ peers: lost }) => lost.some(({ peer }) => peer === away));
   again = await open();
   assert.deepEqual(again.losses, []);
+});
+
+test('a later loss holds only as long as those stay away that were lost before', async () => {
+  const store = await openStore({ disk: new SimDisk(seededRandom(2)).boot(), clock: new SimClock(), keys });
+  const members = [member(keys.peer, 'alive'), member(gone, 'gone'), member(away, 'dead')];
+  const losses = new LossAcceptor({
+    transport: {} as Transport,
+    view: {
+      self: keys.peer,
+      members: () => members,
+      isSearching: () => false,
+      isIntroduced: () => true,
+    },
+    store,
+    coordinator: { losses: async () => ({ missing: [missing], outOfReach: [], answered: [keys.peer] }) },
+    timeoutMs: 1_000,
+  });
+  await losses.losses(true, [gone]);
+  await losses.losses(true, [away]);
+  assert.deepEqual(
+    store.losses.map(({ peers }) => peers.map(({ peer }) => peer)),
+    [[gone], [gone, away]],
+  );
+  members[1] = member(gone, 'alive', [4, 1]);
+  assert.deepEqual(standingLosses(store.losses, members).runs, []);
 });
 
 test('a loss holds as long as none of its peers is known to have come back', () => {

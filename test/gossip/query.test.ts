@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { COVERAGE_PROTOCOL, SCAN_PROTOCOL, type Receipt } from '../../src/gossip/query/index.ts';
+import type { PeerId } from '../../src/gossip/transport/index.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { batchRank } from '../../src/store/index.ts';
 import { below, forEachSeed, packOf, pick, shuffle } from '../store/material.ts';
@@ -440,6 +441,35 @@ test('who came while everybody was asked is out of reach, of as many as there we
   assert.ok((await mesh.ask('alice', '{app="a"}')).receipt.complete);
   const { receipt } = await askWhile(mesh, () => alice.unheardOf.clear());
   assert.deepEqual(silentOf(receipt), [charlie, ...came].sort());
+});
+
+test('nobody waits for peers that are lost; what they may share with one that is away is not proven', async () => {
+  const random = seededRandom(17);
+  const mesh = await StoreMesh.of(NAMES, random);
+  seal(mesh, 'alice', random);
+  await mesh.clock.advance(10_000);
+  const [dave, eve] = ['dave', 'eve'].map((name) => mesh.peer(name).id);
+  for (const name of ['dave', 'eve']) mesh.kill(name);
+  await mesh.clock.advance(5_000);
+  const ask = async (): Promise<Receipt> => (await mesh.ask('alice', '{app="a"}')).receipt;
+  const { store } = mesh.peer('bob').running;
+  const lost = (...peers: PeerId[]) => ({
+    runs: [],
+    peers: peers.map((peer) => ({ peer, epoch: 1, incarnation: 1 })),
+  });
+  assert.deepEqual(silentOf(await ask()), [dave, eve].sort());
+  await mesh.clock.run(store.acceptLoss(lost(dave)));
+  assert.deepEqual(silentOf(await ask()), [eve]);
+  await mesh.clock.run(store.acceptLoss(lost(dave, eve)));
+  assert.ok((await ask()).complete);
+  // Alice has it from Bob, and remembers it herself.
+  await mesh.clock.advance(1_000);
+  assert.equal(mesh.peer('alice').running.store.losses.length, 2);
+  await mesh.start('dave');
+  await mesh.clock.advance(5_000);
+  mesh.kill('charlie');
+  await mesh.clock.advance(5_000);
+  assert.deepEqual(silentOf(await ask()), [mesh.peer('charlie').id, eve].sort());
 });
 
 test('a peer that found the mesh only while it asked says that everybody may be out of reach', async () => {

@@ -1,4 +1,5 @@
 import { Coordinator, Holder, peersOf, type Receipt } from '../../src/gossip/query/index.ts';
+import { GONE_PROTOCOL, serveGone } from '../../src/gossip/query/gone.ts';
 import { COVERAGE_PROTOCOL, SCAN_PROTOCOL } from '../../src/gossip/query/messages.ts';
 import {
   answerInventory,
@@ -259,6 +260,7 @@ export class StoreMesh {
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
+    transport.handle(GONE_PROTOCOL, (channel) => serveGone(channel, store, repairer.known, view));
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
     transport.handle(INVENTORY_PROTOCOL, async (channel) => {
       const message = await channel.receive();

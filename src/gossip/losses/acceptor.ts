@@ -4,9 +4,9 @@ import type { Coordinator } from '../query/index.ts';
 import type { MissingBatches } from '../query/receipt.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
 import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
-import type { MeshMember, MeshView } from '../view.ts';
+import type { MeshView } from '../view.ts';
 import { TIME_MS_MAX } from '../wire.ts';
-import { lossSchema } from './losses.ts';
+import { doesStand, lossSchema, standingLosses } from './losses.ts';
 
 export const LOSS_PROTOCOL = '/logvine/loss/1';
 
@@ -53,13 +53,14 @@ export class LossAcceptor {
    * LV_DISK_FULL, LV_OVERLOADED.
    */
   async losses(accept: boolean, neverBack: readonly string[]): Promise<Losses> {
-    const { store, coordinator } = this.#options;
+    const { store, coordinator, view } = this.#options;
     const { missing: found, outOfReach: away, answered } = await coordinator.losses();
-    const gone = neverBack.map((peer) => this.#down(peer));
+    for (const peer of neverBack) this.#checkDown(peer);
     const outOfReach = away.filter((peer) => !neverBack.includes(peer));
     const missing = found.slice(0, RUNS_MAX);
     const losses = { missing, omitted: found.length - missing.length, outOfReach };
-    if (!accept || (missing.length === 0 && gone.length === 0)) return { ...losses, remembering: 0, told: 0 };
+    if (!accept || (missing.length === 0 && neverBack.length === 0))
+      return { ...losses, remembering: 0, told: 0 };
     if (outOfReach.length > 0) {
       const problem = `out of reach, and their disks may have what is missing: ${outOfReach.slice(0, 10).join(', ')}`;
       throw new LogvineError(
@@ -67,16 +68,21 @@ export class LossAcceptor {
         `${problem}. Start them, or name those that never come back with --never-back`,
       );
     }
-    const peers = gone.map(({ peer, epoch, incarnation }) => ({ peer, epoch, incarnation }));
+    // It holds as long as those are away, too, that were lost before: what is missing may be theirs.
+    const before = standingLosses(store.losses, view.members()).peers;
+    const peers = view
+      .members()
+      .filter((member) => neverBack.includes(member.peer) || before.has(member.peer))
+      .map(({ peer, epoch, incarnation }) => ({ peer, epoch, incarnation }));
     const loss = { runs: missing.map(runOf), peers };
     await store.acceptLoss(loss);
-    const others = answered.filter((peer) => peer !== this.#options.view.self);
+    const others = answered.filter((peer) => peer !== view.self);
     return { ...losses, remembering: 1 + (await this.#tell(others, loss)), told: 1 + others.length };
   }
 
-  #down(peer: string): MeshMember {
+  #checkDown(peer: string): void {
     const member = this.#options.view.members().find((one) => one.peer === peer);
-    if (member?.state === 'dead' || member?.state === 'gone') return member;
+    if (member?.state === 'dead' || member?.state === 'gone') return;
     const problem = member ? `is ${member.state}` : 'is not known here';
     throw new LogvineError('LV_QUERY_INVALID', `${peer} ${problem}: only a peer that is down can be lost`);
   }
@@ -94,7 +100,12 @@ export class LossAcceptor {
   async serve(channel: Channel): Promise<void> {
     const bytes = await channel.receive();
     if (!bytes) return;
-    await this.#options.store.acceptLoss(parseMessage(lossSchema, bytes, 'loss'));
+    const { store, view } = this.#options;
+    const loss = parseMessage(lossSchema, bytes, 'loss');
+    // This peer may know better.
+    if (!doesStand(loss, view.members()))
+      throw new LogvineError('LV_PROTOCOL', 'a peer that is called lost is back');
+    await store.acceptLoss(loss);
     await channel.send(encodeMessage({ remembered: true } satisfies z.infer<typeof answer>));
     await channel.close();
   }

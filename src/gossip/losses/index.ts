@@ -1,2 +1,2 @@
 export { LOSS_PROTOCOL, LossAcceptor } from './acceptor.ts';
-export { lossSchema, standingLosses, type StandingLosses } from './losses.ts';
+export { doesStand, lossSchema, standingLosses, type StandingLosses } from './losses.ts';

@@ -23,20 +23,23 @@ export interface StandingLosses {
  * what it has counts, and it is waited for again when it is away. That is known from its record, which is newer then, and
  * which every member hears of.
  */
-export function standingLosses(losses: Iterable<Loss>, members: readonly MeshMember[]): StandingLosses {
-  const byPeer = new Map<string, MeshMember>(members.map((member) => [member.peer, member]));
+export function doesStand({ peers }: Loss, members: readonly MeshMember[]): boolean {
   const isBack = ({ peer, epoch, incarnation }: Loss['peers'][number]): boolean => {
-    const member = byPeer.get(peer);
+    const member = members.find((one) => one.peer === peer);
     if (!member) return false;
     if (member.state === 'alive' || member.state === 'suspect') return true;
     return member.epoch > epoch || (member.epoch === epoch && member.incarnation > incarnation);
   };
+  return !peers.some(isBack);
+}
+
+export function standingLosses(losses: Iterable<Loss>, members: readonly MeshMember[]): StandingLosses {
   const runs: ExpiredRun[] = [];
-  const peers = new Set<string>();
+  const lost = new Set<string>();
   for (const loss of losses) {
-    if (loss.peers.some(isBack)) continue;
+    if (!doesStand(loss, members)) continue;
     for (const run of loss.runs) runs.push(run);
-    for (const { peer } of loss.peers) peers.add(peer);
+    for (const { peer } of loss.peers) lost.add(peer);
   }
-  return { runs, peers };
+  return { runs, peers: lost };
 }

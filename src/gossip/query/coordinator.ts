@@ -11,12 +11,11 @@ import {
   type Labels,
   type Loss,
   type PatternCount,
-  type Run,
   type Store,
   type TimeRange,
 } from '../../store/index.ts';
 import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
-import { standingLosses, type StandingLosses } from '../losses/losses.ts';
+import { doesStand, standingLosses, type StandingLosses } from '../losses/losses.ts';
 import {
   encodeMessage,
   parseMessage,
@@ -313,16 +312,27 @@ export class Coordinator {
     const find = (): Gaps => {
       const lost = this.#lost(heard);
       const expired = [...store.expired.all, ...known.expired.all];
-      const awaited = existing.remembered.filter(({ peer }) => this.#isAwaited(peer, lost));
+      const awaited = lost.runs.length > 0 ? this.#awaited(existing.remembered, lost) : [];
       const all = { ...existing, ...range, answers: [...answers.values()] };
       return findGaps({ ...all, expired, lost: lost.runs, awaited });
     };
     const gaps = find();
     if (gaps.missing.length === 0) return gaps;
     const told = await askWhatIsGone(transport, answers.keys(), gaps.missing, coverageTimeoutMs);
-    heard.push(...told.losses);
+    this.#hear(told.losses, heard);
     const hasNews = known.expired.add(told.expired) || heard.length > 0;
     return hasNews ? find() : gaps;
+  }
+
+  /** What others were told is remembered here, too. */
+  #hear(told: readonly Loss[], heard: Loss[]): void {
+    const { store, view } = this.#options;
+    for (const loss of told) {
+      if (!doesStand(loss, view.members())) continue;
+      heard.push(loss);
+      // Where that fails, they are asked again.
+      store.acceptLoss(loss).catch(() => undefined);
+    }
   }
 
   #lost(heard: readonly Loss[]): StandingLosses {
@@ -330,9 +340,10 @@ export class Coordinator {
     return standingLosses([...store.losses, ...heard], view.members());
   }
 
-  /** A member of the mesh, or one that was given up and may come back. */
-  #isAwaited(peer: string, lost: StandingLosses): boolean {
-    return !lost.peers.has(peer) && this.#members().some((member) => member.peer === peer);
+  /** What members have, those included that were given up and may come back. */
+  #awaited(remembered: Existing['remembered'], lost: StandingLosses): Holding[] {
+    const members = new Set(this.#members().map(({ peer }) => peer));
+    return remembered.filter(({ peer }) => members.has(peer) && !lost.peers.has(peer));
   }
 
   /** What this peer knows to exist anywhere. */
@@ -351,10 +362,10 @@ export class Coordinator {
   ): Promise<Receipt> {
     const { total } = scatter;
     const receipt = this.#receiptOfNothing();
-    const { left, expired, lost } = await this.#withoutGone(scatter.corrupt);
-    receipt.missing.push(...gaps.missing, ...left);
-    receipt.expired = gaps.expired + expired;
-    receipt.lost = gaps.lost + lost;
+    const corrupt = await this.#withoutExpired(scatter.corrupt);
+    receipt.missing.push(...gaps.missing, ...corrupt);
+    receipt.expired = gaps.expired + countMissing(scatter.corrupt) - countMissing(corrupt);
+    receipt.lost = gaps.lost;
     receipt.silent.push(...silent);
     receipt.complete = receipt.missing.length === 0 && silent.length === 0;
     receipt.members = { asked: this.#members().length, answered };
@@ -372,39 +383,20 @@ export class Coordinator {
   }
 
   /** What could not be read may have been dropped by retention while the query ran. */
-  async #withoutGone(
-    corrupt: readonly MissingBatches[],
-  ): Promise<{ left: MissingBatches[]; expired: number; lost: number }> {
+  async #withoutExpired(corrupt: readonly MissingBatches[]): Promise<readonly MissingBatches[]> {
+    if (corrupt.length === 0) return corrupt;
     const { transport, store, known, coverageTimeoutMs } = this.#options;
-    let left = [...corrupt];
-    if (corrupt.length === 0) return { left, expired: 0, lost: 0 };
     const told = await askWhatIsGone(transport, this.#reachable(), corrupt, coverageTimeoutMs);
     known.expired.add(told.expired);
-    const accepted = this.#lost(told.losses).runs;
-    const without = (gone: (origin: string, epoch: number) => readonly Run[]): number => {
-      const before = countMissing(left);
-      left = left.flatMap((run) => {
-        const { origin, epoch, fromSeq, toSeq } = run;
-        return subtractRuns([[fromSeq, toSeq]], gone(origin, epoch)).map(([from, to]) => ({
-          ...run,
-          fromSeq: from,
-          toSeq: to,
-        }));
-      });
-      return before - countMissing(left);
-    };
-    const expired = without((origin, epoch) =>
-      unionRuns(store.expired.runs(origin, epoch), known.expired.runs(origin, epoch)),
-    );
-    const lost = without((origin, epoch) =>
-      unionRuns(
-        accepted
-          .filter((run) => run.origin === origin && run.epoch === epoch)
-          .map(({ from, to }) => [from, to]),
-        [],
-      ),
-    );
-    return { left, expired, lost };
+    return corrupt.flatMap((run) => {
+      const { origin, epoch, fromSeq, toSeq } = run;
+      const expired = unionRuns(store.expired.runs(origin, epoch), known.expired.runs(origin, epoch));
+      return subtractRuns([[fromSeq, toSeq]], expired).map(([from, to]) => ({
+        ...run,
+        fromSeq: from,
+        toSeq: to,
+      }));
+    });
   }
 
   #members(): MeshMember[] {
@@ -443,11 +435,14 @@ export class Coordinator {
   ): Promise<SilentOrigin[]> {
     const { watermarks, ackQuorum, transport, coverageTimeoutMs } = this.#options;
     const quorum = quorumOf(before, ackQuorum);
-    if (this.#outOfReach(before, answers, heard).length >= quorum) {
-      heard.push(...(await askWhatIsGone(transport, answers.keys(), [], coverageTimeoutMs)).losses);
-    }
-    const unreachable = this.#outOfReach(before, answers, heard);
-    if (unreachable.length < quorum) return [];
+    let away = this.#outOfReach(before, answers);
+    if (away.length < quorum) return [];
+    this.#hear((await askWhatIsGone(transport, answers.keys(), [], coverageTimeoutMs)).losses, heard);
+    away = this.#outOfReach(before, answers);
+    const lost = this.#lost(heard).peers;
+    const unreachable = away.filter((peer) => !lost.has(peer));
+    // A batch may be on those that are lost, and on one of these.
+    if (away.length < quorum || unreachable.length === 0) return [];
     const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
     return unreachable
       .map((peer) => ({ peer, mark: latest.get(peer) }))
@@ -459,17 +454,12 @@ export class Coordinator {
       }));
   }
 
-  /** But for those that are lost. A peer that this one has not heard of yet, and one that answers has, is out of reach as well: see docs/decisions/0012. */
-  #outOfReach(
-    before: readonly MeshMember[],
-    answers: ReadonlyMap<PeerId, CoverageAnswer>,
-    heard: readonly Loss[],
-  ): PeerId[] {
+  /** A peer that this one has not heard of yet, and one that answers has, is out of reach as well: see docs/decisions/0012. */
+  #outOfReach(before: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): PeerId[] {
     // Who left meanwhile may have handed over to others that had answered already; who was not heard of before counts, too.
     const peers = new Set([...before, ...this.#members()].map(({ peer }) => peer));
     for (const { peers: heardOf = [] } of answers.values()) for (const peer of heardOf) peers.add(peer);
-    const lost = this.#lost(heard).peers;
-    return [...peers].filter((peer) => !answers.has(peer) && !lost.has(peer));
+    return [...peers].filter((peer) => !answers.has(peer));
   }
 
   /** Batches of any time that nobody within reach has; who is out of reach, and who answered. Rejects with LV_CLOSED while the mesh is searched for. */
@@ -485,6 +475,8 @@ export class Coordinator {
     const answers = await this.#coverage(EVER);
     const heard: Loss[] = [];
     const { missing } = await this.#gaps(existing, EVER, answers, heard);
-    return { missing, outOfReach: this.#outOfReach(members, answers, heard), answered: [...answers.keys()] };
+    const lost = this.#lost(heard).peers;
+    const outOfReach = this.#outOfReach(members, answers).filter((peer) => !lost.has(peer));
+    return { missing, outOfReach, answered: [...answers.keys()] };
   }
 }

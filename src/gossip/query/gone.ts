@@ -1,8 +1,10 @@
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { LIMITS, type ExpiredRun, type Loss, type Store } from '../../store/index.ts';
-import { lossSchema } from '../losses/losses.ts';
+import { doesStand, lossSchema } from '../losses/losses.ts';
 import { encodeMessage, expiredRun, parseMessage, type HoldingsKnown } from '../repair/index.ts';
 import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import type { MeshView } from '../view.ts';
 import { listOf, seqRunSchema } from '../wire.ts';
 import type { MissingBatches } from './receipt.ts';
 
@@ -36,14 +38,21 @@ export async function askWhatIsGone(
       const bytes = await request(transport, peer, GONE_PROTOCOL, message, timeoutMs);
       const { expired, losses } = parseMessage(answer, bytes, 'gone');
       found.expired.push(...expired);
-      found.losses.push(...losses);
+      found.losses.push(
+        ...losses.filter((loss) => !found.losses.some((one) => isDeepStrictEqual(one, loss))),
+      );
     });
   await Promise.allSettled(all);
   return found;
 }
 
-/** Answers from what this peer expired itself or heard of, and from what it was told is lost. */
-export async function serveGone(channel: Channel, store: Store, known: HoldingsKnown): Promise<void> {
+/** Answers from what this peer expired itself or heard of, and tells every loss that holds. */
+export async function serveGone(
+  channel: Channel,
+  store: Store,
+  known: HoldingsKnown,
+  view: Pick<MeshView, 'members'>,
+): Promise<void> {
   const message = await channel.receive();
   if (!message) return;
   const asked = Map.groupBy(
@@ -53,8 +62,7 @@ export async function serveGone(channel: Channel, store: Store, known: HoldingsK
   const isAsked = ({ origin, epoch, from, to }: ExpiredRun): boolean =>
     asked.get(`${origin}/${epoch}`)?.some((wanted) => from <= wanted.to && to >= wanted.from) === true;
   const expired = [...store.expired.all, ...known.expired.all].filter(isAsked);
-  // All peers of a loss: it holds only as long as none of them is back.
-  const losses = store.losses.map((loss) => ({ ...loss, runs: loss.runs.filter(isAsked) }));
+  const losses = store.losses.filter((loss) => doesStand(loss, view.members()));
   await channel.send(encodeMessage({ expired, losses }));
   await channel.close();
 }

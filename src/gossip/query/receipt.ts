@@ -77,24 +77,39 @@ export interface Expectation {
   readonly to: Instant;
 }
 
+interface SeqSet {
+  readonly origin: string;
+  readonly epoch: number;
+  runs: [number, number][];
+  /** Not in `runs` yet: joined all at once, when they are asked for. */
+  added: Run[];
+}
+
 /** Runs of seqs by (origin, epoch). */
 class SeqSets {
-  readonly #sets = new Map<string, { origin: string; epoch: number; runs: [number, number][] }>();
+  readonly #sets = new Map<string, SeqSet>();
 
   add(origin: string, epoch: number, runs: readonly Run[]): void {
     const key = `${origin}/${epoch}`;
-    const set = this.#sets.get(key);
-    if (set) set.runs = unionRuns(set.runs, runs);
-    else this.#sets.set(key, { origin, epoch, runs: unionRuns(runs, []) });
+    let set = this.#sets.get(key);
+    if (!set) this.#sets.set(key, (set = { origin, epoch, runs: [], added: [] }));
+    for (const run of runs) set.added.push(run);
   }
 
   get(origin: string, epoch: number): readonly Run[] {
-    return this.#sets.get(`${origin}/${epoch}`)?.runs ?? [];
+    const set = this.#sets.get(`${origin}/${epoch}`);
+    return set ? joined(set).runs : [];
   }
 
-  all(): IterableIterator<{ origin: string; epoch: number; runs: [number, number][] }> {
-    return this.#sets.values();
+  *all(): IterableIterator<SeqSet> {
+    for (const set of this.#sets.values()) yield joined(set);
   }
+}
+
+function joined(set: SeqSet): SeqSet {
+  if (set.added.length > 0) set.runs = unionRuns(set.runs, set.added);
+  set.added = [];
+  return set;
 }
 
 export interface Gaps {

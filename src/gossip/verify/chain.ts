@@ -219,6 +219,7 @@ export class ChainWalk {
 
   /** `held` is what anybody has a sound copy of. */
   #noteDamage({ origin, epoch }: SegmentId, copies: Copies, held: readonly Run[]): void {
+    if (![...copies.values()].some(({ damage }) => damage.length > 0)) return;
     const accepted = subtractRuns(this.#expectations.lost(origin, epoch), held);
     for (const [peer, { path, damage }] of copies) {
       for (const found of damage) {

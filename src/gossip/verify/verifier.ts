@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { LIMITS, LogvineError, type SegmentId, type Loss, type Run } from '../../store/index.ts';
 import { standingLosses, type StandingLosses } from '../losses/losses.ts';
 import { subtractRuns, unionRuns, type Watermarks } from '../repair/index.ts';
@@ -171,7 +172,10 @@ class Pass {
       const key = `${origin}/${epoch}`;
       this.#expired.set(key, unionRuns(this.#expired.get(key) ?? [], [[from, to]]));
     }
-    for (const loss of losses) if (this.#losses.length < LIMITS.lossesMax) this.#losses.push(loss);
+    for (const loss of losses) {
+      const isKnown = this.#losses.some((known) => isDeepStrictEqual(known, loss));
+      if (!isKnown && this.#losses.length < LIMITS.lossesMax) this.#losses.push(loss);
+    }
     for (const peer of peers) {
       if (!this.#members.has(peer) && this.#strangers.size < LIMITS.membersMax) this.#strangers.add(peer);
     }

@@ -48,14 +48,15 @@ export function registerAcceptLoss(
       const answer = await getJson({ addr, ...rest }, `/api/v1/accept-loss?${parameters}`, 'POST');
       const parsed = lossesSchema.safeParse(answer);
       if (!parsed.success) throw new LogvineError('LV_PROTOCOL', `${addr} answered something else`);
-      await io.write(output === 'json' ? `${visibleJson(answer)}\n` : textOf(parsed.data));
       const { missing, omitted, outOfReach, remembering } = parsed.data;
-      const isNothing = missing.length === 0 && outOfReach.length === 0;
-      exit(isNothing || (remembering > 0 && omitted === 0) ? 0 : 3);
+      // Nothing is missing, and the peers that were named are still waited for.
+      const isOpen = missing.length > 0 || outOfReach.length > 0 || neverBack.length > 0;
+      await io.write(output === 'json' ? `${visibleJson(answer)}\n` : textOf(parsed.data, isOpen));
+      exit(!isOpen || (remembering > 0 && omitted === 0) ? 0 : 3);
     });
 }
 
-function textOf(losses: z.output<typeof lossesSchema>): string {
+function textOf(losses: z.output<typeof lossesSchema>, isOpen: boolean): string {
   const { missing, omitted, outOfReach, remembering, told } = losses;
   const isAccepted = remembering > 0;
   const count = missing.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq + 1, 0);
@@ -74,6 +75,6 @@ function textOf(losses: z.output<typeof lossesSchema>): string {
       'out of reach; they may have more. Start them, or name those that never come back with --never-back:',
     );
     for (const peer of outOfReach) lines.push(`  ${peer}`);
-  } else if (count > 0) lines.push('accept it with --yes');
+  } else if (isOpen) lines.push('accept it with --yes');
   return `${lines.map(visibleText).join('\n')}\n`;
 }
