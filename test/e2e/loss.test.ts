@@ -44,7 +44,7 @@ test('what is on no disk any more is missing until a person accepts that it is l
   assert.equal(accepted.code, 0, accepted.stderr);
   assert.match(
     accepted.stdout.toString(),
-    /lost for good: \d+ batch[^]*accepted; 1 of 1 peer within reach remember it/,
+    /lost for good: \d+ batch[^]*accepted, and remembered by 1 of 1 peer within reach/,
   );
   const isComplete = async (node: MeshNode): Promise<void> => {
     await waitFor(`${node.name} to answer completely`, 30_000, async () => {
