@@ -2,7 +2,6 @@ import type { Clock, Random } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
 import type { Vouch } from './messages.ts';
-import { shuffled } from './prober.ts';
 import { Timers } from './timers.ts';
 
 export interface IntroductionHost {
@@ -92,11 +91,13 @@ export class Introduction {
       this.#host.introduced();
       return;
     }
-    const room = BOUNDS.introductionsAtOnce - this.#asking.size;
-    if (room <= 0) return;
-    const isToAsk = (peer: PeerId): boolean =>
-      !this.#met.has(peer) && !this.#asking.has(peer) && this.#host.isLive(peer);
-    for (const peer of shuffled(others.filter(isToAsk), this.#random).slice(0, room)) void this.#ask(peer);
+    // From a random one on: to choose among all strangers would cost as much as there are, for each that answers.
+    const start = Math.floor(this.#random.unit() * others.length);
+    for (let step = 0; step < others.length; step++) {
+      if (this.#asking.size >= BOUNDS.introductionsAtOnce) return;
+      const peer = others[(start + step) % others.length]!;
+      if (!this.#met.has(peer) && !this.#asking.has(peer) && this.#host.isLive(peer)) void this.#ask(peer);
+    }
   }
 
   async #ask(peer: PeerId): Promise<void> {

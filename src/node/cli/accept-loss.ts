@@ -69,7 +69,8 @@ function textOf(losses: z.output<typeof lossesSchema>, isOpen: boolean): string 
   }
   if (omitted > 0)
     lines.push(`and ${plural(omitted, 'run')} of batches more: ask again once these are accepted`);
-  if (isAccepted) lines.push(`accepted, and remembered by ${remembering} of ${plural(told, 'peer')} within reach`);
+  if (isAccepted)
+    lines.push(`accepted, and remembered by ${remembering} of ${plural(told, 'peer')} within reach`);
   else if (outOfReach.length > 0) {
     lines.push(
       'out of reach; they may have more. Start them, or name those that never come back with --never-back:',
