@@ -15,8 +15,11 @@ export class MemoryFiles {
   async readFile(path: string): Promise<Buffer | undefined> {
     return this.files.get(path);
   }
+  /** How long a write takes: what is to be written meanwhile goes into one. */
+  written: () => Promise<void> = () => Promise.resolve();
   async replaceFile(path: string, content: Uint8Array): Promise<void> {
     this.writes++;
+    await this.written();
     this.files.set(path, Buffer.from(content));
   }
 }
@@ -44,6 +47,8 @@ export class SimMesh {
   readonly history: string[] = [];
   readonly warnings: string[] = [];
   readonly timing: Partial<MembershipTiming>;
+  /** What a write of members.json takes. */
+  writeMs = 0;
   readonly #plans = new Map<string, NodePlan>();
   readonly #names = new Map<PeerId, string>();
 
@@ -67,6 +72,8 @@ export class SimMesh {
     if (!plan) {
       const seeds = options.seeds ?? (name === 'n0' ? [] : ['n0:1']);
       plan = { seed: this.random.bytes(32), seeds, files: new MemoryFiles(), epoch: 0 };
+      if (this.writeMs > 0)
+        plan.files.written = () => new Promise((resolve) => void this.clock.after(this.writeMs, resolve));
       this.#plans.set(name, plan);
     }
     plan.epoch++;

@@ -132,6 +132,7 @@ async function reportDetection(): Promise<string[]> {
 
 async function grown(seed: number, members: number): Promise<SimMesh> {
   const mesh = new SimMesh(seed);
+  mesh.writeMs = 5;
   await mesh.grow(members);
   // Not at every event: with a thousand members, to look takes longer than what they do.
   for (let seconds = 0; !mesh.allSee(members); seconds++) {
