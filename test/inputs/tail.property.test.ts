@@ -30,6 +30,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 class Writer {
   readonly written: string[] = [];
+  /** Lines of files that are compressed by now. */
+  readonly compressed = new Set<string>();
   readonly #bench: Bench;
   readonly #mark: string;
   #half = '';
@@ -67,8 +69,10 @@ class Writer {
 
   #shift(): void {
     for (let at = 8; at >= 1; at--) {
-      if (fs.existsSync(this.#bench.path(`app.log.${at}`)))
-        this.#bench.rename(`app.log.${at}`, `app.log.${at + 1}`);
+      for (const suffix of ['', '.gz']) {
+        const [from, to] = [`app.log.${at}${suffix}`, `app.log.${at + 1}${suffix}`];
+        if (fs.existsSync(this.#bench.path(from))) this.#bench.rename(from, to);
+      }
     }
   }
 
@@ -76,6 +80,26 @@ class Writer {
     this.endLine();
     this.#shift();
     this.#bench.rename('app.log', 'app.log.1');
+    this.#bench.write('app.log', '');
+  }
+
+  /** What was renamed the last time is compressed first (delaycompress); the new file may get its inode. */
+  renameAndCompress(): void {
+    const path = this.#bench.path('app.log.1');
+    if (fs.existsSync(path)) {
+      for (const line of fs.readFileSync(path, 'latin1').split('\n')) this.compressed.add(line);
+      this.#bench.write('app.log.1.gz', 'compressed');
+      fs.unlinkSync(path);
+    }
+    this.rename();
+  }
+
+  /** The new file may get the inode of the old one. */
+  copyAndDelete(): void {
+    this.endLine();
+    this.#shift();
+    fs.copyFileSync(this.#bench.path('app.log'), this.#bench.path('app.log.1'));
+    fs.unlinkSync(this.#bench.path('app.log'));
     this.#bench.write('app.log', '');
   }
 
@@ -89,9 +113,9 @@ class Writer {
 
 async function run(
   pattern: string,
-  rotation: 'rename' | 'copy',
+  rotation: 'rename' | 'compress' | 'copy' | 'delete while down',
   steps: readonly Step[],
-): Promise<{ bench: Bench; written: string[] }> {
+): Promise<{ bench: Bench; written: string[]; compressed: Set<string> }> {
   const limits = { readBytes: 256, lineBytesMax: 512, turnBytesMax: 1024, openFilesMax: 8, readersMax: 2 };
   const bench = new Bench(undefined, [pattern], { limits });
   const writer = new Writer(bench, 'w');
@@ -108,8 +132,10 @@ async function run(
     if (one.do === 'write') writer.write(one.lines);
     else if (one.do === 'half') writer.half();
     else if (one.do === 'rotate' && rotations++ < 7) {
-      if (rotation === 'rename') writer.rename();
-      else writer.copyAndTruncate();
+      if (rotation === 'copy') writer.copyAndTruncate();
+      else if (rotation === 'compress') writer.renameAndCompress();
+      else if (rotation === 'delete while down' && isDown) writer.copyAndDelete();
+      else writer.rename();
     } else if (one.do === 'poll') {
       await start();
       await bench.pass(250);
@@ -122,7 +148,7 @@ async function run(
   await start();
   writer.endLine();
   for (let round = 0; round < 4; round++) await bench.pass();
-  return { bench, written: writer.written };
+  return { bench, written: writer.written, compressed: writer.compressed };
 }
 
 for (const pattern of ['app.log', '*.log', 'app.log*']) {
@@ -133,6 +159,38 @@ for (const pattern of ['app.log', '*.log', 'app.log*']) {
         try {
           assert.deepEqual(bench.sink.lines().sort(), written.sort());
           assert.deepEqual(bench.sink.gaps(), []);
+        } finally {
+          await bench.dispose();
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test(`renaming and compressing repeats nothing, and loses only what was compressed, under ${pattern}`, async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+        const { bench, written, compressed } = await run(pattern, 'compress', steps);
+        try {
+          const lines = bench.sink.lines();
+          assert.equal(new Set(lines).size, lines.length, 'a line came twice');
+          const isKept = (line: string): boolean => !compressed.has(line);
+          assert.deepEqual(lines.filter(isKept).sort(), written.filter(isKept).sort());
+        } finally {
+          await bench.dispose();
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test(`copying and deleting while the node is down loses nothing and repeats nothing, under ${pattern}`, async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+        const { bench, written } = await run(pattern, 'delete while down', steps);
+        try {
+          assert.deepEqual(bench.sink.lines().sort(), written.sort());
+          assert.equal(bench.tail.totals().gaps, 0);
         } finally {
           await bench.dispose();
         }

@@ -5,7 +5,7 @@ import type { TailedFile } from './tailed-file.ts';
 
 /**
  * Keeps the most recently read files open, up to a bound. A file that lost its name stays open until it is let go:
- * it could not be opened again.
+ * it could not be opened again, unless it was found under another one.
  */
 export class HandleCache {
   readonly #disk: TailDisk;
@@ -61,7 +61,7 @@ export class HandleCache {
     while (this.#open.size + this.#opening > this.#openFilesMax) {
       let victim: TailedFile | undefined;
       for (const file of this.#open) {
-        if (file.isReading || file.names === 0) continue;
+        if (file.isReading || (file.names === 0 && !file.isAtPath)) continue;
         victim = file;
         break;
       }

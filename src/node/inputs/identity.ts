@@ -26,8 +26,8 @@ export interface TailPosition extends ReadState {
   readonly path: string;
   /** Where it stood when it was last opened, if elsewhere: behind a symbolic link, or renamed. */
   readonly realPath?: string;
-  /** It was told that the file is gone, and what is lost with it. */
-  readonly isGone?: true;
+  /** It was told that the file is gone, and what is lost with it. Older versions don't say. */
+  readonly isGone?: boolean;
   /** How often the file was truncated and read again from its beginning. */
   readonly generation: number;
   /** Pieces given out of the line that `offset` is in; 0 at the start of a line. */
@@ -36,7 +36,10 @@ export interface TailPosition extends ReadState {
   readonly seenBytes: number;
   readonly birthMs: number;
   readonly readAtMs: number;
-  /** Where reading stood when the file was truncated, newest first: recognises the copies that copytruncate leaves. */
+  /**
+   * Where reading stood when the file was truncated, newest first: recognises the copies that copytruncate leaves. Of a
+   * copy: where the original stood.
+   */
   readonly previous: readonly ReadState[];
 }
 

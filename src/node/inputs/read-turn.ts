@@ -20,8 +20,10 @@ export interface TurnContext {
   readonly clock: Clock;
   readonly limits: TailLimits;
   readonly isClosing: () => boolean;
+  /** Another file has the inode of one that is gone, and with it the source, and is being read. */
+  readonly isSuperseded: (file: TailedFile) => boolean;
   /**
-   * The file was truncated, or replaced while the node was down; called before it is read again from its beginning.
+   * The file was truncated; called before it is read again from its beginning.
    * Resolves to the size of its copy, or 0.
    */
   readonly onTruncated: (file: TailedFile) => Promise<number>;
@@ -180,7 +182,8 @@ async function write(
       ...(timeZone !== undefined && { timeZone }),
       readAtMs,
       ...lines,
-      position,
+      // The position of a source is that of the file that has the inode now.
+      ...(!context.isSuperseded(file) && { position }),
     });
   } finally {
     file.isWriting = false;
@@ -192,8 +195,7 @@ async function write(
 async function startAgain(file: TailedFile, stat: TailStat, context: TurnContext): Promise<void> {
   const { state, generation, previous } = file.progress;
   const isOther = file.birthMs > 0 && stat.birthMs > 0 && file.birthMs !== stat.birthMs;
-  const mayBeCopied = !isOther || file.downSinceMs !== undefined;
-  const savedBytes = mayBeCopied ? await context.onTruncated(file) : 0;
+  const savedBytes = isOther ? 0 : await context.onTruncated(file);
   // What came while the node was down is in the copy.
   if (savedBytes > 0) file.downSinceMs = undefined;
   // If nobody saw it shrink, the last sizes seen may be those of the new content.
@@ -207,20 +209,12 @@ async function startAgain(file: TailedFile, stat: TailStat, context: TurnContext
   };
   // An inode is mostly reused after the old file was read to its end; then nothing was lost. Whether something was
   // written just before a truncation, nobody can know.
-  if (!isOther || lostBytes > 0 || file.downSinceMs !== undefined) {
+  if (!isOther || lostBytes > 0) {
     // The record of a replaced file has the old file's labels, so it says nothing about where the new one stands.
     if (isOther) await writeGap(file, 'replaced', lostBytes, { ...file.progress, isGone: true }, context);
     else await writeGap(file, 'truncated', lostBytes, next, context);
   }
-  file.progress = next;
-  file.emittedOffset = 0;
-  file.durableOffset = 0;
-  file.hasShrunk = false;
-  file.seenBytes = stat.size;
-  file.verifiedBytes = 0;
-  file.mayBeHole = true;
-  file.downSinceMs = undefined;
-  file.isDue = true;
+  file.startAgain(next, stat);
   if (isOther) file.becomeOther(stat.birthMs);
 }
 

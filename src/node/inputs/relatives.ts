@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import type { TailDisk, TailEntry, TailHandle, TailStat } from './files.ts';
+import type { TailDisk, TailHandle, TailStat } from './files.ts';
 import {
   HEAD_BYTES_MAX,
   SEAM_BYTES_MAX,
@@ -55,17 +55,7 @@ export async function siblings(
   directory: string,
   isWanted: (path: string) => boolean,
 ): Promise<Sibling[]> {
-  return siblingsAmong(disk, directory, await disk.list(directory), isWanted);
-}
-
-/** The same for a directory that was listed. */
-export async function siblingsAmong(
-  disk: TailDisk,
-  directory: string,
-  entries: readonly TailEntry[],
-  isWanted: (path: string) => boolean,
-): Promise<Sibling[]> {
-  const paths = entries
+  const paths = (await disk.list(directory))
     .filter((entry) => entry.kind === 'file' && !isCompressedName(entry.name))
     .map((entry) => join(directory, entry.name))
     .filter(isWanted)
@@ -89,7 +79,7 @@ export async function findRenamed(
   },
 ): Promise<string | undefined> {
   for (const directory of new Set([dirname(file.path), dirname(file.realPath ?? file.path)])) {
-    const all = await siblings(disk, directory, () => true);
+    const all = await siblings(disk, directory, () => true).catch(() => []);
     const found = all.find(({ stat }) => sameFile(stat, file));
     if (found !== undefined) return found.path;
   }
@@ -105,25 +95,6 @@ export async function rotatedSiblings(disk: TailDisk, path: string): Promise<Sib
     );
   }
   return found.sort((a, b) => b.stat.birthMs - a.stat.birthMs);
-}
-
-const DIRECTORIES_BELOW_MAX = 1_000;
-
-/** Those in the directories right below one that was listed: where `olddir` puts what is rotated. */
-export async function siblingsBelow(
-  disk: TailDisk,
-  directory: string,
-  entries: readonly TailEntry[],
-  isWanted: (path: string) => boolean,
-): Promise<Sibling[]> {
-  const below = entries
-    .filter(({ kind }) => kind === 'directory' || kind === 'link')
-    .slice(0, DIRECTORIES_BELOW_MAX);
-  const found: Sibling[] = [];
-  for (const { name } of below) {
-    found.push(...(await siblings(disk, join(directory, name), isWanted).catch(() => [])));
-  }
-  return found;
 }
 
 /** The state of having read the first `offset` bytes of an open file. */

@@ -1,27 +1,18 @@
-import { dirname } from 'node:path';
 import type { TailDisk, TailHandle, TailStat } from './files.ts';
 import { NOTHING_READ, beginsWith, sourceName, type ReadState, type TailPosition } from './identity.ts';
-import {
-  pathsBeforeMoveBelow,
-  pathsBeforeRotation,
-  rotatedSiblings,
-  siblingsBelow,
-  startInCopy,
-  startInCopyAt,
-  isStartOf,
-} from './relatives.ts';
+import { isStartOf, pathsBeforeRotation, rotatedSiblings, startInCopy, startInCopyAt } from './relatives.ts';
 import type { Sibling } from './relatives.ts';
 import type { Watch } from './tail.ts';
 import type { TailedFile } from './tailed-file.ts';
 import type { FoundBy } from './tail-sources.ts';
 
 /** How a file's times lag behind the clock: file systems stamp with the time of the last kernel tick. */
-const STAMP_LAG_MS = 10;
+export const STAMP_LAG_MS = 10;
 
 /** What rotation asks of the tail input. */
 export interface RotationHost {
   readonly watchAt: (path: string) => Watch | undefined;
-  readonly isKnown: (source: string) => boolean;
+  readonly fileOf: (source: string) => TailedFile | undefined;
   readonly positionOf: (source: string) => TailPosition | undefined;
   /** Starts to follow a file that no pattern leads to, from `position` or from its beginning. */
   readonly adopt: (
@@ -29,7 +20,9 @@ export interface RotationHost {
     stat: TailStat,
     foundBy: FoundBy,
     position: TailPosition | undefined,
-  ) => TailedFile;
+  ) => void;
+  /** What may be a copy of a file in the directories below its own; nothing, unless it was made while the node was down. */
+  readonly copiesBelow: (file: TailedFile) => Promise<readonly Sibling[]>;
 }
 
 /** A name that files have in turn, and the one that has it now. */
@@ -87,7 +80,11 @@ export class Rotation {
     const source = sourceName(relative.stat);
     // A position of a file with another time of birth is that of an earlier owner of the inode.
     const isPositioned = this.#host.positionOf(source)?.birthMs === relative.stat.birthMs;
-    return this.#host.isKnown(source) || isPositioned || this.#host.watchAt(relative.path) !== undefined;
+    return (
+      this.#host.fileOf(source) !== undefined ||
+      isPositioned ||
+      this.#host.watchAt(relative.path) !== undefined
+    );
   }
 
   /** Whether a file is a copy of what is, or was, under a name, and where to go on in it. */
@@ -113,7 +110,7 @@ export class Rotation {
     return {
       ...(start ?? NOTHING_READ),
       path: labelPath,
-      previous: [],
+      previous: start === undefined ? [] : [start],
       generation: (this.#host.positionOf(sourceName(copy.stat))?.generation ?? -1) + 1,
       piece: 0,
       seenBytes: copy.stat.size,
@@ -129,7 +126,8 @@ export class Rotation {
   async saveCopyOf(original: TailedFile): Promise<number> {
     const { state } = original.progress;
     if (state.offset === 0) return 0;
-    for (const relative of await this.#placesOfCopies(original)) {
+    const beside = await rotatedSiblings(this.#disk, original.path).catch(() => []);
+    for (const relative of [...beside, ...(await this.#host.copiesBelow(original))]) {
       if (sourceName(relative.stat) === original.source) continue;
       const start = await startInCopyAt(this.#disk, relative, state);
       if (start === undefined) continue;
@@ -138,14 +136,6 @@ export class Rotation {
       return relative.stat.size;
     }
     return 0;
-  }
-
-  async #placesOfCopies({ path, realPath = path }: TailedFile): Promise<Sibling[]> {
-    const beside = await rotatedSiblings(this.#disk, path).catch(() => []);
-    const isCopy = (other: string): boolean => pathsBeforeMoveBelow(other).includes(realPath);
-    const directory = dirname(realPath);
-    const entries = await this.#disk.list(directory).catch(() => []);
-    return [...beside, ...(await siblingsBelow(this.#disk, directory, entries, isCopy))];
   }
 
   /**

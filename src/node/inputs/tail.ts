@@ -1,4 +1,5 @@
 import { LogvineError, messageOf, type Clock, type Timer } from '../../store/index.ts';
+import { BoundedDisk } from './bounded-disk.ts';
 import type { TailDisk, TailHandle, TailStat } from './files.ts';
 import { HandleCache } from './handles.ts';
 import { decodePosition, fileOfSource, sameFile, sourceName, type TailPosition } from './identity.ts';
@@ -47,6 +48,7 @@ export interface Watch {
 const STATS_AT_ONCE = 32;
 const RELEASED_MAX = 10_000;
 const WARNINGS_PER_SCAN_MAX = 20;
+const LOST_ROWS_MAX = 100;
 
 /** Starts to tail. Throws LV_CONFIG_INVALID when a pattern is malformed. */
 export function startTail(options: TailOptions): Tail {
@@ -71,17 +73,26 @@ export class Tail implements Input {
   readonly #rotation: Rotation;
   readonly #rotationHost: RotationHost = {
     watchAt: (path) => this.#watches.get(path),
-    isKnown: (source) => this.#files.has(source),
+    fileOf: (source) => this.#files.get(source),
     positionOf: (source) => this.#positionOf(source),
     adopt: (path, stat, foundBy, position) => this.#adopt(path, stat, foundBy, position),
+    copiesBelow: async ({ path, realPath = path, downSinceMs }) =>
+      (downSinceMs !== undefined && (await this.#whileDown?.below(realPath))) || [],
   };
   readonly #context: TurnContext;
+  /** For the search after a start. */
+  readonly #boundedDisk: BoundedDisk;
+  #whileDown: WhileDown | undefined;
   readonly #watches = new Map<string, Watch>();
   readonly #files = new Map<string, TailedFile>();
   /** Watches whose files change; the others are looked at in turn. */
   readonly #lively = new Set<Watch>();
   readonly #queue = new Set<TailedFile>();
   readonly #turns = new Map<TailedFile, Promise<void>>();
+  /** Files that are nowhere to be found, until that is told; their inodes may be those of others by now. */
+  readonly #gone = new Set<TailedFile>();
+  /** The newest of those with which something was lost: their rows go on telling it. */
+  readonly #lost: TailedFile[] = [];
   /** Where files stood that were let go: their names may come back. */
   readonly #released = new Map<string, string>();
   #idleWaiters: Array<() => void> = [];
@@ -103,12 +114,17 @@ export class Tail implements Input {
     this.#disk = options.disk;
     this.#sources = new TailSources(options.patterns, { ...options, filesMax: this.#limits.filesMax });
     this.#handles = new HandleCache(options.disk, this.#limits.openFilesMax);
+    this.#boundedDisk = new BoundedDisk(options.disk, options.clock);
     this.#rotation = new Rotation(options.disk, this.#rotationHost);
     this.#context = {
       sink: options.sink,
       clock: options.clock,
       limits: this.#limits,
       isClosing: () => this.#isClosing,
+      isSuperseded: (file) => {
+        const owner = this.#files.get(file.source) ?? file;
+        return owner !== file && (owner.isWriting || owner.offset > 0);
+      },
       onTruncated: (file) => this.#rotation.saveCopyOf(file),
       onGap: (file, lostBytes) => {
         this.#gaps++;
@@ -147,6 +163,9 @@ export class Tail implements Input {
     }
     for (const file of this.#files.values()) {
       if (file.names === 0 && !file.isReading && !this.#isClosing) await this.#lookAtLost(file);
+    }
+    for (const file of this.#gone) {
+      if (this.#clock.monotonicMs() >= file.retryAtMs) this.#enqueue(file);
     }
     this.#startTurns();
   }
@@ -190,12 +209,12 @@ export class Tail implements Input {
       isWrittenLately: (mtimeMs: number) => this.#clock.nowMs() - mtimeMs < this.#limits.rotatedLingerMs,
       tellGone: (source: string, position: TailPosition, foundBy: FoundBy) =>
         this.#tellGone(source, position, foundBy),
-      noteDown: (source: string, sinceMs: number) => {
-        const file = this.#files.get(source);
-        if (file !== undefined) file.downSinceMs = sinceMs;
+      warn: (message: string) => {
+        if (!this.#isClosing) this.#warn(message);
       },
     };
-    await new WhileDown(this.#disk, host, this.#rotation).settle();
+    this.#whileDown = new WhileDown(this.#boundedDisk, host);
+    await this.#whileDown.settle();
   }
 
   /** All lively watches, and as many of the quiet ones as are due in a tick for each to be seen about once a second. */
@@ -265,6 +284,7 @@ export class Tail implements Input {
     const { file } = watch;
     if (file === undefined) return;
     watch.file = undefined;
+    file.isAtPath = false;
     this.#lively.delete(watch);
     if (--file.names === 0) file.lostMs = this.#clock.monotonicMs();
   }
@@ -277,27 +297,27 @@ export class Tail implements Input {
     } else if (file.names === 0) {
       file.path = watch.path;
     }
-    file.isGone = false;
-    file.isGoneTold = false;
     file.names++;
     watch.file = file;
   }
 
   /** Follows a file that no pattern leads to (any more). */
-  #adopt(path: string, stat: TailStat, foundBy: FoundBy, position: TailPosition | undefined): TailedFile {
+  #adopt(path: string, stat: TailStat, foundBy: FoundBy, position: TailPosition | undefined): void {
+    if (this.#files.has(sourceName(stat))) return;
     const file = this.#make(path, stat, foundBy, position);
     file.isFresh = false;
+    file.isAtPath = true;
     this.#enqueue(file);
-    return file;
   }
 
   /** A file of an earlier run is nowhere to be found: that is told in its stream, like all that is lost. */
   #tellGone(source: string, position: TailPosition, foundBy: FoundBy): void {
     const { path, seenBytes: size, birthMs, readAtMs } = position;
     const nowhere = { ...fileOfSource(source), isFile: true, isDirectory: false, links: 0 };
-    const file = this.#adopt(path, { ...nowhere, size, birthMs, mtimeMs: readAtMs }, foundBy, position);
-    file.isGone = true;
+    const stat = { ...nowhere, size, birthMs, mtimeMs: readAtMs };
+    const file = new TailedFile({ stat, path, foundBy, nowMs: this.#clock.monotonicMs(), position });
     file.downSinceMs = readAtMs;
+    this.#gone.add(file);
   }
 
   #make(path: string, stat: TailStat, foundBy: FoundBy, position: TailPosition | undefined): TailedFile {
@@ -342,29 +362,31 @@ export class Tail implements Input {
   async #lookAtLost(file: TailedFile): Promise<void> {
     const nowMs = this.#clock.monotonicMs();
     if (this.#queue.has(file) || nowMs < file.retryAtMs) return;
-    let lingerMs = this.#limits.deletedLingerMs;
-    if (file.handle !== undefined) {
-      const stat = await file.handle.stat().catch(() => undefined);
-      if (stat !== undefined) file.observe(stat, this.#clock.monotonicMs(), nowMs);
-      if (stat !== undefined && stat.links > 0) lingerMs = this.#limits.rotatedLingerMs;
-    } else if (!file.isGoneTold) {
+    const stat = await this.#statLost(file).catch(() => undefined);
+    if (stat === undefined) {
       // To be opened again, or found to be gone.
       this.#enqueue(file);
       return;
     }
-    if (!file.isGone) this.#considerReading(file);
-    // Its row goes on telling what was lost with it.
-    else if (file.gaps > 0) return;
+    if (stat.links === 0) file.isAtPath = false;
+    file.observe(stat, this.#clock.monotonicMs(), nowMs);
+    this.#considerReading(file);
+    const lingerMs = stat.links > 0 ? this.#limits.rotatedLingerMs : this.#limits.deletedLingerMs;
     const isQuiet = nowMs - Math.max(file.lostMs, file.changedMs) >= lingerMs;
-    const isRead = file.isGone || file.isCaughtUp;
-    if (isRead && isQuiet && file.isDurable && !this.#queue.has(file)) await this.#release(file);
+    if (file.isCaughtUp && isQuiet && file.isDurable && !this.#queue.has(file)) await this.#release(file);
   }
 
-  async #release(file: TailedFile): Promise<void> {
+  async #statLost(file: TailedFile): Promise<TailStat | undefined> {
+    if (file.handle !== undefined) return await file.handle.stat();
+    const stat = file.isAtPath ? await this.#disk.stat(file.path) : undefined;
+    return stat !== undefined && sameFile(stat, file) ? stat : undefined;
+  }
+
+  async #release(file: TailedFile, progress = file.progress): Promise<void> {
     this.#files.delete(file.source);
     this.#released.delete(file.source);
     if (file.offset > 0) {
-      this.#released.set(file.source, file.positionAt(file.progress, this.#clock.nowMs()));
+      this.#released.set(file.source, file.positionAt(progress, this.#clock.nowMs()));
     }
     if (this.#released.size > RELEASED_MAX) this.#released.delete(this.#released.keys().next().value!);
     await this.#handles.release(file);
@@ -406,17 +428,27 @@ export class Tail implements Input {
   }
 
   async #read(file: TailedFile): Promise<boolean> {
-    const handle = file.isGone ? undefined : await this.#open(file);
+    const handle = this.#gone.has(file) ? undefined : await this.#open(file);
     if (handle === undefined) {
       // With a name, the next look at it will tell. Without one, the file is gone.
-      if (file.names > 0) return false;
-      file.isGone = true;
-      if (!file.isGoneTold) await writeDeletedGap(file, this.#context);
-      file.isGoneTold = true;
+      if (file.names === 0) await this.#letGo(file);
       return false;
     }
     if (file.isFresh && !(await this.#rotation.settleFresh(file, handle))) return false;
     return await readTurn(file, handle, this.#context);
+  }
+
+  /** Of a file that is gone, what is lost with it is told. */
+  async #letGo(file: TailedFile): Promise<void> {
+    if (!this.#gone.has(file)) {
+      this.#gone.add(file);
+      // The next file with its inode does not tell it again.
+      await this.#release(file, { ...file.progress, isGone: true });
+    }
+    await writeDeletedGap(file, this.#context);
+    this.#gone.delete(file);
+    if (file.gaps > 0) this.#lost.push(file);
+    if (this.#lost.length > LOST_ROWS_MAX) this.#lost.shift();
   }
 
   async #open(file: TailedFile): Promise<TailHandle | undefined> {
@@ -447,7 +479,8 @@ export class Tail implements Input {
   }
 
   onDurable({ source, position }: SourcePosition): void {
-    this.#files.get(source)?.onDurable(position);
+    const file = this.#files.get(source) ?? this.#lost.find((lost) => lost.source === source);
+    file?.onDurable(position);
   }
 
   totals(): TailTotals {
@@ -456,7 +489,7 @@ export class Tail implements Input {
 
   status(): InputStatus[] {
     const nothing = { sizeBytes: 0, readBytes: 0, durableBytes: 0 };
-    const rows = [...this.#files.values()].map((file) => file.status());
+    const rows = [...this.#files.values(), ...this.#gone, ...this.#lost].map((file) => file.status());
     for (const { path, problem, file } of this.#watches.values()) {
       if (problem !== undefined && file === undefined) rows.push({ source: path, path, ...nothing, problem });
     }
@@ -470,6 +503,7 @@ export class Tail implements Input {
   async close(): Promise<void> {
     this.#isClosing = true;
     this.#timer?.cancel();
+    this.#boundedDisk.end();
     await this.#polling;
     await Promise.all([...this.#turns].filter(([file]) => !file.isWriting).map(([, turn]) => turn));
     const idle = [...this.#files.values()].filter((file) => !file.isReading);

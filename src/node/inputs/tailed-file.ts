@@ -52,6 +52,8 @@ export class TailedFile {
   /** Names under which it is being watched; none: it was renamed away or deleted at `lostMs`. */
   names = 0;
   lostMs = 0;
+  /** Not watched, but known to be at `path`: it need not stay open. */
+  isAtPath = false;
   handle: TailHandle | undefined;
   isReading = false;
   isWriting = false;
@@ -63,9 +65,6 @@ export class TailedFile {
   copyOf: { readonly original: TailedFile; readonly generation: number } | undefined;
   /** After a truncation a writer may go on at its old place, and leave a hole of zeros before it. */
   mayBeHole: boolean;
-  /** It was looked for in vain; and that was told. */
-  isGone = false;
-  isGoneTold = false;
   /** Not looked into since the node was down: when an earlier run last read it, by the wall clock. */
   downSinceMs: number | undefined;
   problem: string | undefined;
@@ -136,11 +135,12 @@ export class TailedFile {
 
   /** The position to travel with a block that ends at `progress`. */
   positionAt(progress: Progress, readAtMs: number): string {
-    const { state, ...others } = progress;
+    const { state, isGone = false, ...others } = progress;
     const { realPath, labelPath } = this;
     return encodePosition({
       ...state,
       ...others,
+      isGone,
       path: labelPath,
       ...(realPath !== undefined && realPath !== labelPath && { realPath }),
       seenBytes: this.#seenBytesAt(progress),
@@ -164,13 +164,26 @@ export class TailedFile {
 
   /** A copy goes on where its original was left, as one stream with it. */
   beginAt(state: ReadState, labelPath: string): void {
-    this.progress = { ...this.progress, state };
+    this.progress = { ...this.progress, state, previous: [state] };
     this.emittedOffset = state.offset;
     this.durableOffset = state.offset;
     this.labelPath = labelPath;
     this.labels = this.foundBy.labelsOf(labelPath);
     this.copyOf = undefined;
     this.isFresh = false;
+  }
+
+  /** Nothing is read of what the file has now. */
+  startAgain(progress: Progress, stat: TailStat): void {
+    this.progress = progress;
+    this.emittedOffset = 0;
+    this.durableOffset = 0;
+    this.hasShrunk = false;
+    this.seenBytes = stat.size;
+    this.verifiedBytes = 0;
+    this.mayBeHole = true;
+    this.downSinceMs = undefined;
+    this.isDue = true;
   }
 
   /** The file has other content now, under the name it has now. */
