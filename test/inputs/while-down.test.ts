@@ -73,7 +73,9 @@ for (const pattern of ['app.log', 'app.log*']) {
 
 for (const isGoneFirst of [true, false]) {
   test(`the inode of a file that is gone is that of another's copy, remembered ${isGoneFirst ? 'first' : 'last'}`, async (t) => {
-    const bench = new Bench(t, ['*.log']);
+    // One after the other: the copy is read before the other file is told of.
+    const limits = { readersMax: 1 };
+    const bench = new Bench(t, ['*.log'], { limits });
     bench.write('gone.log', 'gone 1\nrest');
     bench.write('kept.log', 'kept 1\n');
     const sources = { gone: sourceOf(bench, 'gone.log'), kept: sourceOf(bench, 'kept.log') };
@@ -119,7 +121,8 @@ for (const hung of ['stat', 'list'] as const) {
     const bench = new Bench(t, ['*.log', 'other/*.log']);
     fs.mkdirSync(bench.path('mount'));
     fs.mkdirSync(bench.path('other/below'), { recursive: true });
-    bench.write('gone.log', 'gone 1\nrest');
+    // The one of which more was read is searched for first.
+    bench.write('gone.log', 'gone 1, of which more was read\nrest');
     bench.write('other/gone.log', 'gone 2\nrest');
     bench.write('app.log', 'app 1\n');
     await bench.pass();
@@ -144,7 +147,12 @@ for (const hung of ['stat', 'list'] as const) {
         await started;
       }
     }
-    assert.deepEqual(bench.sink.lines().sort(), ['app 1', 'app 2', 'gone 1', 'gone 2']);
+    assert.deepEqual(bench.sink.lines().sort(), [
+      'app 1',
+      'app 2',
+      'gone 1, of which more was read',
+      'gone 2',
+    ]);
     assert.deepEqual(bench.sink.gaps(), [], 'it may be there');
     assert(bench.messages.some((message) => message.includes('mount gives no answer')));
   });
@@ -243,6 +251,67 @@ test('a copy that was read on and deleted later: its original is not called gone
     assert.deepEqual(bench.sink.lines().sort(), ['new', 'one', 'two']);
     assert.deepEqual(bench.sink.gaps(), []);
   }
+});
+
+test('a copy that was read in full is known again when its original has lost its inode', async (t) => {
+  const bench = new Bench(t, ['app.log*']);
+  bench.write('app.log', 'one\n');
+  const source = sourceOf(bench, 'app.log');
+  await bench.outlive('app.log');
+  await bench.pass();
+  await bench.tail.close();
+  fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+  remove(t, bench, 'app.log');
+  bench.write('app.log', 'new\n');
+  moveInode(bench, source, 'app.log');
+  await bench.restart();
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines().sort(), ['new', 'one']);
+});
+
+test('what begins alike is no copy if it was there before, or has the same name', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log.1', 'started\nnot asked for\n');
+  await bench.outlive('app.log.1');
+  bench.write('app.log', 'started\n');
+  await bench.pass();
+  await bench.tail.close();
+  remove(t, bench, 'app.log');
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines(), ['started']);
+  bench.write('app.log', 'started\nfailed\n');
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines(), ['started', 'started', 'failed']);
+});
+
+test('a copy that begins like two files is one of the longer', async (t) => {
+  const bench = new Bench(t, ['app.log']);
+  bench.write('app.log', 'head\n');
+  await bench.pass();
+  remove(t, bench, 'app.log');
+  bench.write('app.log', 'head\none\n');
+  await bench.pass();
+  await bench.tail.close();
+  bench.append('app.log', 'two\n');
+  fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+  remove(t, bench, 'app.log');
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines(), ['head', 'head', 'one', 'two']);
+});
+
+test('a directory below that others keep to themselves is out of reach: what is nowhere else is told', async (t) => {
+  const bench = new Bench(t, ['*.log']);
+  fs.mkdirSync(bench.path('private'));
+  bench.write('app.log', 'one\nrest');
+  await bench.pass();
+  await bench.tail.close();
+  remove(t, bench, 'app.log');
+  const refused = Object.assign(new Error('permission denied'), { code: 'EACCES' });
+  const disk = diskWith({
+    list: (path) => (path === bench.path('private') ? Promise.reject(refused) : systemTailDisk.list(path)),
+  });
+  await bench.restart({ disk });
+  assert.equal(bench.sink.gaps().length, 1);
 });
 
 test('more files renamed while the node was down than may be open: all are read, and others too', async (t) => {
