@@ -47,6 +47,7 @@ import {
   Store,
   type Catalog,
   type Clock,
+  type Timer,
   type Disk,
   type Random,
   type Segment,
@@ -84,6 +85,7 @@ const CONFIRM_BYTES_PER_SECOND_MIN = (4 * LIMITS.segmentBytesMax * 1000) / TIMIN
 
 export type CoreTiming = { readonly [Name in keyof typeof TIMING]: number };
 
+const NOTE_EPOCH_EVERY_MS = 1_000;
 const COMPRESSION_LEVEL = 1;
 /** Sorts behind every seq: lines that are in no batch yet come after those that are. */
 const UNSEALED_SEQ = Number.MAX_SAFE_INTEGER;
@@ -306,6 +308,19 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       changed();
       endLosses();
     };
+    let noting: Timer | undefined;
+    closers.push(() => noting?.cancel());
+    /** The disk may be full just now, and the next start must be above that run. */
+    const noteEpoch = async (epoch: number): Promise<void> => {
+      for (let isFirst = true; ; isFirst = false) {
+        try {
+          return await store.noteEpoch(epoch);
+        } catch (error) {
+          if (isFirst) log('error', `${messageOf(error)}: tried again until it can be written`);
+        }
+        await new Promise<void>((resolve) => (noting = clock.after(NOTE_EPOCH_EVERY_MS, resolve)));
+      }
+    };
     membership.on({
       joined: changedMember,
       changed: changedMember,
@@ -325,14 +340,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
           const message = `an older copy of ${directory} was put back (the mesh remembers epoch ${by.epoch}): starting again above that`;
           store.health.failure = new LogvineError('LV_DATA_UNSAFE', message);
           log('warn', message);
-          void store
-            .noteEpoch(by.epoch)
-            .then(options.onOutdated, (error: Error) => log('error', error.message));
+          void noteEpoch(by.epoch).then(options.onOutdated);
           return;
         }
         // See docs/decisions/0007: of two runs of one identity, the later one goes on. The restart that the alarm asks for is
         // above it, also when the other's clock was ahead.
-        void store.noteEpoch(by.epoch).catch((error: unknown) => log('error', messageOf(error)));
+        void noteEpoch(by.epoch);
         store.health.failure = new LogvineError('LV_IDENTITY_CONFLICT', supersededText(by, directory));
         log('error', store.health.failure.message);
       },

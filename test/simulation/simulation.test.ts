@@ -51,6 +51,7 @@ const FIXED: readonly [seed: number, why: string][] = [
   [651046, 'rot could not be healed for want of room, and the node acknowledged nothing more'],
   [653217, 'a clock that jumped between two starts made retention drop what was not old'],
   [672814, 'a newcomer that was told of the mesh while it was asked called its answer complete'],
+  [740854, 'an older disk was put back while it was full: the node stood still when there was room again'],
   [603424, 'a node left while everyone was asked (in the rig)'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
