@@ -40,13 +40,25 @@ export class BoundedDisk implements TailDisk {
     const opening = this.#bound(path, async () => {
       handle = await this.#disk.open(path);
       if (isGivenUp) await handle.close();
-      return handle;
+      return this.#boundHandle(path, handle);
     });
     opening.catch(() => {
       isGivenUp = true;
       return handle?.close();
     });
     return opening;
+  }
+
+  #boundHandle(path: string, handle: TailHandle): TailHandle {
+    return {
+      stat: () => this.#bound(path, () => handle.stat()),
+      read: (position, length, into) => this.#bound(path, () => handle.read(position, length, into)),
+      close: async () => {
+        // It waits for what is still being read.
+        const closed = handle.close();
+        await this.#bound(path, () => closed).catch(() => undefined);
+      },
+    };
   }
 
   /** Gives up what waits, and all that is asked later. */
@@ -61,9 +73,13 @@ export class BoundedDisk implements TailDisk {
         settle();
         reject(new LogvineError('LV_INPUT_UNREADABLE', `${path} gives no answer`));
       };
-      const timer = this.#clock.after(ANSWER_MAX_MS, () => {
+      const late = (): void => {
         giveUp();
         if (++this.#unanswered >= UNANSWERED_MAX) this.end();
+      };
+      // The process may have stood still: an answer that has come by then is taken first.
+      let timer = this.#clock.after(ANSWER_MAX_MS, () => {
+        timer = this.#clock.after(0, late);
       });
       const settle = (): void => {
         timer.cancel();

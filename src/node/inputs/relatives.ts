@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import type { TailDisk, TailHandle, TailStat } from './files.ts';
+import { codeOf, type TailDisk, type TailHandle, type TailStat } from './files.ts';
 import {
   HEAD_BYTES_MAX,
   SEAM_BYTES_MAX,
@@ -113,7 +113,7 @@ export async function startInCopy(handle: TailHandle, state: ReadState): Promise
   return size >= state.offset ? state : await stateAt(handle, size);
 }
 
-/** The same for a path; undefined when it cannot be opened or is another file by now. */
+/** The same for a path; undefined when it is gone, or another file by now. Rejects when it cannot be opened. */
 export async function startInCopyAt(
   disk: TailDisk,
   copy: Sibling,
@@ -122,8 +122,9 @@ export async function startInCopyAt(
   let handle: TailHandle;
   try {
     handle = await disk.open(copy.path);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
   }
   try {
     if (!sameFile(await handle.stat(), copy.stat)) return undefined;

@@ -87,6 +87,11 @@ export class Rotation {
     );
   }
 
+  /** What cannot be opened is no copy. */
+  #startIn(copy: Sibling, state: ReadState): Promise<ReadState | undefined> {
+    return startInCopyAt(this.#disk, copy, state).catch(() => undefined);
+  }
+
   /** Whether a file is a copy of what is, or was, under a name, and where to go on in it. */
   async #startIfCopy(
     path: string,
@@ -95,13 +100,13 @@ export class Rotation {
   ): Promise<ReadState | 'a copy of what is there' | undefined> {
     const { state, previous } = file.progress;
     for (const older of previous) {
-      const start = await startInCopyAt(this.#disk, relative, older);
+      const start = await this.#startIn(relative, older);
       if (start !== undefined) return start;
     }
-    const start = await startInCopyAt(this.#disk, relative, state);
+    const start = await this.#startIn(relative, state);
     if (start === undefined) return undefined;
     const current = { path, stat: { ...relative.stat, device: file.device, inode: file.inode } };
-    const isIntact = (await startInCopyAt(this.#disk, current, state)) !== undefined;
+    const isIntact = (await this.#startIn(current, state)) !== undefined;
     return isIntact ? 'a copy of what is there' : start;
   }
 
@@ -129,7 +134,7 @@ export class Rotation {
     const beside = await rotatedSiblings(this.#disk, original.path).catch(() => []);
     for (const relative of [...beside, ...(await this.#host.copiesBelow(original))]) {
       if (sourceName(relative.stat) === original.source) continue;
-      const start = await startInCopyAt(this.#disk, relative, state);
+      const start = await this.#startIn(relative, state);
       if (start === undefined) continue;
       // A copy that a pattern leads to waits for this, or compares itself when it is found: see settleFresh.
       this.adoptCopy(relative, original.labelPath, original.foundBy, start);

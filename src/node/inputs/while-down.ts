@@ -375,10 +375,17 @@ function mayHaveRest({ source, position, trail }: Remembered): boolean {
   return isGone !== true && (offset < seenBytes || trail.newest.source === source);
 }
 
-/** A copy is made after the original was last read; but the birth of a file on another disk tells nothing of that. */
-function mayBeCopy(stat: TailStat, { source, position }: Remembered): boolean {
+/**
+ * A copy is made after the original was last read, and has all of it: what is shorter and begins alike is another file. Of an
+ * original that was read to its end and has a successor, only another disk makes the search worth its reads: there may be
+ * thousands. The birth of a file on another disk tells nothing of that time.
+ */
+function mayBeCopy(stat: TailStat, original: Remembered): boolean {
+  const { source, position } = original;
+  if (sourceName(stat) === source || stat.size < position.offset) return false;
+  if (!isOnSameDisk(stat, source)) return true;
   const isLater = stat.birthMs === 0 || stat.birthMs >= position.readAtMs - STAMP_LAG_MS;
-  return sourceName(stat) !== source && (isLater || !isOnSameDisk(stat, source));
+  return isLater && mayHaveRest(original);
 }
 
 function isOnSameDisk(stat: TailStat, source: string): boolean {
