@@ -99,8 +99,8 @@ async function confirmable(t: TestContext, wait: (mesh: StoreMesh) => Promise<vo
     await wait(mesh);
     return readFrame(...asked);
   });
-  const confirm = (): Promise<number> =>
-    confirmations(alice.running.transport, segment, segment.intervals(), [bob.id], 300_000);
+  const confirm = async (): Promise<number> =>
+    (await confirmations(alice.running.transport, segment, segment.intervals(), [bob.id], 300_000)).length;
   return { mesh, reads: reads.mock, confirm };
 }
 

@@ -31,14 +31,14 @@ export function encodeConfirmAnswer(held: boolean): Uint8Array {
   return encodeMessage({ held });
 }
 
-/** How many of `peers` read these runs of a segment from their disks just now, as they are here. Never rejects. */
+/** Those of `peers` that read these runs of a segment from their disks just now, as they are here. Never rejects. */
 export async function confirmations(
   transport: Transport,
   segment: Segment,
   runs: readonly Run[],
   peers: readonly PeerId[],
   timeoutMs: number,
-): Promise<number> {
+): Promise<PeerId[]> {
   const message = encodeMessage({
     ...segment.id,
     runs: runs.map(([from, to]) => [from, to, segment.entry(to)!.headerHash.toString('hex')]),
@@ -49,5 +49,8 @@ export async function confirmations(
       return parseMessage(confirmAnswer, answer, 'confirm').held;
     }),
   );
-  return answers.filter((answer) => answer.status === 'fulfilled' && answer.value).length;
+  return peers.filter((_, at) => {
+    const answer = answers[at];
+    return answer.status === 'fulfilled' && answer.value;
+  });
 }

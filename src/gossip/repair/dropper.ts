@@ -150,7 +150,8 @@ export class Dropper {
     const owners = wanted.of(segment.id).slice(0, replicas);
     if (owners.length < replicas || owners.includes(view.self)) return false;
     const runs = segment.intervals();
-    return (await confirmations(transport, segment, runs, owners, confirmTimeoutMs)) === owners.length;
+    const confirmed = await confirmations(transport, segment, runs, owners, confirmTimeoutMs);
+    return confirmed.length === owners.length;
   }
 
   /** Answers another peer that wants to drop its copy, or to leave. */

@@ -47,8 +47,8 @@ export interface Remaining {
  */
 export class Handover {
   readonly #options: HandoverOptions;
-  /** Segment → the version of it that was confirmed. */
-  readonly #confirmed = new Map<string, number>();
+  /** Segment → the version of it that was confirmed, and by whom. */
+  readonly #confirmed = new Map<string, { readonly version: number; readonly by: readonly PeerId[] }>();
 
   constructor(options: HandoverOptions) {
     this.#options = options;
@@ -69,9 +69,16 @@ export class Handover {
     let left = 0;
     for (const [segment, { runs, origin, epoch }] of ownHoldings(store)) {
       const owed = subtractRuns(runs, known.expired.runs(origin, epoch));
-      if (owed.length === 0 || this.#confirmed.get(segmentName(segment.id)) === segment.version) continue;
+      if (owed.length === 0) continue;
+      // Of what was confirmed, others may have lost theirs since: then they say so themselves.
+      const holders = staying.filter(
+        (peer) => subtractRuns(owed, known.holding(peer, segment.id)?.runs ?? []).length === 0,
+      );
+      const { version, by = [] } = this.#confirmed.get(segmentName(segment.id)) ?? {};
+      if (version === segment.version && by.filter((peer) => holders.includes(peer)).length >= needed)
+        continue;
       const isLate = clock.monotonicMs() > untilMs;
-      if (isLate || !(await this.#isConfirmed(segment, owed, staying, needed))) left++;
+      if (isLate || !(await this.#isConfirmed(segment, owed, holders, needed))) left++;
     }
     const segments = left === 0 && hasUnacknowledged() ? 1 : left;
     return { segments, copiesNeeded: needed, peersInReach: staying.length };
@@ -80,17 +87,15 @@ export class Handover {
   async #isConfirmed(
     segment: Segment,
     owed: readonly Run[],
-    staying: readonly PeerId[],
+    holders: readonly PeerId[],
     needed: number,
   ): Promise<boolean> {
-    const { transport, known, confirmTimeoutMs } = this.#options;
+    const { transport, confirmTimeoutMs } = this.#options;
     const { version } = segment;
-    const holders = staying.filter(
-      (peer) => subtractRuns(owed, known.holding(peer, segment.id)?.runs ?? []).length === 0,
-    );
     if (holders.length < needed) return false;
-    if ((await confirmations(transport, segment, owed, holders, confirmTimeoutMs)) < needed) return false;
-    this.#confirmed.set(segmentName(segment.id), version);
+    const by = await confirmations(transport, segment, owed, holders, confirmTimeoutMs);
+    if (by.length < needed) return false;
+    this.#confirmed.set(segmentName(segment.id), { version, by });
     return true;
   }
 }
