@@ -26,5 +26,5 @@ test('a whole segment is read again in time for who asks, however slowly repair 
   assert.equal(segment.record.batches.length, BATCHES);
   const { transport } = asker.process!;
   const asked = confirmations(transport!, segment, segment.intervals(), [holder.peer!], 60_000);
-  assert.equal(await clock.run(asked), 1);
+  assert.deepEqual(await clock.run(asked), [holder.peer]);
 });
