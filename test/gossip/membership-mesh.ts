@@ -49,6 +49,8 @@ export class SimMesh {
   readonly timing: Partial<MembershipTiming>;
   /** What a write of members.json takes. */
   writeMs = 0;
+  /** W: by how many introduced members a newcomer has to be known. */
+  introductions = 2;
   readonly #plans = new Map<string, NodePlan>();
   readonly #names = new Map<PeerId, string>();
 
@@ -86,7 +88,7 @@ export class SimMesh {
       directory: '/data',
       self: { zone: 'z', weight: 1, epoch: plan.epoch, http: '', version: '0' },
       seeds: options.seeds ?? plan.seeds,
-      introductions: 2,
+      introductions: this.introductions,
       lostPeers: options.lostPeers ?? [],
       timing: this.timing,
       log: {
