@@ -17,13 +17,19 @@ test('what is on no disk any more is missing until a person accepts that it is l
     charlie: { config: light },
   });
   await alice.tailed(path, content.length, 60_000);
+  await waitFor('charlie to hear what alice has acknowledged', 30_000, async () =>
+    (await charlie.status()).origins.some(({ peer, durableSeq }) => peer === alice.peer && durableSeq > 0),
+  );
   assert.equal((await charlie.accept()).stdout.toString(), 'nothing is missing\n');
 
   for (const node of [alice, bob]) {
     await node.kill();
     rmSync(node.data, { recursive: true });
   }
-  await waitFor('both to be seen dead', 30_000, async () => (await charlie.alivePeers()).length === 1);
+  await waitFor('both to be seen dead', 30_000, async () => {
+    const { members } = await charlie.status();
+    return members.filter(({ state }) => state === 'dead').length === 2;
+  });
   const before = await charlie.query('{filename=~".+"}');
   assert.equal(before.code, 3);
   assert.match(before.stderr, /missing: origin \S+ epoch \d+ seq 1/);
