@@ -8,42 +8,30 @@ import { keysFromSeed, type Channel } from '../../src/gossip/transport/index.ts'
 import { SimClock } from '../helpers/sim-clock.ts';
 import { SimMesh } from './membership-mesh.ts';
 
-test('a member that asks for many relayed pings leaves room for those of others', async () => {
-  const mesh = new SimMesh(7);
-  await mesh.grow(4);
-  assert.ok(await mesh.clock.until(() => mesh.allSee(4), 10_000));
-  // Pings to a member that is silent take long.
-  mesh.node('n3').transport.paused = true;
-  const toHelper = (name: string): Promise<Channel> =>
-    mesh.clock.run(mesh.node(name).transport.open(mesh.id('n0'), SWIM_PROTOCOL, { timeoutMs: 1_000 }));
-  const flood = await toHelper('n2');
-  for (let seq = 0; seq < 2 * BOUNDS.relayedPings; seq++)
-    await flood.send(encodeMessage({ kind: 'ping-req', seq, target: mesh.id('n3') }));
-  await mesh.clock.advance(20);
-  const other = await toHelper('n1');
-  await other.send(encodeMessage({ kind: 'ping-req', seq: 1, target: mesh.id('n2') }));
-  const answer = await mesh.clock.run(other.receive(), 200);
-  assert.equal(parseAnswer(answer!).kind, 'ack');
-});
-
-test('a member that asks for many relayed pings on many channels leaves room for those of others', async () => {
-  const mesh = new SimMesh(7);
-  await mesh.grow(4);
-  assert.ok(await mesh.clock.until(() => mesh.allSee(4), 10_000));
-  mesh.node('n3').transport.paused = true;
-  const toHelper = (name: string): Promise<Channel> =>
-    mesh.clock.run(mesh.node(name).transport.open(mesh.id('n0'), SWIM_PROTOCOL, { timeoutMs: 1_000 }));
-  const floods: Channel[] = [];
-  for (let at = 0; at < 10; at++) floods.push(await toHelper('n2'));
-  for (const flood of floods)
-    for (let seq = 0; seq < 10; seq++)
-      await flood.send(encodeMessage({ kind: 'ping-req', seq, target: mesh.id('n3') }));
-  await mesh.clock.advance(20);
-  const other = await toHelper('n1');
-  await other.send(encodeMessage({ kind: 'ping-req', seq: 1, target: mesh.id('n2') }));
-  const answer = await mesh.clock.run(other.receive(), 200);
-  assert.equal(parseAnswer(answer!).kind, 'ack');
-});
+for (const [channels, pingsOnEach] of [
+  [1, 2 * BOUNDS.relayedPings],
+  [10, 10],
+]) {
+  test(`a member that asks for ${pingsOnEach} relayed pings on each of ${channels} channels leaves room for those of others`, async () => {
+    const mesh = new SimMesh(7);
+    await mesh.grow(4);
+    assert.ok(await mesh.clock.until(() => mesh.allSee(4), 10_000));
+    // Pings to a member that is silent take long.
+    mesh.node('n3').transport.paused = true;
+    const toHelper = (name: string): Promise<Channel> =>
+      mesh.clock.run(mesh.node(name).transport.open(mesh.id('n0'), SWIM_PROTOCOL, { timeoutMs: 1_000 }));
+    const floods: Channel[] = [];
+    for (let at = 0; at < channels; at++) floods.push(await toHelper('n2'));
+    for (const flood of floods)
+      for (let seq = 0; seq < pingsOnEach; seq++)
+        await flood.send(encodeMessage({ kind: 'ping-req', seq, target: mesh.id('n3') }));
+    await mesh.clock.advance(20);
+    const other = await toHelper('n1');
+    await other.send(encodeMessage({ kind: 'ping-req', seq: 1, target: mesh.id('n2') }));
+    const answer = await mesh.clock.run(other.receive(), 200);
+    assert.equal(parseAnswer(answer!).kind, 'ack');
+  });
+}
 
 /** Asks for a thousand relayed pings and reads no answer; resolves with how many were read. */
 async function readFrom(exchange: Exchange): Promise<number> {

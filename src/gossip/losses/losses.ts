@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { LIMITS, type ExpiredRun, type Loss } from '../../store/index.ts';
+import { compareAge } from '../membership/record.ts';
+import { isLive } from '../membership/table.ts';
 import { expiredRun } from '../repair/index.ts';
 import type { MeshMember } from '../view.ts';
 import { listOf, peerIdSchema } from '../wire.ts';
@@ -24,11 +26,9 @@ export interface StandingLosses {
  * which every member hears of.
  */
 export function doesStand({ peers }: Loss, members: readonly MeshMember[]): boolean {
-  const isBack = ({ peer, epoch, incarnation }: Loss['peers'][number]): boolean => {
-    const member = members.find((one) => one.peer === peer);
-    if (!member) return false;
-    if (member.state === 'alive' || member.state === 'suspect') return true;
-    return member.epoch > epoch || (member.epoch === epoch && member.incarnation > incarnation);
+  const isBack = (lost: Loss['peers'][number]): boolean => {
+    const member = members.find(({ peer }) => peer === lost.peer);
+    return member !== undefined && (isLive(member.state) || compareAge(member, lost) > 0);
   };
   return !peers.some(isBack);
 }

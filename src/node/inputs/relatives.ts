@@ -15,7 +15,7 @@ import {
  * again by identity (renamed), by name and time of birth (came and went between two looks), or by content (copies).
  */
 
-const SIBLINGS_MAX = 10_000;
+export const SIBLINGS_MAX = 10_000;
 const SUFFIXED = /^(.+?)[._-]+\d[\d._:T-]*$/;
 const INFIXED = /^(.+?)[._-]+\d[\d._:T-]*(\.[A-Za-z]\w*)$/;
 const COMPRESSED = /\.(?:gz|xz|zst|bz2)$/;

@@ -10,13 +10,18 @@ import {
   type ReadState,
   type TailPosition,
 } from './identity.ts';
-import { isCompressedName, pathsBeforeMoveBelow, pathsBeforeRotation, startInCopyAt } from './relatives.ts';
+import {
+  isCompressedName,
+  pathsBeforeMoveBelow,
+  pathsBeforeRotation,
+  SIBLINGS_MAX,
+  startInCopyAt,
+} from './relatives.ts';
 import type { Sibling } from './relatives.ts';
 import { Rotation, STAMP_LAG_MS, type RotationHost } from './rotation.ts';
 import type { FoundBy } from './tail-sources.ts';
 
 const LISTED_AT_ONCE = 32;
-const SIBLINGS_MAX = 10_000;
 const DIRECTORIES_BELOW_MAX = 1_000;
 
 /** What looking for the files of an earlier run asks of the tail input. */
