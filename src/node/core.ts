@@ -193,6 +193,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
           ? new LogvineError('LV_DISK_FULL', 'the disk is too full for copies of others')
           : undefined;
       },
+      onLaterRun: (epoch) => startAbove(epoch, "others have this peer's batches of"),
       log,
     });
     opened = store;
@@ -321,6 +322,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
         await new Promise<void>((resolve) => (noting = clock.after(NOTE_EPOCH_EVERY_MS, resolve)));
       }
     };
+    const startAbove = (epoch: number, how: string): void => {
+      if (store.health.failure) return;
+      const message = `an older copy of ${directory} was put back, or a copy of it has run elsewhere (${how} epoch ${epoch}): starting again above that`;
+      store.health.failure = new LogvineError('LV_DATA_UNSAFE', message);
+      log('warn', message);
+      void noteEpoch(epoch).then(options.onOutdated);
+    };
     membership.on({
       joined: changedMember,
       changed: changedMember,
@@ -337,10 +345,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
         if (store.health.failure) return;
         if (isSameSet(by.addresses, transport.addresses())) {
           // Nobody else can be here: the mesh remembers a run of this very node that its disk does not.
-          const message = `an older copy of ${directory} was put back (the mesh remembers epoch ${by.epoch}): starting again above that`;
-          store.health.failure = new LogvineError('LV_DATA_UNSAFE', message);
-          log('warn', message);
-          void noteEpoch(by.epoch).then(options.onOutdated);
+          startAbove(by.epoch, 'the mesh remembers');
           return;
         }
         // See docs/decisions/0007: of two runs of one identity, the later one goes on. The restart that the alarm asks for is

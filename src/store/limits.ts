@@ -34,7 +34,10 @@ export const LIMITS = {
   /** Messages that have begun and not ended, of one peer and of all: what peers can leave lying here. */
   unfinishedBytesPerPeerMax: 64 * MiB,
   unfinishedBytesMax: 256 * MiB,
+  /** Labels of one stream as a client, or an entry of the configuration, gives them. */
   labelsPerStreamMax: 64,
+  /** Labels of one stream with those of the configuration, of the file, and `service_name`. */
+  labelsStoredMax: 136,
   labelNameBytesMax: 1024,
   labelValueBytesMax: 4096,
   segmentBytesMax: 64 * MiB,
@@ -42,6 +45,8 @@ export const LIMITS = {
   openSegmentsMax: 128,
   /** Streams that one segment names: more than its bytes have room for, so that no honest segment meets it. */
   segmentStreamsMax: 4 * MiB,
+  /** Streams in the segments of one peer, beyond which pushes name no new ones there: about a kilobyte of memory each. */
+  streamsMax: 500_000,
   segmentAgeMsMax: 3_600_000,
   ownersMax: 16,
   /** Lines read and not yet sealed, over all inputs: inputs wait beyond it. */
@@ -144,9 +149,15 @@ export function assertLimits(): void {
     [
       'the labels and positions of a batch fit its header, with those of the block that crossed the bound',
       LIMITS.batchLabelBytesMax +
-        LIMITS.labelsPerStreamMax * LIMITS.labelValueBytesMax +
-        2 * LIMITS.sourceTextBytesMax <=
+        LIMITS.labelsStoredMax * (LIMITS.labelNameBytesMax + LIMITS.labelValueBytesMax) +
+        2 * LIMITS.sourceTextBytesMax +
+        LIMITS.batchStreamsMax * 32 +
+        LIMITS.batchPushesMax * 17 <=
         LIMITS.headerBytesMax,
+    ],
+    [
+      'two sets of labels in the configuration, and those that are added, fit a stream',
+      2 * LIMITS.labelsPerStreamMax + 8 <= LIMITS.labelsStoredMax,
     ],
     ['a part of a push fits a batch', LIMITS.pushPartBytes <= LIMITS.batchBytesMax],
     ['a push fits what may be in flight', LIMITS.pushBytesMax <= LIMITS.pushBytesInFlightMax],

@@ -63,6 +63,8 @@ export interface StoreOptions {
   chooseOwners(id: SegmentId): readonly string[];
   /** Undefined while copies of others' batches are taken. */
   whyNoReplicas(): LogvineError | undefined;
+  /** Somebody has a batch with this peer's signature from a later run than this one. */
+  onLaterRun(epoch: number): void;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 
@@ -270,6 +272,11 @@ export class Store {
     return origin !== this.origin || epoch !== this.epoch || this.#own.isFinished(segment);
   }
 
+  /** Streams that the segments here name, of whatever origin: each takes memory for as long as one does. */
+  get streams(): Pick<StreamPool, 'size' | 'has'> {
+    return this.#pool;
+  }
+
   segments(): IterableIterator<Segment> {
     return this.#segments.values();
   }
@@ -340,8 +347,11 @@ export class Store {
         return done;
       }
     }
-    // What an earlier epoch lost may come back; of its current one this peer knows every batch.
-    if (header.origin === this.origin && header.epoch >= this.epoch && !this.isReleased(id)) {
+    // What an earlier run lost may come back, and what this one has sealed.
+    const isOwn = header.origin === this.origin && !this.isReleased(id);
+    const isUnknown = header.epoch > this.epoch || header.seq > (segment?.accepted?.seq ?? 0);
+    if (isOwn && header.epoch >= this.epoch && isUnknown) {
+      if (header.epoch > this.epoch) this.#options.onLaterRun(header.epoch);
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
     if (!segment) {

@@ -268,10 +268,14 @@ export class Checks {
             (state === 'dead' && nowMs - stateSinceMs < settings.repairDelayMs)),
       );
     const staying = Math.min(present.filter((other) => other !== host).length, inReach.length);
-    for (const [path, { id }] of durableBatches(host.disk)) {
+    for (const [path, batch] of durableBatches(host.disk)) {
+      const { id } = batch;
+      if (!this.acknowledgedBatches.has(id)) continue;
       const others = this.#othersWith(host, id, path);
-      if (others.length >= Math.min(settings.replicas, staying) || !this.acknowledgedBatches.has(id))
-        continue;
+      // A fault took the others since they confirmed theirs.
+      if (!this.expired.has(id) && !others.some((other) => this.#has(other, id, path)))
+        this.#lose(path, batch);
+      if (others.length >= Math.min(settings.replicas, staying)) continue;
       // A fault took its copy: it was fetched anew as it went, at most.
       const takenMs = this.#taken.atMs(host, path, id) ?? -Infinity;
       if (this.expired.has(id) || takenMs >= leaves.atMs || (takenMs > -Infinity && !leaves.held.has(id)))

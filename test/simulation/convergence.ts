@@ -106,13 +106,13 @@ const batchIdsOf = ({ origin, epoch, fromSeq, toSeq }: Receipt['missing'][number
  * The answer of a node, and when it was asked; again if a node went down meanwhile, for a restart that the mesh told it to make,
  * or the last one of a series. Undefined once something is violated, and when it has left for good.
  */
-async function askSurely(
+export async function askSurely(
   cluster: Cluster,
   host: SimHost,
 ): Promise<[asked: Asked, answer: Answer] | undefined> {
   const { clock } = cluster;
   while (!host.retired) {
-    const { present } = cluster;
+    const present = cluster.present.filter(({ heldDown }) => !heldDown);
     while (!present.every(({ isUp }) => isUp)) if (!(await cluster.advance(1_000))) return undefined;
     const before = present.map(({ process: one }) => one);
     const asked = cluster.checks.asking();

@@ -53,6 +53,10 @@ const FIXED: readonly [seed: number, why: string][] = [
   [672814, 'a newcomer that was told of the mesh while it was asked called its answer complete'],
   [740854, 'an older disk was put back while it was full: the node stood still when there was room again'],
   [751756, 'a node left on the strength of a copy whose disk had been put back to an older state since'],
+  [
+    771844,
+    'a copy of a disk had run with a clock ahead: its original refused those batches of its own for ever',
+  ],
   [603424, 'a node left while everyone was asked (in the rig)'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];

@@ -4,11 +4,14 @@ import { Chance } from './chance.ts';
 import { Cluster } from './cluster.ts';
 import { checkBounds, converge } from './convergence.ts';
 import { Nemesis } from './nemesis.ts';
+import { loseAndFind } from './losses.ts';
 import { rememberWork } from './remembered.ts';
 import { drawRates, Workload } from './workload.ts';
 
 const HOUR_MS = 3_600_000;
 const DISKS_EVERY_MS = 30_000;
+/** Seeds, one of which loses more disks at the end than a mesh bears. */
+const LOSSES_EVERY = 5;
 /** What a query may fail with, on a bad day. */
 const EXPECTED = new Set(['LV_QUERY_TIMEOUT', 'LV_CLOSED', 'LV_PEER_TIMEOUT', 'LV_PEER_UNREACHABLE']);
 
@@ -93,6 +96,8 @@ async function run(options: SimulationOptions): Promise<SimulationResult> {
       nemesis.stop();
       workload.stop();
       await converge(cluster);
+      if (seed % LOSSES_EVERY === 0 && story.violations.length === 0)
+        await loseAndFind(cluster, new Chance(seed, 8));
       checkBounds(cluster);
     }
   } catch (error) {

@@ -416,6 +416,25 @@ test('of an earlier epoch, a peer takes its own batches back', async () => {
   assert.deepEqual([...(await framesOf(again)).values()], sealed.map(frameOf));
 });
 
+test('of a later epoch, a peer keeps no batch of its own, and is told that it is not the last run', async () => {
+  const later = newWorld();
+  await later.clock.advance(60_000);
+  const sealed = (await start(later)).seal(linePack('a'), []);
+  await sealed.written;
+  const toldOf: number[] = [];
+  const store = await start(newWorld(), { onLaterRun: (epoch: number) => void toldOf.push(epoch) });
+  await assert.rejects(store.appendReplica(frameOf(sealed)), { code: 'LV_PROTOCOL' });
+  const { origin, epoch } = verifyFrame(frameOf(sealed)).header;
+  assert.equal(origin, store.origin);
+  assert.deepEqual(toldOf, [epoch]);
+  assert.equal((await framesOf(store)).size, 0);
+  await assert.rejects(
+    store.appendReplica(bobsFrame(1, verifyFrame(frameOf(sealed)).headerHash, { origin: alice.peer, epoch })),
+    { code: 'LV_FRAME_CORRUPT' },
+  );
+  assert.equal(toldOf.length, 1, 'who has not its key tells it nothing');
+});
+
 test('replicas sent at once are written in their order', async () => {
   const world = newWorld();
   const store = await start(world);

@@ -225,6 +225,7 @@ export async function openStore({ disk, clock, keys, catalog, more, said }: Open
     sign: (bytes) => keys.sign(bytes),
     chooseOwners: () => [keys.peer],
     whyNoReplicas: () => undefined,
+    onLaterRun: () => undefined,
     log: (level, message) => said?.push(`${level}: ${message}`),
     ...more,
   });

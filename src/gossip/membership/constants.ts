@@ -80,6 +80,8 @@ export const BOUNDS = {
   httpLength: 256,
   versionLength: 64,
   membersFileBytes: 16 * 1024 * 1024,
+  /** members.json is written at most this often when many join at once. */
+  membersGatherMs: 50,
   /** What a process had sent before its end does not arrive later than this. */
   lateMessageMs: 10_000,
   /**

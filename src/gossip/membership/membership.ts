@@ -258,7 +258,7 @@ class Swim implements Membership {
   #changed({ member, previous }: Change): void {
     if (!isLive(member.state)) this.#exchange.hangUp(member.peer);
     // Who came and who left for good must outlive a power cut: the one is counted for quorums, the other no longer waited for.
-    if (member.state === 'left' || !previous) void this.#remembered.save();
+    if (member.state === 'left' || !previous) this.#remembered.changedMuch();
     else this.#remembered.changed();
     // Nobody waits to meet who has left.
     if (member.state === 'left') this.#introduction.look();

@@ -16,7 +16,7 @@ export class RememberedMembers {
   readonly #current: () => Saved;
   readonly #failed: (error: unknown) => void;
   #savedMs = -Infinity;
-  #timer: { cancel(): void } | undefined;
+  #timer: { readonly dueMs: number; cancel(): void } | undefined;
   #writing: Promise<void> = Promise.resolve();
   /** The write after the one under way, not begun yet. */
   #next: Promise<void> | undefined;
@@ -58,9 +58,22 @@ export class RememberedMembers {
 
   /** Saves soon; at most once per interval. */
   changed(): void {
-    if (this.#timer) return;
-    const waitMs = Math.max(0, this.#savedMs + this.#intervalMs - this.#clock.monotonicMs());
-    this.#timer = this.#clock.after(waitMs, () => void this.save());
+    this.#saveAt(this.#savedMs + this.#intervalMs);
+  }
+
+  /** As `changed`, for what must outlive a power cut: just after another write, with all that comes until then. */
+  changedMuch(): void {
+    const dueMs = this.#savedMs + BOUNDS.membersGatherMs;
+    if (dueMs <= this.#clock.monotonicMs()) void this.save();
+    else this.#saveAt(dueMs);
+  }
+
+  #saveAt(dueMs: number): void {
+    if (this.#timer && this.#timer.dueMs <= dueMs) return;
+    this.#timer?.cancel();
+    const waitMs = Math.max(0, dueMs - this.#clock.monotonicMs());
+    const timer = this.#clock.after(waitMs, () => void this.save());
+    this.#timer = { dueMs, cancel: () => timer.cancel() };
   }
 
   /** Whether the next run will count `peer`, whatever becomes of this one. */

@@ -182,7 +182,7 @@ export class Pushes {
       if (this.#closed) throw new LogvineError('LV_CLOSED', 'the node is shutting down');
       if (isLate() || over.length > 8) throw undecided();
       const claimedMs = clock.monotonicMs();
-      const round = await this.#claim(digest, over);
+      const round = await this.#claim(digest, parts.length, over);
       if (round.isAcknowledged) {
         this.#memory.acknowledge(digest, this.#self);
         return;
@@ -257,7 +257,7 @@ export class Pushes {
     return placeOn(digest, reachable, this.#options.replicas) as PeerId[];
   }
 
-  async #claim(digest: string, over: readonly Claimant[]): Promise<Round> {
+  async #claim(digest: string, parts: number, over: readonly Claimant[]): Promise<Round> {
     const tell: Tell = { what: 'claim', digest, epoch: this.#self.epoch, over: [...over] };
     // This peer remembers, whether it is a home or not: so a push that comes here again needs to ask nobody.
     const here = this.#memory.claim(digest, this.#self, over);
@@ -267,6 +267,8 @@ export class Pushes {
       others.map((peer) => this.#link(peer).tell(tell)),
       Math.floor(homes.length / 2) + 1 - (homes.length - others.length),
     );
+    // What headers carry, and a peer that starts reads in its own, are the digests of parts: of a push of several, that of none.
+    const neededMs = parts === 1 ? TIMING.forgetfulMs : this.#options.windowMs;
     const all = [{ ...here, remembersMs: homes.length === others.length ? 0 : this.#remembersMs }, ...known];
     return {
       isAcknowledged: all.some(({ acknowledged }) => acknowledged),
@@ -276,7 +278,7 @@ export class Pushes {
         .filter((claimant) => !over.some((settled) => isSameClaimant(settled, claimant))),
       hasHomes: known.length > 0,
       isCutOff: others.length > 0 && known.length === 0,
-      isForgetful: all.every(({ remembersMs }) => remembersMs < TIMING.forgetfulMs),
+      isForgetful: all.every(({ remembersMs }) => remembersMs < neededMs),
     };
   }
 
@@ -454,7 +456,8 @@ export class Pushes {
     if (!underWay.isKept && asker < this.#self.peer) {
       const epoch = this.#options.members().find(({ peer }) => peer === asker)?.epoch ?? 0;
       underWay.yieldedTo = { peer: asker, epoch };
-      return 'yours';
+      // Where this peer took it over itself, some of it may lie on others' disks.
+      return this.#unsure.has(digest) ? 'unknown' : 'yours';
     }
     if (this.#asking >= LIMITS.pushesUnderWayMax) return 'pending';
     this.#asking++;

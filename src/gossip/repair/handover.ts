@@ -57,6 +57,9 @@ export class Handover {
   /** Looks anew. Members that are down for a moment are waited for. */
   async remaining(): Promise<Remaining> {
     const { view, wanted, replicas, ackQuorum, store, known, clock, poll, hasUnacknowledged } = this.#options;
+    // A copy that was taken before this peer said that it leaves may be on its way to the disk.
+    const busy = [...store.segments()].filter(({ isBusy }) => isBusy);
+    await Promise.all(busy.map((segment) => segment.flushed()));
     const others = placeable(view.members()).filter(
       ({ peer, state }) => state === 'alive' && peer !== view.self,
     );

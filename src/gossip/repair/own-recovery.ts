@@ -74,7 +74,9 @@ async function fetchOwn(members: readonly { readonly peer: PeerId }[], options: 
   const { store, view, known, log } = options;
   for (const { peer } of members) {
     for (const holding of [...known.of(peer)]) {
-      if (holding.origin !== view.self || holding.epoch >= store.epoch || store.isReleased(holding)) continue;
+      // Of a later run than this one, what comes is not kept, but tells the store of it.
+      if (holding.origin !== view.self || holding.epoch === store.epoch || store.isReleased(holding))
+        continue;
       const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
       if (missing.length === 0) continue;
       const what = `${countRuns(missing)} own batches of ${segmentName(holding)}`;

@@ -136,10 +136,11 @@ export class Replicator {
     batch.written.then(
       () => {
         pending.holders.add(self);
-        this.#advance();
         for (const owner of batch.segment.record.owners as PeerId[]) {
           if (owner !== self) this.#stream(owner)?.send(batch);
         }
+        // Streams count as lagging what they have when it is acknowledged.
+        this.#advance();
       },
       (error: Error) => pending.reject(error),
     );

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import { LIMITS, LogvineError, type Clock } from '../../store/index.ts';
+import { LIMITS, LogvineError, messageOf, type Clock } from '../../store/index.ts';
+import { pushInvalid } from './push-limits.ts';
 
 /** Bytes of one push that count as in flight, from its first byte until its lines wait for their batch. */
 export interface Lease {
@@ -10,6 +11,8 @@ export interface Lease {
 
 /** A request costs more than its body: this bounds how many there are at once. */
 const REQUEST_BYTES = 16 * 1024;
+/** Of a body that says how long it is, so much counts before it has come. */
+const STATED_BYTES_MAX = 1024 * 1024;
 
 /** Bounds the memory of all pushes at once (I11). */
 export class PushBudget {
@@ -58,7 +61,7 @@ export interface ReceivedBody {
 
 /**
  * Receives the body of a push. Rejects with LV_PUSH_INVALID when it is longer than allowed, LV_OVERLOADED when too much
- * is in flight already, and with the error of a connection that breaks or takes too long. What is refused is read and
+ * is in flight already, and with LV_PUSH_INVALID when the connection breaks or takes too long. What is refused is read and
  * thrown away, within bounds: most clients look at the answer only once they have sent everything.
  */
 export async function receiveBody(
@@ -66,31 +69,38 @@ export async function receiveBody(
   budget: PushBudget,
   clock: Clock,
 ): Promise<ReceivedBody> {
-  const late = clock.after(LIMITS.pushBodyMs, () => request.destroy(new Error('the body took too long')));
+  let isLate = false;
+  const late = clock.after(LIMITS.pushBodyMs, () => {
+    isLate = true;
+    request.destroy(new Error('it took too long'));
+  });
   let lease: Lease | undefined;
   const chunks = request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   try {
     const stated = Number(request.headers['content-length'] ?? 0);
     if (stated > LIMITS.pushBytesMax) throw tooLong();
-    lease = budget.take(Math.max(stated, REQUEST_BYTES));
-    return { body: await fill(chunks, stated, budget, lease), lease };
+    const expected = Math.min(stated, STATED_BYTES_MAX);
+    lease = budget.take(Math.max(expected, REQUEST_BYTES));
+    return { body: await fill(chunks, expected, stated, budget, lease), lease };
   } catch (error) {
     lease?.release();
-    if (error instanceof LogvineError) await discard(chunks);
+    if (!(error instanceof LogvineError)) throw brokenOff(error, isLate);
+    await discard(chunks);
     throw error;
   } finally {
     late.cancel();
   }
 }
 
-/** Reads everything into memory of its own, `stated` bytes or as much as it turns out to be. */
+/** Reads everything into memory of its own: of `expected` bytes at first, of `stated` ones when more than that has come. */
 async function fill(
   chunks: AsyncIterator<Buffer>,
+  expected: number,
   stated: number,
   budget: PushBudget,
   lease: Lease,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  let body = new Uint8Array(stated);
+  let body = new Uint8Array(expected);
   let length = 0;
   for (;;) {
     const { done, value: chunk } = await chunks.next();
@@ -98,7 +108,8 @@ async function fill(
     const needed = length + chunk.length;
     if (needed > LIMITS.pushBytesMax) throw tooLong();
     if (needed > body.length) {
-      const capacity = Math.min(Math.max(needed, body.length * 2), LIMITS.pushBytesMax);
+      const wanted = needed <= stated ? stated : Math.max(needed, body.length * 2);
+      const capacity = Math.min(wanted, LIMITS.pushBytesMax);
       budget.grow(lease, Math.max(body.length, REQUEST_BYTES), Math.max(capacity, REQUEST_BYTES));
       const grown = new Uint8Array(capacity);
       grown.set(body.subarray(0, length));
@@ -119,6 +130,12 @@ async function discard(chunks: AsyncIterator<Buffer>): Promise<void> {
 
 function tooMuch(): LogvineError {
   return new LogvineError('LV_OVERLOADED', 'too many pushes are in flight: send again later, and slower');
+}
+
+/** No fault of this node's, and the client may not be there any more to be told. */
+function brokenOff(cause: unknown, isLate: boolean): LogvineError {
+  const error = pushInvalid(`the body ended before its time: ${messageOf(cause)}`, cause);
+  return Object.assign(error, { statusCode: isLate ? 408 : 400 });
 }
 
 function tooLong(): LogvineError {

@@ -113,7 +113,8 @@ function grown(column: Uint32Array, capacity: number): Uint32Array {
 
 function metadataOf(pairs: Pairs): Metadata {
   const values = new Map<string, string>();
-  for (const [name, value] of pairs) values.set(metadataName(name), value);
+  // As it is stored: two that differ in half a character only would be one there.
+  for (const [name, value] of pairs) values.set(metadataName(name), value.toWellFormed());
   // As a label, an empty one is the same as none.
   for (const [name, value] of values) if (value === '') values.delete(name);
   return Object.fromEntries([...values].sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -72,7 +72,7 @@ export function checkLabels(pairs: Pairs, limits: PushLimits): Labels {
     }
     if (value === '') continue;
     if (Object.hasOwn(labels, name)) throw new LabelsError(`label ${name} is given twice`);
-    labels[name] = value;
+    labels[name] = value.toWellFormed();
   }
   return labels;
 }
@@ -122,9 +122,11 @@ export class StreamKeys {
     let rank = Infinity;
     let service = UNKNOWN_SERVICE;
     for (const name in labels) {
-      const value = labels[name];
-      if (typeof value !== 'string' || value === '' || value.length * 3 > labelValueBytesMax)
+      const given = labels[name];
+      if (typeof given !== 'string' || given === '' || given.length * 3 > labelValueBytesMax)
         return undefined;
+      // As it is stored: half a character becomes U+FFFD.
+      const value = given.toWellFormed();
       const known = this.#nameOf(name);
       // Putting them in order takes as many steps as there are names, each.
       if (!known || this.#names.length === labelsMax) return undefined;

@@ -1,4 +1,5 @@
 import { LIMITS, sliceRows, type Columns, type StreamRows } from '../../store/index.ts';
+import { LEVEL_LENGTH_MAX, LEVEL_NAME, LEVELS } from '../pipeline/index.ts';
 import { digestOfPart, digestOfPush } from './push-digest.ts';
 import { decodePush, PUSH_LIMITS, type PushHeaders } from './push.ts';
 
@@ -13,6 +14,8 @@ export interface PushBody {
 export interface PreparedPart {
   readonly digest: string;
   readonly rows: StreamRows;
+  /** Of lines, times and metadata, as much as they can become in a batch. */
+  readonly bytes: number;
   /** Of the keys of its streams, in UTF-8. */
   readonly labelBytes: number;
 }
@@ -22,8 +25,12 @@ export interface PreparedPush {
   readonly parts: readonly PreparedPart[];
 }
 
-/** Time, end and metadata of one entry in its columns. */
+/** Time, end and number of the metadata of one entry in its columns. */
 const ROW_BYTES = 20;
+/** The lengths of a name and its value. */
+const PAIR_BYTES = 6;
+/** The level that packing adds to a metadata set. */
+const LEVEL_BYTES = LEVEL_NAME.length + LEVEL_LENGTH_MAX + PAIR_BYTES;
 
 /**
  * All that is done to a pushed body before its lines wait for their batch: decoded, checked, named, and divided into
@@ -76,6 +83,7 @@ interface Cut {
 function inParts(rows: StreamRows): Omit<PreparedPart, 'digest'>[] {
   const { keys, rowEnds, columns } = rows;
   const cuts: Cut[] = [];
+  const bytes: number[] = [];
   const labelBytes: number[] = [];
   const weights = new RowWeights(columns);
   let contentRoom = 0;
@@ -89,6 +97,7 @@ function inParts(rows: StreamRows): Omit<PreparedPart, 'digest'>[] {
       const taken = weights.rowsThatFit(row, rowEnds[stream], hasRoom ? contentRoom : 0, isFresh);
       if (taken.end === row) {
         cuts.push({ stream, row });
+        bytes.push(0);
         labelBytes.push(0);
         contentRoom = LIMITS.pushPartBytes;
         labelsRoom = LIMITS.batchLabelBytesMax;
@@ -96,27 +105,34 @@ function inParts(rows: StreamRows): Omit<PreparedPart, 'digest'>[] {
       }
       contentRoom -= taken.bytes;
       labelsRoom -= keyBytes;
+      bytes[bytes.length - 1] += taken.bytes;
       labelBytes[labelBytes.length - 1] += keyBytes;
       row = taken.end;
     }
   }
   return cuts.map((cut, at) => ({
     rows: cuts.length === 1 ? rows : cutOut(rows, cut, cuts[at + 1]),
+    bytes: bytes[at],
     labelBytes: labelBytes[at],
   }));
 }
 
-/** What rows weigh in a batch, where each stream has the metadata sets of its own rows. */
+/**
+ * What rows weigh in a batch, where each stream has the metadata sets of its own rows, and each set may become one for every
+ * level that its lines have.
+ */
 class RowWeights {
   readonly #columns: Columns;
   readonly #bytesOfSet: (number | undefined)[] = [];
-  /** The last question that counted a set. */
+  /** The last question that counted a set, and how often it did. */
   readonly #countedIn: Uint32Array;
+  readonly #timesCounted: Uint8Array;
   #question = 0;
 
   constructor(columns: Columns) {
     this.#columns = columns;
     this.#countedIn = new Uint32Array(columns.metadata.length);
+    this.#timesCounted = new Uint8Array(columns.metadata.length);
   }
 
   /** Rows of one stream from `start` that take up to `room` bytes; at least one where the part is fresh. */
@@ -133,9 +149,11 @@ class RowWeights {
     for (; end < rowsEnd; end++) {
       const set = metadataIds[end];
       let more = ends[end] - (end === 0 ? 0 : ends[end - 1] + 1) + 1 + ROW_BYTES;
-      if (this.#countedIn[set] !== question) more += this.#bytesOfSet[set] ??= bytesOf(metadata[set]);
+      const times = this.#countedIn[set] === question ? this.#timesCounted[set] : 0;
+      if (times < LEVELS.length) more += this.#bytesOfSet[set] ??= bytesOf(metadata[set]);
       if (bytes + more > room && !(isFresh && end === start)) break;
       this.#countedIn[set] = question;
+      this.#timesCounted[set] = Math.min(times + 1, LEVELS.length);
       bytes += more;
     }
     return { end, bytes };
@@ -143,8 +161,9 @@ class RowWeights {
 }
 
 function bytesOf(pairs: Readonly<Record<string, string>>): number {
-  let bytes = 0;
-  for (const name of Object.keys(pairs)) bytes += Buffer.byteLength(name) + Buffer.byteLength(pairs[name]);
+  let bytes = LEVEL_BYTES;
+  for (const name of Object.keys(pairs))
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(pairs[name]) + PAIR_BYTES;
   return bytes;
 }
 

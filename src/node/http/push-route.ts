@@ -20,8 +20,6 @@ export interface PushRouteOptions {
 const WORKER_BYTES = 64 * 1024;
 /** The same where it may grow a thousandfold. */
 const WORKER_DEFLATED_BYTES = 4 * 1024;
-/** Entries weigh more decoded than as text: their times and places. */
-const ROW_BYTES = 20;
 
 /**
  * `POST /loki/api/v1/push`: 204 once the ack rule (I2) holds for every line of the body; 429 when this peer is sent more
@@ -103,6 +101,8 @@ class PushKeeper {
 
   async #prepare(push: PushBody, lease: Lease, goOn: () => void): Promise<PreparedPush> {
     const { batcher, pool } = this.#options;
+    // Where nothing can be stored there would be no room either, and the client would be told to be slower.
+    batcher.checkTaking();
     await batcher.room();
     goOn();
     let prepared: PreparedPush;
@@ -175,8 +175,7 @@ function weightOf(push: PushBody): number {
 
 function decodedBytes({ parts }: PreparedPush): number {
   let bytes = 0;
-  for (const { rows, labelBytes } of parts)
-    bytes += rows.columns.lines.length + rows.columns.count * ROW_BYTES + labelBytes;
+  for (const part of parts) bytes += part.bytes + part.labelBytes;
   return bytes;
 }
 

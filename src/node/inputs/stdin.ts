@@ -34,6 +34,7 @@ export class Stdin implements Input {
   #isWriting = false;
   /** The start of a line whose end hasn't come, and how many pieces of that line were given out. */
   #rest: Buffer = Buffer.alloc(0);
+  #droppedBytes = 0;
   #piece = 0;
   #readBytes = 0;
   #problem: string | undefined;
@@ -45,11 +46,14 @@ export class Stdin implements Input {
     this.#labels = fileLabels('stdin', options.labels, options);
     this.#lineBytesMax = options.lineBytesMax ?? TAIL_LIMITS.lineBytesMax;
     this.#idleFlushMs = options.idleFlushMs ?? TAIL_LIMITS.idleFlushMs;
-    this.ended = this.#run().catch((error: unknown) => {
-      if (this.#isClosing) return;
-      this.#problem = messageOf(error);
-      options.log.warn(`stdin: ${this.#problem}`);
-    });
+    this.ended = this.#run().then(
+      () => this.#tellDropped(),
+      (error: unknown) => {
+        if (this.#isClosing) return this.#tellDropped();
+        this.#problem = messageOf(error);
+        options.log.warn(`stdin: ${this.#problem}`);
+      },
+    );
   }
 
   async #run(): Promise<void> {
@@ -102,6 +106,12 @@ export class Stdin implements Input {
     this.#rest = Buffer.from(chunk);
   }
 
+  #tellDropped(): void {
+    const bytes = this.#droppedBytes + this.#rest.length;
+    if (bytes > 0)
+      this.#options.log.warn(`stdin: ${bytes} bytes that were read are not stored, since the node stops`);
+  }
+
   async #flush(): Promise<void> {
     if (this.#rest.length === 0) return;
     await this.#give(this.#rest, cutUnfinished(this.#rest, this.#piece));
@@ -111,7 +121,11 @@ export class Stdin implements Input {
   async #give(chunk: Buffer, cut: Cut): Promise<void> {
     const bytes = bytesOfCut(chunk, cut);
     this.#piece = cut.piece;
-    if (bytes.length === 0 || this.#isClosing) return;
+    if (bytes.length === 0) return;
+    if (this.#isClosing) {
+      this.#droppedBytes += bytes.length;
+      return;
+    }
     const { metadata } = cut;
     const readAtMs = this.#options.clock.nowMs();
     this.#isWriting = true;

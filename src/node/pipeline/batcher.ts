@@ -40,6 +40,8 @@ export interface BatcherOptions {
 /** Lines of a push that go into one batch. */
 export interface PushPart {
   readonly rows: StreamRows;
+  /** Of lines, times and metadata. */
+  readonly bytes: number;
   /** Of the keys of its streams. */
   readonly labelBytes: number;
   /** By which the batch is known to hold it: PUSH_DIGEST_BYTES; undefined where pushes are not told apart. */
@@ -68,9 +70,6 @@ interface Group {
   readonly durable: PromiseWithResolvers<void>;
   sealed?: SealedBatch;
 }
-
-/** Time, end and metadata of one entry in its columns. */
-const ROW_BYTES = 20;
 
 /**
  * Gathers blocks into batches, has them packed on the workers, and seals them in the order in which they were closed:
@@ -107,7 +106,7 @@ export class Batcher implements BlockSink {
     return this.#failure;
   }
 
-  /** Bytes of lines and times that are not on this peer's disk yet. */
+  /** Bytes of lines, and of what pushes have beside them, that are not on this peer's disk yet. */
   get unsealedBytes(): number {
     return this.#unsealedBytes;
   }
@@ -135,6 +134,19 @@ export class Batcher implements BlockSink {
    * peer can seal, LV_REPLICATION_TIMEOUT when the other owners cannot take it, LV_DISK_FULL, LV_DATA_UNSAFE, LV_CLOSED.
    */
   push(parts: readonly PushPart[]): Promise<void> {
+    this.checkTaking();
+    // Those that were told that there is room may be several: inputs wait earlier than pushes are refused.
+    if (this.#unsealedBytes > 2 * LIMITS.unsealedBytesMax) {
+      throw new LogvineError('LV_OVERLOADED', 'more is waiting to be sealed than fits: send again later');
+    }
+    for (const { rows } of parts) this.#checkStreams(rows.keys);
+    // In one turn, so that it is taken or refused as a whole.
+    const durable = parts.map((part) => this.#addPart(part));
+    return Promise.all(durable).then(() => undefined);
+  }
+
+  /** Throws why no push is taken at present, whatever it holds: LV_REPLICATION_TIMEOUT, LV_DISK_FULL, LV_DATA_UNSAFE, LV_CLOSED. */
+  checkTaking(): void {
     this.#checkOpen();
     const { replicator, store } = this.#options;
     if (store.diskFull) throw store.diskFull;
@@ -147,17 +159,20 @@ export class Batcher implements BlockSink {
       const message = 'the other owners are behind, and no more can wait for them: send again later';
       throw new LogvineError('LV_REPLICATION_TIMEOUT', message);
     }
-    // Those that were told that there is room may be several: inputs wait earlier than pushes are refused.
-    if (this.#unsealedBytes > 2 * LIMITS.unsealedBytesMax) {
-      throw new LogvineError('LV_OVERLOADED', 'more is waiting to be sealed than fits: send again later');
-    }
-    // In one turn, so that it is taken or refused as a whole.
-    const durable = parts.map((part) => this.#addPart(part));
-    return Promise.all(durable).then(() => undefined);
   }
 
-  #addPart({ rows, labelBytes, digest }: PushPart): Promise<void> {
-    const bytes = sizeOf(rows);
+  #checkStreams(keys: readonly string[]): void {
+    const { streams } = this.#options.store;
+    if (streams.size <= LIMITS.streamsMax) return;
+    const added = keys.find((key) => !streams.has(key));
+    if (added === undefined) return;
+    const message = `${streams.size} streams are stored here already, and ${labelsText(parseLabelsKey(added))} is not one of them`;
+    const advice =
+      'what differs from line to line belongs into structured metadata or the line, not into labels';
+    throw new LogvineError('LV_OVERLOADED', `${message}: ${advice}`);
+  }
+
+  #addPart({ rows, bytes, labelBytes, digest }: PushPart): Promise<void> {
     const open = this.#open;
     const fits =
       open === undefined ||
@@ -419,8 +434,4 @@ export class Batcher implements BlockSink {
     this.#wake();
     await this.#sealing;
   }
-}
-
-function sizeOf({ columns }: StreamRows): number {
-  return columns.lines.length + columns.count * ROW_BYTES;
 }

@@ -1,5 +1,7 @@
 export { columnsOf, type LineBlock, type LineOptions } from './lines.ts';
 export {
+  LEVEL_LENGTH_MAX,
+  LEVEL_NAME,
   LEVELS,
   type Level,
   type LevelId,

@@ -15,6 +15,8 @@ export { LEVELS, type Level, type LevelId } from './level/names.ts';
 
 /** The structured metadata that carries an entry's level. */
 export const LEVEL_NAME = 'detected_level';
+/** What is longer is no level: each metadata set of a stream gets it. */
+export const LEVEL_LENGTH_MAX = 32;
 /** OpenTelemetry's severity as pushes carry it: ranges of four, from trace to fatal. */
 const OTLP_SEVERITY = 'severity_number';
 const OTLP_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'];
@@ -72,7 +74,7 @@ function levelOfLetter(letter: number): LevelId {
 export function levelOfLabels(labels: Labels | Metadata): string | undefined {
   for (const name of LEVEL_FIELDS) {
     const value = Object.hasOwn(labels, name) ? labels[name] : '';
-    if (value !== '') return normalised(value);
+    if (value !== '' && value.length <= LEVEL_LENGTH_MAX) return normalised(value);
   }
   return undefined;
 }

@@ -167,10 +167,16 @@ export interface HeaderOptions {
   readonly withoutLabels?: boolean;
 }
 
+/** Whether these are the bytes of a header as this version writes them, well-formed or not. */
+export function isOfThisVersion(bytes: Uint8Array): boolean {
+  return bytes[0] === HEADER_VERSION;
+}
+
 /** Throws RangeError on anything that is not a well-formed header; the caller names the batch. */
 export function decodeHeader(bytes: Uint8Array, { withoutLabels = false }: HeaderOptions = {}): BatchHeader {
   const reader = new ByteReader(bytes);
-  if (reader.varint() !== HEADER_VERSION) throw new RangeError('unknown header version');
+  if (reader.varint() !== HEADER_VERSION)
+    throw new RangeError('it was written by another version of Logvine');
   const origin = reader.text(128);
   const epoch = reader.varint();
   const seq = reader.varint();
@@ -227,11 +233,15 @@ export function decodeHeader(bytes: Uint8Array, { withoutLabels = false }: Heade
   return header;
 }
 
-/** A header that promises more than LIMITS allow is refused before anything is decompressed. */
-function checkBounds(header: BatchHeader): void {
-  let stored = header.filterBytes;
+/**
+ * A header that promises more than LIMITS allow is refused before anything is decompressed, and such a batch is not packed. Throws
+ * RangeError.
+ */
+export function checkBounds({ filterBytes, blocks }: Pick<BatchHeader, 'filterBytes' | 'blocks'>): void {
+  if (blocks.length > LIMITS.batchBlocksMax) throw new RangeError('too many blocks');
+  let stored = filterBytes;
   let raw = 0;
-  for (const block of header.blocks) {
+  for (const block of blocks) {
     stored += block.columnsStored + block.linesStored;
     raw += block.columnsRaw + block.linesRaw;
   }
@@ -303,7 +313,7 @@ function decodeNamed(bytes: Uint8Array, streams: number): (Labels | undefined)[]
 
 function decodeLabels(reader: ByteReader): Labels {
   const labels: Record<string, string> = {};
-  for (let left = reader.count(LIMITS.labelsPerStreamMax); left > 0; left--) {
+  for (let left = reader.count(LIMITS.labelsStoredMax); left > 0; left--) {
     const name = reader.text(LIMITS.labelNameBytesMax);
     setLabel(labels, name, reader.text(LIMITS.labelValueBytesMax));
   }

@@ -11,7 +11,7 @@ export {
   readHead,
   readPreamble,
 } from './frame.ts';
-export { encodeHeader, PUSH_DIGEST_BYTES } from './header.ts';
+export { encodeHeader, isOfThisVersion, PUSH_DIGEST_BYTES } from './header.ts';
 export type { BatchHeader, EpochLink, SealedHeader, SourcePosition } from './header.ts';
 export { compareInstants, COUNTED_LEVELS, totalsOf } from './stream-table.ts';
 export type { Instant, StreamPart } from './stream-table.ts';

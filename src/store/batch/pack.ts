@@ -3,8 +3,9 @@ import { constants, crc32, zstdCompressSync } from 'node:zlib';
 import { ByteWriter } from './bytes.ts';
 import { labelsKey, lineStart, type Columns, type Labels, type StreamRows } from './columns.ts';
 import { encodeRows, joinRows, SetEncoder, type RowRange } from './content.ts';
+import { LIMITS } from '../limits.ts';
 import { buildFilter } from './filter.ts';
-import type { BlockExtent } from './header.ts';
+import { checkBounds, type BlockExtent } from './header.ts';
 import { COUNTED_LEVELS, StreamTableWriter, type Instant, type StreamTotals } from './stream-table.ts';
 
 /** A stream whose lines weigh at least this gets zstd frames of its own; smaller ones share. */
@@ -41,6 +42,8 @@ export interface PackedBatch {
  *
  * The content's hash is that of three: of the streams' keys, each ended by `\n`, of all columns, and of all lines, in the
  * order of the streams. Columns tell where they end and how many lines they have, so that no other content has it.
+ *
+ * Throws RangeError for what no reader would take: whoever gathers lines sees to it that it does not come about.
  */
 export function packBatch(
   contents: readonly (StreamContent | StreamRows)[],
@@ -65,7 +68,10 @@ export function packBatch(
       linesRaw: lines.length,
     });
   }
+  checkBounds({ filterBytes: filter.length, blocks: extents });
   const described = describe(blocks);
+  if (described.keys.length > LIMITS.batchStreamsMax || described.entries > LIMITS.batchEntriesMax)
+    throw new RangeError('too many streams or entries');
   // A key has no line break: JSON escapes it.
   keysHash.update(`${described.keys.join('\n')}\n`);
   const bytes = joinOwned(payload);

@@ -9,6 +9,7 @@ import {
   type SourcePosition,
 } from '../batch/index.ts';
 import type { LogvineError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 import type { Clock } from '../host/index.ts';
 import { emptyRecord, type SegmentId } from './record.ts';
 import type { FrameToWrite, Segment } from './segment.ts';
@@ -129,6 +130,8 @@ export class OwnLog {
       pushes: packed.pushes,
     };
     const encoded = encodeHeader(header);
+    // Whoever gathers lines sees to it: nobody could read it.
+    if (encoded.length > LIMITS.headerBytesMax) throw new RangeError(`a header of ${encoded.length} bytes`);
     const hash = headerHash(encoded);
     this.#lastHash = hash;
     const head = frameHead(encoded, packed.payload, packed.payloadCrc, sign(encoded));

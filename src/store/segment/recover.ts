@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import {
   FRAME_MAGIC,
   headerHash,
+  isOfThisVersion,
   parseHeader,
   PREAMBLE_BYTES,
   readHead,
@@ -58,6 +59,13 @@ export async function recoverSegment(
   let offset = 0;
   while (offset < size) {
     const frame = await readFrameAt(file, offset, size, id, options.payloads);
+    if (frame && !frame.header) {
+      // It stands as its origin wrote it, so it is no torn tail, and nothing follows from cutting it.
+      const { fileBytes } = record;
+      record.fileBytes = offset += frame.place.frameBytes;
+      record.quarantined.push({ offset: fileBytes, bytes: offset - fileBytes });
+      continue;
+    }
     if (frame) {
       const { header, place } = frame;
       found.syncedSeq = Math.max(found.syncedSeq, header.syncedSeq);
@@ -72,7 +80,7 @@ export async function recoverSegment(
       record.fileBytes = offset;
       continue;
     }
-    const next = await findFrame(file, offset + 1, size, (header) => isOf(header, id));
+    const next = await findFrame(file, offset + 1, size, (header) => !header || isOf(header, id));
     if (next === undefined) break;
     offset = next;
   }
@@ -105,7 +113,7 @@ export async function holdsForeign(
   size: number,
   id: SegmentId,
 ): Promise<boolean> {
-  return (await findFrame(file, from, size, (other) => !isOf(other, id))) !== undefined;
+  return (await findFrame(file, from, size, (other) => !other || !isOf(other, id))) !== undefined;
 }
 
 function isOf({ origin, epoch, segment }: BatchHeader, id: SegmentId): boolean {
@@ -122,9 +130,9 @@ function quarantineNameless(record: SegmentRecord): void {
   }
 }
 
-/** A sound frame of this segment, and where it stands. */
-interface FrameFound {
-  readonly header: BatchHeader;
+/** A sound frame of this segment, and where it stands; undefined: its header says what no reader takes. */
+interface FrameFound<Header = BatchHeader> {
+  readonly header: Header;
   readonly place: Parameters<typeof addBatch>[2];
 }
 
@@ -134,7 +142,7 @@ async function readFrameAt(
   size: number,
   id: SegmentId,
   withPayload: boolean,
-): Promise<FrameFound | undefined> {
+): Promise<FrameFound | FrameFound<undefined> | undefined> {
   let head = await file.read(offset, HEAD_READ_BYTES);
   const preamble = readPreamble(head);
   if (!preamble || offset + preamble.frameBytes > size) return undefined;
@@ -145,9 +153,20 @@ async function readFrameAt(
   if (!checked) return undefined;
   if (withPayload && crc32(await file.read(offset + headBytes, payloadBytes)) !== payloadCrc)
     return undefined;
-  const header = parseHeader(checked.header);
-  if (!isOf(header, id)) return undefined;
-  return { header, place: { offset, frameBytes, headerBytes, headerHash: headerHash(checked.header) } };
+  const place = { offset, frameBytes, headerBytes, headerHash: headerHash(checked.header) };
+  const header = readableHeader(checked.header);
+  if (!header) return { header, place };
+  return isOf(header, id) ? { header, place } : undefined;
+}
+
+/** Undefined for one that nobody can read. Throws LV_FRAME_CORRUPT for another version's: it must not be taken for rot. */
+function readableHeader(bytes: Buffer): BatchHeader | undefined {
+  try {
+    return parseHeader(bytes);
+  } catch (error) {
+    if (!isOfThisVersion(bytes)) throw error;
+    return undefined;
+  }
 }
 
 /**
@@ -163,19 +182,34 @@ export async function readmit(
   for (const { offset, bytes } of record.quarantined.slice()) {
     for (let at = offset; at < offset + bytes;) {
       const found = await readFrameAt(file, at, offset + bytes, record.id, true);
-      if (!found) break;
+      if (!found?.header) break;
       const { header, place } = found;
       const isNamed = header.streams.every(({ labels, stream }) => labels ?? record.streams[stream]);
       if (!isNamed) break;
-      if (!record.batches.some(({ seq }) => seq === header.seq)) {
+      const isKnown = record.batches.some(({ seq }) => seq === header.seq);
+      if (!isKnown) {
         addBatch(record, header, place, pool);
         taken.push({ header, frameBytes: place.frameBytes });
       }
-      closeHole(record, at, place.frameBytes);
+      // A second copy that does not stand where its batch belongs was written over another one.
+      if (!isKnown || isInOrder(record, header.seq, place)) closeHole(record, at, place.frameBytes);
       at += place.frameBytes;
     }
   }
   return taken;
+}
+
+/** Whether a batch would stand behind the one before it, or before the one behind it. */
+function isInOrder(
+  { batches }: SegmentRecord,
+  seq: number,
+  { offset, frameBytes }: FrameFound['place'],
+): boolean {
+  return batches.some(
+    (other) =>
+      (other.seq === seq - 1 && other.offset + other.frameBytes === offset) ||
+      (other.seq === seq + 1 && offset + frameBytes === other.offset),
+  );
 }
 
 /** The next offset at or after `from` where a frame with a sound header begins that is looked for. */
@@ -183,14 +217,15 @@ async function findFrame(
   file: DiskFile,
   from: number,
   size: number,
-  isWanted: (header: BatchHeader) => boolean,
+  /** Undefined: its header says what no reader takes. */
+  isWanted: (header: BatchHeader | undefined) => boolean,
 ): Promise<number | undefined> {
   for (let at = from; at < size; at += SEARCH_BYTES - FRAME_MAGIC.length) {
     const window = await file.read(at, SEARCH_BYTES);
     for (let hit = window.indexOf(FRAME_MAGIC); hit !== -1; hit = window.indexOf(FRAME_MAGIC, hit + 1)) {
       const head = await file.read(at + hit, PREAMBLE_BYTES + LIMITS.headerBytesMax);
       const checked = readHead(head);
-      if (checked && isWanted(parseHeader(checked.header))) return at + hit;
+      if (checked && isWanted(readableHeader(checked.header))) return at + hit;
     }
   }
   return undefined;

@@ -31,6 +31,10 @@ export class StreamPool {
     return this.#streams.size;
   }
 
+  has(key: string): boolean {
+    return this.#streams.has(key);
+  }
+
   /** The stream with these labels. Each call is one use, to be given back with `release`. */
   take(labels: Labels): Stream {
     return this.#take(labelsKey(labels), labels);
