@@ -12,7 +12,7 @@ import {
   type SourcePosition,
 } from './batch/index.ts';
 import type { Catalog } from './catalog/index.ts';
-import { LogvineError, messageOf } from './errors.ts';
+import { LogvineError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Clock, Disk, Random } from './host/index.ts';
 import {
@@ -31,6 +31,7 @@ import {
   StreamPool,
   type BatchEntry,
   OpenFiles,
+  unwritten,
   type DiskHealth,
   type SealedBatch,
   type SegmentId,
@@ -332,14 +333,13 @@ export class Store {
     const headerBytes = frame.readUInt32LE(4);
     const write = { header, headerHash: hash, headerBytes, parts: [frame] };
     let segment = this.segment(id);
-    if (this.#removing.has(segmentName(id))) {
-      throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: its segment is just being dropped here`);
-    }
+    if (segment) this.#checkStored(segment);
     if (segment && segment.record.quarantined.length > 0) {
       const before = segment.entry(header.seq - 1);
       if (before) this.#checkChain(header, before.headerHash, from);
       // A heal leaves the file as long as it was: should it fail, the next start must not believe the catalog.
       await forget(this.#options, id);
+      this.#checkStored(segment);
       const more = await segment.heal(write);
       if (more) {
         this.#countHeader(header, frame.length);
@@ -355,16 +355,17 @@ export class Store {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
     if (!segment) {
-      if (isRepair) checkNamed(header, [], undefined);
-      else if (header.owners.length === 0) {
+      if (!isRepair && header.owners.length === 0) {
         throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is not the first of its segment`);
       }
+      // What is refused must leave no empty segment behind.
+      this.#checkTaking(header, undefined, isRepair);
       segment = this.#add(emptyRecord(id));
     }
     let known = segment.entry(header.seq);
     if (!known && header.seq <= (segment.accepted?.seq ?? 0)) {
-      // It came by another way and is being written, or it is a hole.
-      await segment.flushed();
+      // It came by another way and is being written, or it is a hole; another may be the first to fill that.
+      for (let other; (other = segment.writing(header.seq));) await other;
       known = segment.entry(header.seq);
     }
     if (known) return this.#sameBatch(known.headerHash, hash, header, done, from);
@@ -375,14 +376,11 @@ export class Store {
     if (!follows && !fills && !isRepair) {
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
     }
-    let naming = this.#naming.get(segment);
-    checkNamed(header, segment.record.streams, naming);
-    // What comes by repair may come before the batches that name the streams between.
-    if (!isRepair) checkNumbered(header, segment.record.streams.length, naming);
-    const refusal = this.#options.whyNoReplicas();
-    if (refusal) throw refusal;
+    this.#checkTaking(header, segment, isRepair);
+    this.#checkStored(segment);
     const before = follows ? accepted : segment.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
+    let naming = this.#naming.get(segment);
     if (!naming) this.#naming.set(segment, (naming = new Set()));
     const named = header.streams.filter((part) => part.labels).map((part) => part.stream);
     for (const stream of named) naming.add(stream);
@@ -391,6 +389,24 @@ export class Store {
     });
     this.#countHeader(header, frame.length);
     return done;
+  }
+
+  /** Throws LV_PROTOCOL for a batch that could not be answered for, and why no copies are taken at present. */
+  #checkTaking(header: BatchHeader, segment: Segment | undefined, isRepair: boolean): void {
+    const naming = segment && this.#naming.get(segment);
+    const streams = segment?.record.streams ?? [];
+    checkNamed(header, streams, naming);
+    // What comes by repair may come before the batches that name the streams between.
+    if (!isRepair) checkNumbered(header, streams.length, naming);
+    const refusal = this.#options.whyNoReplicas();
+    if (refusal) throw refusal;
+  }
+
+  /** What is added to a file that goes would be gone with it. Throws LV_PROTOCOL. */
+  #checkStored(segment: Segment): void {
+    const name = segmentName(segment.id);
+    if (this.#segments.get(name) === segment && !this.#removing.has(name)) return;
+    throw new LogvineError('LV_PROTOCOL', `${name} is just being dropped here`);
   }
 
   #checkChain(header: BatchHeader, previousHash: Buffer, from: string | undefined): void {
@@ -452,7 +468,7 @@ export class Store {
     } catch (error) {
       const { code } = error as { code?: string };
       // Too many open files, and the like, say nothing about the bytes. A file that is gone does.
-      const isDropped = this.segment(id) !== segment;
+      const isDropped = this.segment(id) !== segment || this.#removing.has(segmentName(id));
       if (isDropped) return undefined;
       if (code !== 'LV_FRAME_CORRUPT' && code !== 'EIO' && code !== 'ENOENT') throw error;
     }
@@ -494,8 +510,10 @@ export class Store {
     return done;
   }
 
-  async #drop(segments: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
+  async #drop(wanted: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
     if (this.health.failure) throw this.health.failure;
+    // Another reason may have come first.
+    const segments = wanted.filter((segment) => this.segment(segment.id) === segment);
     for (const { id, record } of segments) if (id.origin === this.origin) this.#dropped.releaseOwn(record);
     if (why === 'expired') {
       this.#dropped.expired.add(
@@ -534,7 +552,7 @@ export class Store {
     try {
       await this.#options.disk.replaceFile(path, this.#dropped.encode());
     } catch (cause) {
-      throw new LogvineError('LV_DISK_FULL', `${path} cannot be written: ${messageOf(cause)}`, { cause });
+      throw unwritten(this.health, path, cause);
     }
   }
 

@@ -53,7 +53,9 @@ const rawBlock = (bytes: number) => {
 };
 const pushOf = (bytes: number, digest?: Uint8Array) => {
   const entries = [{ ms: 1, sub: 0, line: random.bytes(bytes), metadata: {} }];
-  return [{ rows: rowsFrom([{ labels: { app: 'push' }, entries }]), bytes: bytes + 21, labelBytes: 14, digest }];
+  return [
+    { rows: rowsFrom([{ labels: { app: 'push' }, entries }]), bytes: bytes + 21, labelBytes: 14, digest },
+  ];
 };
 const code = (wanted: string) => (error: unknown) => (error as LogvineError).code === wanted;
 

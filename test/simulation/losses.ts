@@ -31,6 +31,11 @@ export async function loseAndFind(cluster: Cluster, chance: Chance): Promise<voi
   if (!(await until(cluster, 'those that went away are not given up', areGivenUp))) return;
 
   if (!(await acceptLoss(cluster, chance.pick(left)))) return;
+  for (const host of left) {
+    // It may know of batches that no other has heard of: then its operator looks there, too.
+    const told = await askSurely(cluster, host);
+    if (!told || (!told[1].receipt.complete && !(await acceptLoss(cluster, host)))) return;
+  }
   await askAll(cluster, left, true);
   // One that is alone goes on searching for those that it is told to join.
   if (left.length > 1 && chance.hits(0.5)) {

@@ -2,17 +2,21 @@ import { z } from 'zod';
 import { LogvineError, type ExpiredRun, type Loss, type Store } from '../../store/index.ts';
 import type { Coordinator } from '../query/index.ts';
 import type { MissingBatches } from '../query/receipt.ts';
+import { compareAge } from '../membership/record.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
 import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
 import { TIME_MS_MAX } from '../wire.ts';
-import { doesStand, lossSchema, standingLosses } from './losses.ts';
+import { lossSchema, laterRecords, lostPeers, standingLosses, type LostPeer } from './losses.ts';
 
 export const LOSS_PROTOCOL = '/logvine/loss/1';
 
 /** Runs that are accepted at once, and told in one message. */
 const RUNS_MAX = 10_000;
-const answer = z.object({ remembered: z.literal(true) });
+/** Others may know later records of the lost peers, each of them others. */
+const TELL_ATTEMPTS = 3;
+/** Instead: of peers that are down, records later than those in the loss. */
+const answer = z.union([z.object({ remembered: z.literal(true) }), z.object({ later: lostPeers })]);
 
 /** What nobody has any more, and whether it was accepted. */
 export interface Losses {
@@ -74,10 +78,17 @@ export class LossAcceptor {
       .members()
       .filter((member) => neverBack.includes(member.peer) || before.has(member.peer))
       .map(({ peer, epoch, incarnation }) => ({ peer, epoch, incarnation }));
-    const loss = { runs: missing.map(runOf), peers };
-    await store.acceptLoss(loss);
+    let loss: Loss = { runs: missing.map(runOf), peers };
     const others = answered.filter((peer) => peer !== view.self);
-    return { ...losses, remembering: 1 + (await this.#tell(others, loss)), told: 1 + others.length };
+    const told = 1 + others.length;
+    for (let attempt = 1; ; attempt++) {
+      await store.acceptLoss(loss);
+      const { remembering, later } = await this.#tell(others, loss);
+      if (later.length === 0 || attempt === TELL_ATTEMPTS)
+        return { ...losses, remembering: 1 + remembering, told };
+      // Else the loss would not stand where they are known.
+      loss = { runs: loss.runs, peers: loss.peers.map((lost) => latestOf(lost, later)) };
+    }
   }
 
   #checkDown(peer: string): void {
@@ -87,14 +98,20 @@ export class LossAcceptor {
     throw new LogvineError('LV_QUERY_INVALID', `${peer} ${problem}: only a peer that is down can be lost`);
   }
 
-  /** How many have taken note of it. Whoever has not will ask them. */
-  async #tell(others: readonly PeerId[], loss: Loss): Promise<number> {
+  /** How many have taken note of it: whoever has not will ask them. And what they know better. */
+  async #tell(others: readonly PeerId[], loss: Loss): Promise<{ remembering: number; later: LostPeer[] }> {
     const { transport, timeoutMs } = this.#options;
     const bytes = encodeMessage(loss);
-    const told = others.map(async (peer) =>
-      parseMessage(answer, await request(transport, peer, LOSS_PROTOCOL, bytes, timeoutMs), 'loss'),
-    );
-    return (await Promise.allSettled(told)).filter(({ status }) => status === 'fulfilled').length;
+    let remembering = 0;
+    const later: LostPeer[] = [];
+    const told = others.map(async (peer) => {
+      const reply = await request(transport, peer, LOSS_PROTOCOL, bytes, timeoutMs);
+      const said = parseMessage(answer, reply, 'loss');
+      if ('later' in said) later.push(...said.later);
+      else remembering++;
+    });
+    await Promise.allSettled(told);
+    return { remembering, later };
   }
 
   async serve(channel: Channel): Promise<void> {
@@ -103,12 +120,18 @@ export class LossAcceptor {
     const { store, view } = this.#options;
     const loss = parseMessage(lossSchema, bytes, 'loss');
     // This peer may know better.
-    if (!doesStand(loss, view.members()))
-      throw new LogvineError('LV_PROTOCOL', 'a peer that is called lost is back');
-    await store.acceptLoss(loss);
-    await channel.send(encodeMessage({ remembered: true } satisfies z.infer<typeof answer>));
+    const later = laterRecords(loss, view.members());
+    if (!later) throw new LogvineError('LV_PROTOCOL', 'a peer that is called lost is back');
+    if (later.length === 0) await store.acceptLoss(loss);
+    const said: z.infer<typeof answer> = later.length > 0 ? { later } : { remembered: true };
+    await channel.send(encodeMessage(said));
     await channel.close();
   }
+}
+
+function latestOf(lost: LostPeer, others: readonly LostPeer[]): LostPeer {
+  const newer = others.filter(({ peer }) => peer === lost.peer).filter((one) => compareAge(one, lost) > 0);
+  return newer.reduce((latest, one) => (compareAge(one, latest) > 0 ? one : latest), lost);
 }
 
 /** Where nobody knows its times, it may have lines of any. */

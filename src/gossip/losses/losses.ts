@@ -8,9 +8,16 @@ import { listOf, peerIdSchema } from '../wire.ts';
 
 const counter = z.number().int().nonnegative();
 
+export type LostPeer = Loss['peers'][number];
+
+export const lostPeers: z.ZodType<LostPeer[]> = listOf(
+  z.object({ peer: peerIdSchema, epoch: counter, incarnation: counter }),
+  LIMITS.membersMax,
+);
+
 export const lossSchema: z.ZodType<Loss> = z.object({
   runs: listOf(expiredRun, LIMITS.lostRunsMax),
-  peers: listOf(z.object({ peer: peerIdSchema, epoch: counter, incarnation: counter }), LIMITS.membersMax),
+  peers: lostPeers,
 });
 
 /** What holds of the losses that were accepted. */
@@ -25,12 +32,21 @@ export interface StandingLosses {
  * what it has counts, and it is waited for again when it is away. That is known from its record, which is newer then, and
  * which every member hears of.
  */
-export function doesStand({ peers }: Loss, members: readonly MeshMember[]): boolean {
-  const isBack = (lost: Loss['peers'][number]): boolean => {
+export function doesStand(loss: Loss, members: readonly MeshMember[]): boolean {
+  return laterRecords(loss, members)?.length === 0;
+}
+
+/** Later records of its peers than it names; undefined when one of them is up. */
+export function laterRecords({ peers }: Loss, members: readonly MeshMember[]): LostPeer[] | undefined {
+  const later: LostPeer[] = [];
+  for (const lost of peers) {
     const member = members.find(({ peer }) => peer === lost.peer);
-    return member !== undefined && (isLive(member.state) || compareAge(member, lost) > 0);
-  };
-  return !peers.some(isBack);
+    if (!member) continue;
+    if (isLive(member.state)) return undefined;
+    const { peer, epoch, incarnation } = member;
+    if (compareAge(member, lost) > 0) later.push({ peer, epoch, incarnation });
+  }
+  return later;
 }
 
 export function standingLosses(losses: Iterable<Loss>, members: readonly MeshMember[]): StandingLosses {

@@ -312,7 +312,7 @@ export class Coordinator {
     const find = (): Gaps => {
       const lost = this.#lost(heard);
       const expired = [...store.expired.all, ...known.expired.all];
-      const awaited = lost.runs.length > 0 ? this.#awaited(existing.remembered, lost) : [];
+      const awaited = lost.runs.length > 0 ? this.#awaited(existing.remembered, answers, lost) : [];
       const all = { ...existing, ...range, answers: [...answers.values()] };
       return findGaps({ ...all, expired, lost: lost.runs, awaited });
     };
@@ -340,10 +340,14 @@ export class Coordinator {
     return standingLosses([...store.losses, ...heard], view.members());
   }
 
-  /** What members have, those included that were given up and may come back. */
-  #awaited(remembered: Existing['remembered'], lost: StandingLosses): Holding[] {
+  /** What members out of reach have, those included that were given up and may come back. Who answered has said itself what it has. */
+  #awaited(
+    remembered: Existing['remembered'],
+    answers: ReadonlyMap<PeerId, unknown>,
+    lost: StandingLosses,
+  ): Holding[] {
     const members = new Set(this.#members().map(({ peer }) => peer));
-    return remembered.filter(({ peer }) => members.has(peer) && !lost.peers.has(peer));
+    return remembered.filter(({ peer }) => members.has(peer) && !answers.has(peer) && !lost.peers.has(peer));
   }
 
   /** What this peer knows to exist anywhere. */

@@ -6,5 +6,5 @@ export { holdsForeign, recoverSegment } from './recover.ts';
 export { OwnLog } from './own.ts';
 export type { SealedBatch } from './own.ts';
 export { OpenFiles } from './open-files.ts';
-export { Segment } from './segment.ts';
+export { Segment, unwritten } from './segment.ts';
 export type { DiskHealth, FrameToWrite } from './segment.ts';

@@ -190,7 +190,7 @@ export class OwnLog {
         continue;
       }
       const error = (results[failed] as PromiseRejectedResult).reason as LogvineError;
-      if (error.code !== 'LV_DISK_FULL' || this.#closed) {
+      if ((error.code !== 'LV_DISK_FULL' && error.code !== 'LV_OVERLOADED') || this.#closed) {
         for (const { reject } of this.#queue.splice(0)) reject(error);
         break;
       }

@@ -28,6 +28,14 @@ interface Healed {
   readonly frameBytes: number;
 }
 
+/** Of the batches held at one version. */
+interface Summary {
+  readonly version: number;
+  readonly runs: [number, number][];
+  readonly min: Instant;
+  readonly max: Instant;
+}
+
 interface Waiting {
   readonly frame: FrameToWrite;
   readonly bytes: number;
@@ -44,6 +52,29 @@ export interface DiskHealth {
   readonly files: OpenFiles;
 }
 
+/** What keeps a file from being opened and says nothing about the disk. */
+const PASSING: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+
+/**
+ * What a write that failed means. A full disk is a normal day: LV_DISK_FULL, and it is tried again. Anything else that keeps bytes from
+ * being written is not.
+ */
+export function unwritten(health: DiskHealth, path: string, cause: unknown): LogvineError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return diskFailed(health, path, cause);
+  return new LogvineError('LV_DISK_FULL', `no space left to write ${path}`, { cause });
+}
+
+/** From here on nothing is acknowledged: LV_DATA_UNSAFE. */
+function diskFailed(health: DiskHealth, path: string, cause: unknown): LogvineError {
+  health.failure ??= new LogvineError(
+    'LV_DATA_UNSAFE',
+    `the disk failed under ${path} (${messageOf(cause)}): nothing more is acknowledged until a restart has verified the data`,
+    { cause },
+  );
+  return health.failure;
+}
+
 /**
  * One segment file of this peer. Appends are group-committed: while one fdatasync runs, the next frames gather, and go
  * out with one write and one sync. `record` shows only what is on disk.
@@ -57,7 +88,10 @@ export class Segment implements FileHolder {
   readonly #health: DiskHealth;
   readonly #pool: StreamPool;
   #file: DiskFile | undefined;
+  #summed: Summary | undefined;
   #waiting: Waiting[] = [];
+  /** Settled with each frame that is on its way to the disk, by its seq. */
+  readonly #underWay = new Map<number, Promise<void>>();
   #running: Promise<void> | undefined;
   /** Settled with the last frame that was accepted: they are written in order. */
   #written = Promise.resolve();
@@ -112,15 +146,9 @@ export class Segment implements FileHolder {
     return seq;
   }
 
-  /** Runs of seqs held, ascending, both ends included. */
+  /** Runs of seqs held, ascending, both ends included. Not to be changed. */
   intervals(): [number, number][] {
-    const runs: [number, number][] = [];
-    for (const { seq } of this.record.batches) {
-      const run = runs.at(-1);
-      if (run && run[1] === seq - 1) run[1] = seq;
-      else runs.push([seq, seq]);
-    }
-    return runs;
+    return this.#summary().runs;
   }
 
   /** When its last batch was sealed, by its origin's clock; 0 when it holds none. */
@@ -130,13 +158,24 @@ export class Segment implements FileHolder {
 
   /** Earliest and latest entry of its batches. */
   bounds(): { min: Instant; max: Instant } {
+    const { min, max } = this.#summary();
+    return { min, max };
+  }
+
+  /** Asked for with each query and inventory, of all segments; a segment may have tens of thousands of batches. */
+  #summary(): Summary {
+    if (this.#summed?.version === this.version) return this.#summed;
+    const runs: [number, number][] = [];
     let min: Instant = { ms: Infinity, sub: 0 };
     let max: Instant = { ms: -Infinity, sub: 0 };
     for (const batch of this.record.batches) {
+      const run = runs.at(-1);
+      if (run && run[1] === batch.seq - 1) run[1] = batch.seq;
+      else runs.push([batch.seq, batch.seq]);
       if (compareInstants(batch.min, min) < 0) min = batch.min;
       if (compareInstants(batch.max, max) > 0) max = batch.max;
     }
-    return { min, max };
+    return (this.#summed = { version: this.version, runs, min, max });
   }
 
   entry(seq: number): BatchEntry | undefined {
@@ -175,8 +214,19 @@ export class Segment implements FileHolder {
       this.#waiting.push({ frame, bytes, resolve, reject });
       this.#running ??= this.#commitAll();
     });
-    this.#written = written.catch(() => undefined);
+    const ended = written
+      .catch(() => undefined)
+      .then(() => {
+        this.#underWay.delete(seq);
+      });
+    this.#underWay.set(seq, ended);
+    this.#written = ended;
     return written;
+  }
+
+  /** Settled when that batch is written, or has failed; undefined when it is not under way. */
+  writing(seq: number): Promise<void> | undefined {
+    return this.#underWay.get(seq);
   }
 
   async #commitAll(): Promise<void> {
@@ -293,20 +343,12 @@ export class Segment implements FileHolder {
     if (this.#health.failure) throw this.#health.failure;
   }
 
-  /** A full disk is a normal day: it is tried again. Anything else that keeps bytes from being written is not. */
   #unwritten(cause: unknown): LogvineError {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code !== 'ENOSPC' && code !== 'EDQUOT') return this.#fail(cause);
-    return new LogvineError('LV_DISK_FULL', `no space left to write ${this.path}`, { cause });
+    return unwritten(this.#health, this.path, cause);
   }
 
   #fail(cause: unknown): LogvineError {
-    this.#health.failure ??= new LogvineError(
-      'LV_DATA_UNSAFE',
-      `the disk failed under ${this.path} (${messageOf(cause)}): nothing more is acknowledged until a restart has verified the data`,
-      { cause },
-    );
-    return this.#health.failure;
+    return diskFailed(this.#health, this.path, cause);
   }
 
   /** What is healed must not go into a file that was removed or replaced while it was open. */
@@ -343,7 +385,10 @@ export class Segment implements FileHolder {
       if (isNew) await this.#disk.makeDirectory(directory);
       file = await this.#disk.open(this.path, 'write');
     } catch (cause) {
-      throw this.#unwritten(cause);
+      // Too few handles, or too little memory, for a moment: nothing was written yet.
+      if (!PASSING.has((cause as NodeJS.ErrnoException).code ?? '')) throw this.#unwritten(cause);
+      const message = `${this.path} cannot be opened (${messageOf(cause)}): tried again`;
+      throw new LogvineError('LV_OVERLOADED', message, { cause });
     }
     this.#file = file;
     this.#health.files.used(this);
