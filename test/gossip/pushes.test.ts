@@ -280,6 +280,42 @@ test('one that was taken over, and then refused, is looked for again by whoever 
   }
 });
 
+test('who steps back from one that it took over itself does not say that there is none of it', async () => {
+  const all = await PushMesh.of(FIVE, seededRandom(9), { replicas: 2 });
+  const { mesh } = all;
+  const { clock } = mesh;
+  await clock.run(all.push('alice', 'first'));
+  watch(all.push('alice', 'second'));
+  const others = FIVE.slice(1);
+  assert.ok(await clock.until(() => others.some((name) => all.has(name, 'second')), 2_000));
+  all.kill('alice', 'lose');
+  await clock.advance(6_000);
+  const free = others.filter((name) => !all.has(name, 'second'));
+  const [winner, loser] = free.sort((a, b) => (mesh.peer(a).id < mesh.peer(b).id ? -1 : 1));
+  // What the first one asks for takes long; meanwhile the client has gone to another, which comes before it.
+  for (const name of others) {
+    const { pushes } = all.runs.get(name)!;
+    mesh.peer(name).running.transport.handle('/logvine/push/1', async (channel) => {
+      const message = await channel.receive();
+      if (channel.peer === mesh.peer(loser).id && message?.includes('"find"')) return new Promise(() => {});
+      await pushes.serve({
+        peer: channel.peer,
+        receive: () => Promise.resolve(message),
+        send: (answer) => channel.send(answer),
+        close: () => channel.close(),
+        abort: (reason) => channel.abort(reason),
+      });
+    });
+  }
+  watch(all.push(loser, 'second'));
+  await clock.advance(1_000);
+  await clock.run(
+    all.push(winner, 'second').catch(() => all.push(winner, 'second')),
+    60_000,
+  );
+  assert.equal(all.kept.filter(({ body }) => body === 'second').length, 1);
+});
+
 test('no home answers: nothing is kept, and the client is told soon', async () => {
   const all = await PushMesh.of(FIVE, seededRandom(7));
   const { clock } = all.mesh;

@@ -145,6 +145,17 @@ test('bodies are received with and without their length; all of them together ha
   assert.equal(budget.bytes, 0);
 });
 
+test('what a request says of its length takes no room before it has come', async () => {
+  const clock = new SimClock();
+  const budget = new PushBudget(10 * MiB);
+  const hanging = Object.assign(new PassThrough(), { headers: { 'content-length': String(32 * MiB) } });
+  const received = receiveBody(hanging as unknown as IncomingMessage, budget, clock);
+  assert.ok(budget.bytes <= MiB);
+  hanging.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }));
+  await assert.rejects(received, { code: 'LV_PUSH_INVALID', statusCode: 400 });
+  assert.equal(budget.bytes, 0);
+});
+
 test('what grew when it was decoded is waited out', async () => {
   const budget = new PushBudget(4 * MiB);
   const lease = budget.take(MiB);
@@ -163,7 +174,7 @@ test('a body that takes too long is given up', async () => {
   const budget = new PushBudget();
   const hanging = Object.assign(new PassThrough(), { headers: { 'content-length': '10' } });
   const received = receiveBody(hanging as unknown as IncomingMessage, budget, clock);
-  const refused = assert.rejects(received, /too long/);
+  const refused = assert.rejects(received, { statusCode: 408, message: /too long/ });
   await clock.advance(LIMITS.pushBodyMs);
   await refused;
   assert.equal(budget.bytes, 0);

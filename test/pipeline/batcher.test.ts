@@ -126,6 +126,22 @@ test('while the other owners hang, pushes are told that the mesh cannot store', 
   await mesh.clock.run(Promise.all(pushed));
 });
 
+test('beyond the streams that a peer can remember, pushes name no new ones', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
+  const batcher = await batcherAt(mesh, 'alice');
+  await mesh.clock.run(batcher.push(pushOf(1)));
+  const { streams } = mesh.peer('alice').running.store;
+  Object.defineProperty(streams, 'size', { get: () => LIMITS.streamsMax + 1 });
+  await mesh.clock.run(batcher.push(pushOf(1)));
+  const entries = [{ ms: 1, sub: 0, line: Buffer.from('x'), metadata: {} }];
+  const rows = rowsFrom([{ labels: { app: 'push', request: '1' }, entries }]);
+  const added = [{ rows, bytes: 22, labelBytes: 30, digest: undefined }];
+  assert.throws(() => batcher.push(added), {
+    code: 'LV_OVERLOADED',
+    message: /request="1".* structured metadata/,
+  });
+});
+
 test('the digests of pushes are in the header of their batch', async () => {
   const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
   const batcher = await batcherAt(mesh, 'alice');
