@@ -6,8 +6,10 @@ import {
   clockProblems,
   identityProblems,
   isClockTrusted,
+  memoryProblems,
   peerProblems,
 } from '../src/node/alarms.ts';
+import { LIMITS } from '../src/store/index.ts';
 
 const [ALICE, BOB, CAROL, DAVE] = ['alice1', 'bob222', 'carol3', 'dave44'] as PeerId[];
 const HOUR_MS = 3_600_000;
@@ -129,4 +131,15 @@ test('batches with two contents are named, up to a bound', () => {
   assert.equal(problems.length, 21);
   assert.match(problems[0].message, /^batch 0 differs: neither is overwritten; logvine verify names/);
   assert.equal(problems[20].message, 'and 80 batches more with two contents');
+});
+
+test('streams and batches without number are told of before they fill the memory', () => {
+  assert.deepEqual([...memoryProblems(1_000, 1_000_000)], []);
+  const told = [...memoryProblems(LIMITS.streamsMax * 0.9, LIMITS.batchesToldMax + 1)];
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    ['LV_OVERLOADED', 'LV_OVERLOADED'],
+  );
+  assert.match(told[0].message, /450000 streams/);
+  assert.match(told[1].message, /pushLinger/);
 });

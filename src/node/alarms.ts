@@ -17,6 +17,8 @@ export interface Problem {
 }
 
 const CONFLICTS_SHOWN_MAX = 20;
+/** Of a bound, from where on a person is told. */
+const TOLD_SHARE = 0.8;
 
 /** The end of a peer id: all Ed25519 ids begin alike. */
 function shortPeer(peer: PeerId): string {
@@ -144,6 +146,22 @@ export function* peerProblems(
     const have = batchesBelowK === 1 ? 'has' : 'have';
     const message = `${batches(batchesBelowK)} of this peer, or of peers that are away, ${have} too few copies`;
     yield { code: 'LV_REPLICATION_TIMEOUT', message };
+  }
+}
+
+/** What a peer keeps in memory for as long as it is stored. */
+export function* memoryProblems(streams: number, storedBatches: number): Generator<Problem> {
+  const code = 'LV_OVERLOADED';
+  if (streams > LIMITS.streamsMax * TOLD_SHARE) {
+    const message = `${streams} streams are stored here; beyond ${LIMITS.streamsMax}, pushes can name no new ones`;
+    yield { code, message: `${message}: what differs from line to line belongs into structured metadata` };
+  }
+  if (storedBatches > LIMITS.batchesToldMax) {
+    const message = `${storedBatches} batches are stored here, and each takes more than half a kilobyte of memory`;
+    yield {
+      code,
+      message: `${message}: let retention drop some, or raise batch.pushLinger, so that pushes share them`,
+    };
   }
 }
 

@@ -1,6 +1,12 @@
 import { placeableUp, placeOn, standingLosses, type Member } from '../gossip/index.ts';
 import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
-import { batchConflictProblems, clockProblems, identityProblems, peerProblems } from './alarms.ts';
+import {
+  batchConflictProblems,
+  clockProblems,
+  identityProblems,
+  memoryProblems,
+  peerProblems,
+} from './alarms.ts';
 import type { Core } from './core.ts';
 import type { Input } from './inputs/index.ts';
 import type { Status } from './status.ts';
@@ -175,7 +181,9 @@ export class Reporter {
       const isSaid = code === 'LV_IDENTITY_CONFLICT' && identities.length > 0;
       if (!isSaid) problems.push({ code, message: `nothing more is stored here: ${failure.message}` });
     }
-    if (store.diskFull) problems.push({ code: 'LV_DISK_FULL', message: store.diskFull.message });
+    const { diskFull } = store;
+    if (diskFull) problems.push({ code: diskFull.code, message: diskFull.message });
+    problems.push(...memoryProblems(store.streams.size, store.totals.batches));
     const { room } = this.#options.core.space;
     if (room !== 'all')
       problems.push({ code: 'LV_DISK_FULL', message: `the disk is filling up: ${ROOM_TEXT[room]}` });
