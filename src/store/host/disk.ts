@@ -3,6 +3,8 @@ import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Disk, DiskFile, DiskReader, FileStat } from './index.ts';
 
+/** After so long without a read, all files are closed. */
+const READER_IDLE_MS = 10_000;
 const OPEN_FILES_MAX = 64;
 
 function toStat(stat: BigIntStats): FileStat {
@@ -138,27 +140,37 @@ export const systemDisk: Disk = {
   },
 };
 
-/** Keeps the most recently used files open, so that a scan of one segment opens it once. */
-export function systemDiskReader(): DiskReader {
+/**
+ * Keeps the most recently used files open, so that a scan of one segment opens it once. Of a file that was removed, the disk gets its
+ * room back once another is opened, or nothing was read for a while.
+ */
+export function systemDiskReader(idleMs = READER_IDLE_MS): DiskReader {
   const open = new Map<string, number>();
+  const closeSome = (isToClose: (fd: number) => boolean): void => {
+    for (const [path, fd] of open) {
+      if (!isToClose(fd)) continue;
+      open.delete(path);
+      closeSync(fd);
+    }
+  };
+  const isRemoved = (fd: number): boolean => fstatSync(fd).nlink === 0;
+  const idle = setTimeout(() => closeSome(() => true), idleMs).unref();
   return {
     readAt(path, position, length) {
+      idle.refresh();
       let fd = open.get(path);
       // A segment that was dropped and fetched again is another file of the same name.
-      if (fd !== undefined && fstatSync(fd).nlink === 0) {
-        closeSync(fd);
-        open.delete(path);
-        fd = undefined;
-      }
-      if (fd === undefined) {
-        fd = openSync(path, 'r');
+      if (fd === undefined || isRemoved(fd)) {
+        closeSome(isRemoved);
         if (open.size >= OPEN_FILES_MAX) {
-          const [oldest, oldestFd] = open.entries().next().value!;
-          closeSync(oldestFd);
-          open.delete(oldest);
+          const [, oldest] = open.entries().next().value!;
+          closeSome((one) => one === oldest);
         }
-        open.set(path, fd);
+        fd = openSync(path, 'r');
+      } else {
+        open.delete(path);
       }
+      open.set(path, fd);
       const buffer = Buffer.allocUnsafe(length);
       let filled = 0;
       while (filled < length) {
@@ -169,8 +181,8 @@ export function systemDiskReader(): DiskReader {
       return buffer.subarray(0, filled);
     },
     close() {
-      for (const fd of open.values()) closeSync(fd);
-      open.clear();
+      clearTimeout(idle);
+      closeSome(() => true);
     },
   };
 }
