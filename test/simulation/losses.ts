@@ -30,18 +30,18 @@ export async function loseAndFind(cluster: Cluster, chance: Chance): Promise<voi
     left.every((host) => away.every(({ peer }) => isDown(host.core?.membership.member(peer!)?.state)));
   if (!(await until(cluster, 'those that went away are not given up', areGivenUp))) return;
 
-  if (!(await acceptLoss(cluster, chance.pick(left)))) return;
+  // One that is alone and was restarted goes on searching for those that it is told to join: nobody would accept a loss there.
+  if (!(await haveFound(cluster, left)) || !(await acceptLoss(cluster, chance.pick(left)))) return;
   for (const host of left) {
     // It may know of batches that no other has heard of: then its operator looks there, too.
     const told = await askSurely(cluster, host);
     if (!told || (!told[1].receipt.complete && !(await acceptLoss(cluster, host)))) return;
   }
-  await askAll(cluster, left, true);
-  // One that is alone goes on searching for those that it is told to join.
-  if (left.length > 1 && chance.hits(0.5)) {
+  if (await haveFound(cluster, left)) await askAll(cluster, left, true);
+  if (chance.hits(0.5)) {
     const host = chance.pick(left);
     cluster.kill(host, chance.hits(0.5) ? 'process' : 'power', 'after a loss was accepted');
-    await askAll(cluster, left, true);
+    if (await haveFound(cluster, left)) await askAll(cluster, left, true);
   }
 
   const [first, ...others] = away;
@@ -56,6 +56,14 @@ export async function loseAndFind(cluster: Cluster, chance: Chance): Promise<voi
 }
 
 const isDown = (state: string | undefined): boolean => state === 'dead' || state === 'gone';
+
+/** Waits until all of these are up and have found their mesh; false where one is alone, and in vain. */
+async function haveFound(cluster: Cluster, hosts: readonly SimHost[]): Promise<boolean> {
+  const have = (): boolean => hosts.every(({ core }) => core && !core.membership.isSearching());
+  if (hosts.length > 1) return until(cluster, 'the others do not find each other', have);
+  while (!hosts[0]!.isUp) if (!(await cluster.advance(LOOK_EVERY_MS))) return false;
+  return have();
+}
 
 /** Lets time pass until it is so; false, and an invariant broken, when it does not come about. */
 async function until(cluster: Cluster, unless: string, isSo: () => boolean): Promise<boolean> {
