@@ -32,16 +32,11 @@ export async function loseAndFind(cluster: Cluster, chance: Chance): Promise<voi
 
   // One that is alone and was restarted goes on searching for those that it is told to join: nobody would accept a loss there.
   if (!(await haveFound(cluster, left)) || !(await acceptLoss(cluster, chance.pick(left)))) return;
-  for (const host of left) {
-    // It may know of batches that no other has heard of: then its operator looks there, too.
-    const told = await askSurely(cluster, host);
-    if (!told || (!told[1].receipt.complete && !(await acceptLoss(cluster, host)))) return;
-  }
-  if (await haveFound(cluster, left)) await askAll(cluster, left, true);
+  await acceptWhereMissing(cluster, left);
   if (chance.hits(0.5)) {
     const host = chance.pick(left);
     cluster.kill(host, chance.hits(0.5) ? 'process' : 'power', 'after a loss was accepted');
-    if (await haveFound(cluster, left)) await askAll(cluster, left, true);
+    await acceptWhereMissing(cluster, left);
   }
 
   const [first, ...others] = away;
@@ -56,6 +51,19 @@ export async function loseAndFind(cluster: Cluster, chance: Chance): Promise<voi
 }
 
 const isDown = (state: string | undefined): boolean => state === 'dead' || state === 'gone';
+
+/**
+ * A peer may know of batches that no other has heard of, or, after a power cut, know less of what has become of them: then its operator
+ * looks there, too. After that all answers have to be complete.
+ */
+async function acceptWhereMissing(cluster: Cluster, hosts: readonly SimHost[]): Promise<void> {
+  for (const host of hosts) {
+    if (!(await haveFound(cluster, hosts))) return;
+    const told = await askSurely(cluster, host);
+    if (!told || (!told[1].receipt.complete && !(await acceptLoss(cluster, host)))) return;
+  }
+  if (await haveFound(cluster, hosts)) await askAll(cluster, hosts, true);
+}
 
 /** Waits until all of these are up and have found their mesh; false where one is alone, and in vain. */
 async function haveFound(cluster: Cluster, hosts: readonly SimHost[]): Promise<boolean> {
