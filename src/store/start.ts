@@ -1,11 +1,11 @@
 import { dirname } from 'node:path';
 import { messageOf } from './errors.ts';
-import type { DiskFile } from './host/index.ts';
 import { LIMITS } from './limits.ts';
 import { DroppedLog } from './retention/index.ts';
 import {
   emptyRecord,
   holdsForeign,
+  ReadableFile,
   recoverSegment,
   releaseStreams,
   segmentName,
@@ -17,8 +17,6 @@ import type { StoreOptions } from './store.ts';
 
 /** What a start finds on the disk, and what it makes of it. */
 
-const COPY_BYTES = 1024 * 1024;
-const SECTOR_BYTES = 4096;
 const EPOCHS_SKIPPED_MAX = 2 ** 20;
 /** A second's worth: of two runs, the one that was started later still has the higher epoch. */
 const EPOCHS_BY_CHANCE = 1_000;
@@ -26,7 +24,10 @@ const EPOCHS_BY_CHANCE = 1_000;
 const EPOCH_STATED_MAX = LIMITS.counterMax / 2;
 
 /** A record that the catalog cannot take costs the next start a scan, and nothing else (I5). */
-export async function remember({ catalog, log }: StoreOptions, record: SegmentRecord): Promise<void> {
+export async function remember(options: StoreOptions, record: SegmentRecord): Promise<void> {
+  const { catalog, log } = options;
+  // The next start is to look again.
+  if (record.hasUnread) return forget(options, record.id);
   await catalog.put(record).catch((error: unknown) => {
     log('warn', `the catalog did not take ${segmentName(record.id)}: ${messageOf(error)}`);
   });
@@ -118,44 +119,6 @@ export async function recoverAll(options: StoreOptions, pool: StreamPool): Promi
   return records;
 }
 
-/** What of a bad sector cannot be read is zeros, which are no frame: one such sector must not keep all else from being read. */
-function readable(file: DiskFile): DiskFile {
-  const read = async (position: number, bytes: number): Promise<Buffer> => {
-    try {
-      return await file.read(position, bytes);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error;
-      if (bytes <= SECTOR_BYTES)
-        return Buffer.alloc(Math.max(0, Math.min(bytes, (await file.stat()).size - position)));
-    }
-    const parts: Buffer[] = [];
-    for (let at = position; at < position + bytes;) {
-      const end = Math.min(position + bytes, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES);
-      parts.push(await read(at, end - at));
-      at = end;
-    }
-    return Buffer.concat(parts);
-  };
-  return {
-    read,
-    write: (position, parts) => file.write(position, parts),
-    sync: () => file.sync(),
-    truncate: (size) => file.truncate(size),
-    stat: () => file.stat(),
-    close: () => file.close(),
-  };
-}
-
-/**
- * After an fsync that failed the kernel may take pages for written that are not, and the next fsync says nothing of them
- * (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). What is written again is what it must write.
- */
-async function writeAgain(file: DiskFile, bytes: number): Promise<void> {
-  for (let at = 0; at < bytes; at += COPY_BYTES) {
-    await file.write(at, [await file.read(at, Math.min(COPY_BYTES, bytes - at))]);
-  }
-}
-
 /** The own file that was being written when this peer last stopped: of those before it, each was on disk before the next one began. */
 async function lastWritten(
   { disk, directory }: StoreOptions,
@@ -178,10 +141,16 @@ async function recoverOne(
   const remembered = await catalog.get(id, pool);
   if (remembered && remembered.fileBytes === size && size > 0) return remembered;
   if (remembered) releaseStreams(remembered, pool);
-  const file = readable(await disk.open(path, 'write'));
+  const file = await disk.open(path, 'write');
   try {
-    const record = await recoverSegment(file, id, { payloads: true, isLastWritten, pool });
-    if (record.fileBytes < size && (await holdsForeign(file, record.fileBytes, size, id))) {
+    const readable = new ReadableFile(file);
+    const record = await recoverSegment(readable, id, { payloads: true, isLastWritten, pool });
+    if (record.fileBytes < size && (readable.unread.at(-1)?.[1] ?? -1) >= record.fileBytes) {
+      // No torn tail as far as is known: what could not be read may be sound.
+      record.quarantined.push({ offset: record.fileBytes, bytes: size - record.fileBytes });
+      record.fileBytes = size;
+    }
+    if (record.fileBytes < size && (await holdsForeign(readable, record.fileBytes, size, id))) {
       // No torn tail: files were mixed up. What is in it is kept for a person to look at, and fetched from others.
       const aside = `${path}.damaged-${Math.floor(options.clock.nowMs())}`;
       await disk.rename(path, aside);
@@ -197,8 +166,9 @@ async function recoverOne(
     for (const { offset, bytes } of record.quarantined) {
       log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
     }
-    await writeAgain(file, record.fileBytes);
+    await readable.writeAgain(record.fileBytes);
     await file.sync();
+    record.hasUnread = readable.unread.length > 0;
     if (record.fileBytes > 0) await remember(options, record);
     // Or else a file that grows to that size again would be taken for the one remembered.
     else await forget(options, id);

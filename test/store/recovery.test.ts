@@ -315,7 +315,7 @@ test('a sector that cannot be read costs what is in it, and not the start', asyn
   store = await start(world);
   const held = await framesOf(store);
   assert.ok(held.size > 0 && held.size < frames.length, `${held.size} batches`);
-  // It was written again, and is a good one now.
+  // It can be read again, or was replaced by a good one.
   world.disk.failRead = () => false;
   for (const frame of frames) await store.appendReplica(frame);
   assert.deepEqual([...(await framesOf(store)).values()], frames);
@@ -489,4 +489,63 @@ test('what comes back holds the lines', async () => {
     assert.deepEqual({ ...labels }, { app: 'x', host: 'h' });
     assert.deepEqual(entries, given);
   });
+});
+
+/** Reads of these bytes of a file fail, until the returned function is called. */
+function makeUnreadable(disk: SimDisk, path: string, from: number, end: number): () => void {
+  disk.failRead = (read, position, length) => read === path && position < end && position + length > from;
+  return () => (disk.failRead = () => false);
+}
+
+test('bytes that cannot be read at a start are neither cut nor overwritten, and there again at a later start', async () => {
+  const frames = await bobsFrames(60);
+  const all = Buffer.concat(frames);
+  const path = bobsPath(frames[0]);
+  const sectors = Math.ceil(all.length / 4096);
+  for (const [first, last] of [
+    [0, sectors],
+    [0, 1],
+    [2, 3],
+    [sectors - 1, sectors],
+  ]) {
+    const world = newWorld();
+    let store = await start(world);
+    for (const frame of frames) await store.appendReplica(frame);
+    world.disk.kill();
+    world.catalog.values.clear();
+    const recover = makeUnreadable(world.disk, path, first * 4096, last * 4096);
+    store = await start(world);
+    assert.deepEqual(world.disk.contentOf(path), all);
+    assert.ok((await framesOf(store)).size < frames.length);
+    const [segment] = store.segments();
+    assert.equal(segment.record.fileBytes, all.length);
+    assert.ok(segment.record.quarantined.length > 0);
+    await store.close();
+    recover();
+    world.disk.kill();
+    store = await start(world);
+    assert.deepEqual([...(await framesOf(store)).values()], frames);
+    assert.deepEqual([...store.damaged], []);
+  }
+});
+
+test('own batches behind one that cannot be read are not cut either', async () => {
+  const world = newWorld();
+  let store = await start(world);
+  const sealed = Array.from({ length: 60 }, (_, at) =>
+    store.seal(linePack(`line ${at}`), [{ source: 'f', position: String(at) }]),
+  );
+  // Written together: the batches behind the first say of none that it is on disk.
+  await Promise.all(sealed.map(({ written }) => written));
+  const { path } = sealed[0].segment;
+  const all = world.disk.contentOf(path);
+  world.disk.kill();
+  const recover = makeUnreadable(world.disk, path, 4096, 2 * 4096);
+  await start(world);
+  assert.deepEqual(world.disk.contentOf(path), all);
+  recover();
+  world.disk.kill();
+  store = await start(world);
+  assert.equal((await framesOf(store)).size, 60);
+  assert.equal(store.position('f'), '59');
 });

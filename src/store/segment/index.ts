@@ -3,6 +3,7 @@ export type { BatchEntry, SegmentId, SegmentRecord, StreamList } from './record.
 export { StreamPool } from './streams.ts';
 export type { Stream } from './streams.ts';
 export { holdsForeign, recoverSegment } from './recover.ts';
+export { ReadableFile } from './readable.ts';
 export { OwnLog } from './own.ts';
 export type { SealedBatch } from './own.ts';
 export { OpenFiles } from './open-files.ts';

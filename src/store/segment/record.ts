@@ -57,10 +57,21 @@ export interface SegmentRecord {
   /** Last position of each source that its batches carry, and the batch that carries it. */
   readonly positions: Map<string, { seq: number; position: string }>;
   fileBytes: number;
+  /** The disk would not give all of the file when this was made of it: then the catalog does not keep it. */
+  hasUnread: boolean;
 }
 
 export function emptyRecord(id: SegmentId): SegmentRecord {
-  return { id, owners: [], streams: [], batches: [], quarantined: [], positions: new Map(), fileBytes: 0 };
+  return {
+    id,
+    owners: [],
+    streams: [],
+    batches: [],
+    quarantined: [],
+    positions: new Map(),
+    fileBytes: 0,
+    hasUnread: false,
+  };
 }
 
 /** Adds a batch that stands at `offset`. The streams that it names are taken from the pool. */

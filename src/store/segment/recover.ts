@@ -36,6 +36,8 @@ export interface RecoverOptions {
   readonly sizeMax?: number;
 }
 
+type FileToRead = Pick<DiskFile, 'read' | 'stat'>;
+
 /** A segment file as far as it was read. */
 interface Found {
   readonly record: SegmentRecord;
@@ -49,7 +51,7 @@ interface Found {
  * quarantined.
  */
 export async function recoverSegment(
-  file: DiskFile,
+  file: FileToRead,
   id: SegmentId,
   options: RecoverOptions,
 ): Promise<SegmentRecord> {
@@ -108,7 +110,7 @@ function tornOffset({ record: { batches, quarantined }, syncedSeq }: Found): num
 
 /** Whether the bytes from `from` on hold the head of a batch of another segment: then they are no torn tail. */
 export async function holdsForeign(
-  file: DiskFile,
+  file: FileToRead,
   from: number,
   size: number,
   id: SegmentId,
@@ -137,7 +139,7 @@ interface FrameFound<Header = BatchHeader> {
 }
 
 async function readFrameAt(
-  file: DiskFile,
+  file: FileToRead,
   offset: number,
   size: number,
   id: SegmentId,
@@ -174,7 +176,7 @@ function readableHeader(bytes: Buffer): BatchHeader | undefined {
  * streams. It may be the only copy there is. Returns the headers of what was taken in.
  */
 export async function readmit(
-  file: DiskFile,
+  file: FileToRead,
   record: SegmentRecord,
   pool: StreamPool,
 ): Promise<{ header: BatchHeader; frameBytes: number }[]> {
@@ -214,7 +216,7 @@ function isInOrder(
 
 /** The next offset at or after `from` where a frame with a sound header begins that is looked for. */
 async function findFrame(
-  file: DiskFile,
+  file: FileToRead,
   from: number,
   size: number,
   /** Undefined: its header says what no reader takes. */
