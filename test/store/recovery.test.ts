@@ -549,3 +549,25 @@ test('own batches behind one that cannot be read are not cut either', async () =
   assert.equal((await framesOf(store)).size, 60);
   assert.equal(store.position('f'), '59');
 });
+
+test('what a bad sector took is written elsewhere while it cannot be read, and all is served', async () => {
+  const world = newWorld();
+  const frames = await bobsFrames(60);
+  let store = await start(world);
+  for (const frame of frames) await store.appendReplica(frame);
+  const path = bobsPath(frames[0]);
+  const all = world.disk.contentOf(path);
+  makeUnreadable(world.disk, path, 4096, 2 * 4096);
+  // Another hole, which is healed in its place.
+  world.disk.flipBit(path, (all.length - 3) * 8);
+  assert.ok((await framesOf(store)).size < frames.length - 1);
+  for (const frame of frames) await store.appendReplica(frame);
+  assert.equal(store.health.failure, undefined);
+  assert.deepEqual(world.disk.contentOf(path).subarray(0, all.length), all);
+  assert.equal((await framesOf(store)).size, frames.length);
+  await store.close();
+  world.disk.kill();
+  world.catalog.values.clear();
+  store = await start(world);
+  assert.equal((await framesOf(store)).size, frames.length);
+});

@@ -11,6 +11,7 @@ import {
   type SegmentId,
   type SegmentRecord,
 } from './record.ts';
+import { ReadableFile } from './readable.ts';
 import { readmit } from './recover.ts';
 import type { StreamPool } from './streams.ts';
 
@@ -281,7 +282,8 @@ export class Segment implements FileHolder {
   /**
    * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
    * exactly what stood there. Undefined when the frame is neither the first nor the last one missing from a quarantined
-   * range: only the batches around it tell the place. Else what is held again besides it: see `readmit`.
+   * range, since only the batches around it tell the place, or when that place is on a bad sector. Else what is held again
+   * besides it: see `readmit`.
    */
   heal(frame: FrameToWrite): Promise<Healed[] | undefined> {
     // One after the other: the same batch may come from two peers at once.
@@ -301,6 +303,10 @@ export class Segment implements FileHolder {
     if (offset === undefined) return undefined;
     await this.#letGoOfLostFile();
     const file = await this.#openForWriting();
+    const readable = new ReadableFile(file);
+    await readable.read(offset, bytes);
+    // To write a part of a sector the system reads the rest of it first, and would fail.
+    if (readable.unread.length > 0) return undefined;
     try {
       await file.write(offset, frame.parts);
     } catch (cause) {
@@ -312,7 +318,7 @@ export class Segment implements FileHolder {
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
     this.touch();
-    const more = await readmit(file, record, this.#pool);
+    const more = await readmit(readable, record, this.#pool);
     if (more.length > 0) this.touch();
     // Where the hole was the last batch, the next one follows this.
     if (this.last!.seq > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
