@@ -1,9 +1,9 @@
 import { dirname } from 'node:path';
 import { messageOf } from './errors.ts';
+import type { DiskFile } from './host/index.ts';
 import { LIMITS } from './limits.ts';
 import { DroppedLog } from './retention/index.ts';
 import {
-  emptyRecord,
   holdsForeign,
   ReadableFile,
   recoverSegment,
@@ -17,6 +17,7 @@ import type { StoreOptions } from './store.ts';
 
 /** What a start finds on the disk, and what it makes of it. */
 
+const COPY_BYTES = 1024 * 1024;
 const EPOCHS_SKIPPED_MAX = 2 ** 20;
 /** A second's worth: of two runs, the one that was started later still has the higher epoch. */
 const EPOCHS_BY_CHANCE = 1_000;
@@ -128,6 +129,53 @@ async function lastWritten(
   return undefined;
 }
 
+interface TailOf {
+  readonly file: DiskFile;
+  readonly readable: ReadableFile;
+  readonly path: string;
+  readonly size: number;
+}
+
+/** What stands behind the last sound batch is cut off, as the end of a write that was torn, unless it may be more than that. */
+async function settleTail(options: StoreOptions, from: TailOf, record: SegmentRecord): Promise<void> {
+  const { file, readable, path, size } = from;
+  const { fileBytes, id, quarantined } = record;
+  const bytes = size - fileBytes;
+  const isForeign = await holdsForeign(readable, fileBytes, size, id);
+  if ((readable.unread.at(-1)?.[1] ?? -1) >= fileBytes) {
+    // What could not be read may be sound.
+    quarantined.push({ offset: fileBytes, bytes });
+    record.fileBytes = size;
+    return;
+  }
+  if (isForeign) {
+    // Files may have been mixed up: that is for a person to look at.
+    const aside = await copyAside(options, from, fileBytes);
+    const message = `${path}: its last ${bytes} bytes seem to hold batches of another segment and are cut off, into ${aside}`;
+    options.log('error', message);
+  } else options.log('warn', `${path}: cut a torn tail of ${bytes} bytes`);
+  await file.truncate(fileBytes);
+}
+
+/** Copies what a file holds from an offset on. Resolves with where it is when it is on disk. */
+async function copyAside(
+  { disk, clock }: StoreOptions,
+  { file, path, size }: TailOf,
+  start: number,
+): Promise<string> {
+  const aside = `${path}.damaged-${Math.floor(clock.nowMs())}`;
+  const copy = await disk.open(aside, 'write');
+  try {
+    for (let at = start; at < size; at += COPY_BYTES)
+      await copy.write(at - start, [await file.read(at, Math.min(COPY_BYTES, size - at))]);
+    await copy.sync();
+  } finally {
+    await copy.close();
+  }
+  await disk.syncDirectory(dirname(path));
+  return aside;
+}
+
 /** From the catalog when it is right, else from the file; a torn tail is cut off. */
 async function recoverOne(
   options: StoreOptions,
@@ -144,25 +192,8 @@ async function recoverOne(
   const file = await disk.open(path, 'write');
   try {
     const readable = new ReadableFile(file);
-    const record = await recoverSegment(readable, id, { payloads: true, isLastWritten, pool });
-    if (record.fileBytes < size && (readable.unread.at(-1)?.[1] ?? -1) >= record.fileBytes) {
-      // No torn tail as far as is known: what could not be read may be sound.
-      record.quarantined.push({ offset: record.fileBytes, bytes: size - record.fileBytes });
-      record.fileBytes = size;
-    }
-    if (record.fileBytes < size && (await holdsForeign(readable, record.fileBytes, size, id))) {
-      // No torn tail: files were mixed up. What is in it is kept for a person to look at, and fetched from others.
-      const aside = `${path}.damaged-${Math.floor(options.clock.nowMs())}`;
-      await disk.rename(path, aside);
-      await disk.syncDirectory(dirname(path));
-      log('error', `${path} holds batches of another segment: it is set aside as ${aside}`);
-      releaseStreams(record, pool);
-      return emptyRecord(id);
-    }
-    if (record.fileBytes < size) {
-      log('warn', `${path}: cut a torn tail of ${size - record.fileBytes} bytes`);
-      await file.truncate(record.fileBytes);
-    }
+    const record = await recoverSegment(readable, id, { isLastWritten, pool });
+    if (record.fileBytes < size) await settleTail(options, { file, readable, path, size }, record);
     for (const { offset, bytes } of record.quarantined) {
       log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
     }

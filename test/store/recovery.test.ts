@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
-import { headerHash, readHead, verifyFrame, type Store } from '../../src/store/index.ts';
+import {
+  encodeHeader,
+  frameHead,
+  FRAME_MAGIC,
+  headerHash,
+  readFrame,
+  readHead,
+  verifyFrame,
+  type Store,
+} from '../../src/store/index.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk, type Tear } from '../helpers/sim-disk.ts';
@@ -570,4 +579,87 @@ test('what a bad sector took is written elsewhere while it cannot be read, and a
   world.catalog.values.clear();
   store = await start(world);
   assert.equal((await framesOf(store)).size, frames.length);
+});
+
+/** A store's own batches of one line each, one of them with `strange` in it, which stands in its batch as it is. */
+async function sealAround(
+  store: Store,
+  count: number,
+  strangeAt: number,
+  strange: Buffer,
+): Promise<Buffer[]> {
+  const frames: Buffer[] = [];
+  const noise = seededRandom(3).bytes(20_000);
+  for (let at = 1; at <= count; at++) {
+    // Among so many random bytes it is not worth compressing.
+    const line = at === strangeAt ? Buffer.concat([noise, strange, noise]) : Buffer.from(`line ${at}`);
+    const packed = packOf([{ ms: 1_700_000_000_000 + at, sub: 0, line, metadata: {} }]);
+    const sealed = store.seal(packed, [{ source: 'f', position: String(at) }]);
+    await sealed.written;
+    frames.push(frameOf(sealed));
+  }
+  assert.ok(frames[strangeAt - 1].includes(strange));
+  return frames;
+}
+
+/** What its checksums say is a frame, with a header like that of `frame`, and nobody has signed. */
+function forgedFrame(frame: Buffer, change: object, version?: number): Buffer {
+  const { header } = verifyFrame(frame);
+  const { payload } = readFrame(frame)!;
+  const forged = Buffer.from(encodeHeader({ ...header, ...change }));
+  if (version !== undefined) forged[0] = version;
+  return Buffer.concat([frameHead(forged, payload, crc32(payload), seededRandom(9).bytes(64)), payload]);
+}
+
+test('a line that looks like a batch is none, also where the batch that it is in is damaged', async () => {
+  for (const version of [undefined, 99]) {
+    const world = newWorld();
+    let store = await start(world);
+    const first = store.seal(linePack('first'), []);
+    await first.written;
+    const forged = forgedFrame(
+      frameOf(first),
+      { seq: 1_000_000, sources: [{ source: 'f', position: '999999' }] },
+      version,
+    );
+    const frames = await sealAround(store, 10, 5, forged);
+    const [{ path, id }] = store.segments();
+    // In the head of the one that holds the line.
+    world.disk.flipBit(path, (world.disk.contentOf(path).indexOf(frames[4]) + 20) * 8);
+    world.disk.kill();
+    store = await start(world);
+    assert.deepEqual(store.segment(id)!.intervals(), [
+      [1, 5],
+      [7, 11],
+    ]);
+    assert.equal(store.position('f'), '10');
+    assert.deepEqual([...(await framesOf(store)).values()].slice(1), frames.toSpliced(4, 1));
+  }
+});
+
+test('a line that is a batch of another peer takes no sound batch with it when its own batch is damaged', async () => {
+  const world = newWorld();
+  let store = await start(world);
+  const other = await openStore({
+    disk: new SimDisk(seededRandom(7)).boot(),
+    clock: new SimClock(),
+    keys: bob,
+  });
+  const copied = other.seal(linePack('copied'), []);
+  await copied.written;
+  const frames = await sealAround(store, 10, 10, frameOf(copied));
+  const [{ path }] = store.segments();
+  world.disk.flipBit(path, (world.disk.contentOf(path).indexOf(frames[9]) + 20) * 8);
+  const damaged = world.disk.contentOf(path);
+  world.disk.kill();
+  store = await start(world);
+  assert.deepEqual([...(await framesOf(store)).values()], frames.slice(0, 9));
+  // What looked like more than a torn tail is kept, and outlives a power cut.
+  world.disk.crash('lose');
+  const kept = damaged.subarray(damaged.length - frames[9].length);
+  assert.deepEqual(world.disk.contentOf(path), damaged.subarray(0, damaged.length - kept.length));
+  const aside = world.disk.files().filter((name) => name.startsWith(`${path}.damaged-`));
+  assert.equal(aside.length, 1);
+  assert.deepEqual(world.disk.contentOf(aside[0]), kept);
+  assert.ok(kept.lastIndexOf(FRAME_MAGIC) > 0);
 });

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import {
   FRAME_MAGIC,
@@ -7,6 +8,7 @@ import {
   PREAMBLE_BYTES,
   readHead,
   readPreamble,
+  signedBy,
   type BatchHeader,
 } from '../batch/index.ts';
 import type { DiskFile } from '../host/index.ts';
@@ -26,8 +28,6 @@ const HEAD_READ_BYTES = 8 * 1024;
 const SEARCH_BYTES = 1024 * 1024;
 
 export interface RecoverOptions {
-  /** Each payload's checksum is verified too: needed where a crash may have torn it. */
-  readonly payloads: boolean;
   /** Its origin was writing this file when it stopped. */
   readonly isLastWritten: boolean;
   /** Where the record's streams are taken from. */
@@ -60,7 +60,7 @@ export async function recoverSegment(
   const size = Math.min((await file.stat()).size, options.sizeMax ?? Infinity);
   let offset = 0;
   while (offset < size) {
-    const frame = await readFrameAt(file, offset, size, id, options.payloads);
+    const frame = await readFrameAt(file, offset, size, id, offset > record.fileBytes);
     if (frame && !frame.header) {
       // It stands as its origin wrote it, so it is no torn tail, and nothing follows from cutting it.
       const { fileBytes } = record;
@@ -82,7 +82,9 @@ export async function recoverSegment(
       record.fileBytes = offset;
       continue;
     }
-    const next = await findFrame(file, offset + 1, size, (header) => !header || isOf(header, id));
+    const next = await findFrame(file, offset + 1, size, ({ header, signature }) =>
+      signedBy(id.origin, header, signature),
+    );
     if (next === undefined) break;
     offset = next;
   }
@@ -108,14 +110,24 @@ function tornOffset({ record: { batches, quarantined }, syncedSeq }: Found): num
   })?.offset;
 }
 
-/** Whether the bytes from `from` on hold the head of a batch of another segment: then they are no torn tail. */
+/**
+ * Whether the bytes from `from` on hold the head of a batch of another segment, by its checksum alone: then they may be more than a
+ * torn tail.
+ */
 export async function holdsForeign(
   file: FileToRead,
   from: number,
   size: number,
   id: SegmentId,
 ): Promise<boolean> {
-  return (await findFrame(file, from, size, (other) => !other || !isOf(other, id))) !== undefined;
+  const isForeign = ({ header }: Head): boolean => {
+    try {
+      return !isOf(parseHeader(header), id);
+    } catch {
+      return true;
+    }
+  };
+  return (await findFrame(file, from, size, isForeign)) !== undefined;
 }
 
 function isOf({ origin, epoch, segment }: BatchHeader, id: SegmentId): boolean {
@@ -138,12 +150,16 @@ interface FrameFound<Header = BatchHeader> {
   readonly place: Parameters<typeof addBatch>[2];
 }
 
+/**
+ * Its checksums prove a frame that stands right behind a sound one, since only this peer writes there. What is found in damaged
+ * bytes may be from a log line, where anybody can have put it: it is doubtful, and its origin must have signed it.
+ */
 async function readFrameAt(
   file: FileToRead,
   offset: number,
   size: number,
   id: SegmentId,
-  withPayload: boolean,
+  isDoubtful: boolean,
 ): Promise<FrameFound | FrameFound<undefined> | undefined> {
   let head = await file.read(offset, HEAD_READ_BYTES);
   const preamble = readPreamble(head);
@@ -153,11 +169,13 @@ async function readFrameAt(
   if (headBytes > head.length) head = await file.read(offset, headBytes);
   const checked = readHead(head);
   if (!checked) return undefined;
-  if (withPayload && crc32(await file.read(offset + headBytes, payloadBytes)) !== payloadCrc)
-    return undefined;
+  if (isDoubtful && !signedBy(id.origin, checked.header, checked.signature)) return undefined;
+  const payload = await file.read(offset + headBytes, payloadBytes);
+  if (crc32(payload) !== payloadCrc) return undefined;
   const place = { offset, frameBytes, headerBytes, headerHash: headerHash(checked.header) };
   const header = readableHeader(checked.header);
   if (!header) return { header, place };
+  if (isDoubtful && !hash('sha256', payload, 'buffer').equals(header.payloadHash)) return undefined;
   return isOf(header, id) ? { header, place } : undefined;
 }
 
@@ -214,20 +232,21 @@ function isInOrder(
   );
 }
 
+type Head = NonNullable<ReturnType<typeof readHead>>;
+
 /** The next offset at or after `from` where a frame with a sound header begins that is looked for. */
 async function findFrame(
   file: FileToRead,
   from: number,
   size: number,
-  /** Undefined: its header says what no reader takes. */
-  isWanted: (header: BatchHeader | undefined) => boolean,
+  isWanted: (head: Head) => boolean,
 ): Promise<number | undefined> {
   for (let at = from; at < size; at += SEARCH_BYTES - FRAME_MAGIC.length) {
     const window = await file.read(at, SEARCH_BYTES);
     for (let hit = window.indexOf(FRAME_MAGIC); hit !== -1; hit = window.indexOf(FRAME_MAGIC, hit + 1)) {
       const head = await file.read(at + hit, PREAMBLE_BYTES + LIMITS.headerBytesMax);
       const checked = readHead(head);
-      if (checked && isWanted(readableHeader(checked.header))) return at + hit;
+      if (checked && isWanted(checked)) return at + hit;
     }
   }
   return undefined;
