@@ -81,16 +81,16 @@ export class WatermarkKeeper {
   /** What the last run knew. A file that cannot be read is passed over: the mesh tells again. */
   async load(): Promise<void> {
     const { disk, repairer, isMember, log } = this.#options;
-    const bytes = await disk.readFile(this.#path);
-    if (bytes) {
-      try {
+    try {
+      const bytes = await disk.readFile(this.#path);
+      if (bytes) {
         const { marks, known } = saved.parse(JSON.parse(bytes.toString('utf8')));
         this.marks.restore(marks);
         repairer.known.restore(known);
         for (const peer of repairer.known.peers()) if (!isMember(peer)) this.forgotten(peer);
-      } catch (error) {
-        log('warn', `${this.#path} cannot be used: ${messageOf(error)}`);
       }
+    } catch (error) {
+      log('warn', `${this.#path} cannot be used: ${messageOf(error)}`);
     }
     this.#raiseOwn();
     this.#schedule(SAVE_EVERY_MS);

@@ -41,22 +41,29 @@ export async function forget({ catalog, log }: StoreOptions, id: SegmentId): Pro
   });
 }
 
+/** A bad sector is damage like any other. What else keeps a file from being read says nothing of its bytes: it is thrown. */
+function damageIn(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== undefined && code !== 'EIO') throw error;
+  return messageOf(error);
+}
+
 /**
  * The epoch of the last run, as `epoch.json` tells it. One that cannot be read says nothing: a run that left no batch of
  * its own behind may share its epoch.
  */
 export async function statedEpoch({ directory, disk, log }: StoreOptions): Promise<number> {
   const path = `${directory}/epoch.json`;
-  const bytes = await disk.readFile(path);
-  if (!bytes) return 0;
   try {
+    const bytes = await disk.readFile(path);
+    if (!bytes) return 0;
     const { epoch } = JSON.parse(bytes.toString()) as { epoch: unknown };
     const isPossible = Number.isSafeInteger(epoch) && (epoch as number) >= 0;
     if (isPossible && (epoch as number) <= EPOCH_STATED_MAX) return epoch as number;
-  } catch {
-    // Said below.
+    log('warn', `${path} cannot be used`);
+  } catch (error) {
+    log('warn', `${path} cannot be used: ${damageIn(error)}`);
   }
-  log('warn', `${path} cannot be used`);
   return 0;
 }
 
@@ -75,14 +82,17 @@ export function nextEpoch(lastEpoch: number, { clock, random }: StoreOptions): n
   return from + Math.floor(random.unit() * skippedMax);
 }
 
-/** What the last run wrote; a file that cannot be used says nothing, and what it said is fetched from others again. */
+/**
+ * What the last run wrote; a file that cannot be used says nothing, and what it said is fetched from others again. Nor is a bad
+ * sector a reason not to start: it will not be read at the next start either, and the mesh would have one peer less meanwhile.
+ */
 export async function readDropped({ directory, disk, log }: StoreOptions): Promise<DroppedLog> {
   const path = `${directory}/dropped.json`;
-  const bytes = await disk.readFile(path);
   try {
+    const bytes = await disk.readFile(path);
     if (bytes) return DroppedLog.decode(bytes);
   } catch (error) {
-    log('error', `${path} cannot be used: ${messageOf(error)}`);
+    log('error', `${path} cannot be used: ${damageIn(error)}`);
   }
   return new DroppedLog();
 }

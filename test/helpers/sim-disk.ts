@@ -454,7 +454,9 @@ class SimDiskView implements Disk {
   readFile(path: string): Promise<Buffer | undefined> {
     return this.act(false, () => {
       const node = this.#disk.node(path);
-      return node instanceof Inode ? Buffer.from(node.content) : undefined;
+      if (!(node instanceof Inode)) return undefined;
+      if (this.#disk.failRead(path, 0, node.content.length)) throw systemError('EIO', `read of ${path}`);
+      return Buffer.from(node.content);
     });
   }
 

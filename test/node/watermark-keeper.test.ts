@@ -11,7 +11,12 @@ const DATA = '/data';
 const time = { min: { ms: 1, sub: 0 }, max: { ms: 2, sub: 0 } };
 
 /** A peer as far as its keeper knows it, on a disk that may have a past. */
-async function peerOn(clock: SimClock, disk: SimDisk, members: ReadonlySet<string> = new Set()) {
+async function peerOn(
+  clock: SimClock,
+  disk: SimDisk,
+  members: ReadonlySet<string> = new Set(),
+  log: (level: string, message: string) => void = (_level, message) => assert.fail(message),
+) {
   const keys = await keysFromSeed(Buffer.alloc(32, 5));
   const store = {
     origin: keys.peer,
@@ -37,7 +42,7 @@ async function peerOn(clock: SimClock, disk: SimDisk, members: ReadonlySet<strin
       signed++;
       return keys.sign(bytes);
     },
-    log: (_level: string, message: string) => assert.fail(message),
+    log,
   } as unknown as WatermarkKeeperOptions);
   await clock.run(keeper.load());
   return { keys, store, replicator, known, keeper, signatures: () => signed };
@@ -113,4 +118,20 @@ test('marks and holdings outlive a restart; those of peers that were forgotten m
   second.keeper.forgotten('bob' as PeerId);
   assert.deepEqual(second.known.named('bob' as PeerId, 'o/1-1')?.runs, [[1, 5]], 'nor these, now');
   await clock.run(second.keeper.close());
+});
+
+test('a bad sector under what was known does not keep a peer from starting', async () => {
+  const clock = new SimClock();
+  const disk = await freshDisk(clock);
+  const first = await peerOn(clock, disk);
+  await clock.run(first.keeper.close());
+  disk.failRead = (path) => path === `${DATA}/known.json`;
+  const said: string[] = [];
+  const second = await peerOn(clock, disk, new Set(), (level, message) => said.push(`${level} ${message}`));
+  assert.match(said.join(), /^warn \/data\/known\.json cannot be used: EIO/);
+  assert.equal(second.keeper.marks.get(second.keys.peer, second.store.epoch)?.sealed, 0);
+  // It is replaced by one that can be read.
+  disk.failRead = () => false;
+  await clock.run(second.keeper.close());
+  await clock.run((await peerOn(clock, disk)).keeper.close());
 });

@@ -140,7 +140,7 @@ test('what a run may still write to is not finished', async () => {
   await store.close();
 });
 
-test('a garbled log of what was dropped says so, and nothing else', async () => {
+test('a garbled log of what was dropped says so, and nothing else; so does one on a bad sector', async () => {
   const world = newWorld();
   const store = await start(world);
   const segments = await seal(store, 2);
@@ -159,6 +159,12 @@ test('a garbled log of what was dropped says so, and nothing else', async () => 
   assert.ok(world.said.some((line) => line.includes('dropped.json cannot be used')));
   assert.equal(again.position('f'), `${store.epoch}/2`);
   await again.close();
+  world.said.length = 0;
+  world.disk.failRead = (path) => path === `${DATA}/dropped.json`;
+  const third = await start(world);
+  assert.ok(world.said.some((line) => /dropped\.json cannot be used: EIO/.test(line)));
+  assert.equal(third.position('f'), `${store.epoch}/2`);
+  await third.close();
 });
 
 test('expired runs stay few, however many there were', () => {

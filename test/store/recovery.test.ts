@@ -153,16 +153,17 @@ test('the chain of headers runs through segments and epochs', async () => {
   }
 });
 
-test('epochs rise though the clock goes back and epoch.json is lost or rotten', async () => {
+test('epochs rise though the clock goes back and epoch.json is lost, rotten or on a bad sector', async () => {
   const world = newWorld();
   let store = await start(world);
   let last = store.epoch;
-  for (const harm of ['none', 'garbage', 'empty', 'gone']) {
+  for (const harm of ['none', 'garbage', 'empty', 'unreadable', 'gone']) {
     await store.seal(linePack('x'), []).written;
     world.disk.crash('lose');
     if (harm === 'garbage') world.disk.overwrite(`${DATA}/epoch.json`, Buffer.from('{"epoch":"'));
     if (harm === 'empty') world.disk.overwrite(`${DATA}/epoch.json`, Buffer.from('{}'));
     if (harm === 'gone') world.disk.remove(`${DATA}/epoch.json`);
+    world.disk.failRead = (path) => harm === 'unreadable' && path === `${DATA}/epoch.json`;
     store = await openStore({ ...world, clock: new SimClock(5_000), disk: world.disk.boot(), keys: alice });
     assert.ok(store.epoch > last, harm);
     last = store.epoch;
