@@ -67,6 +67,15 @@ export async function statedEpoch({ directory, disk, log }: StoreOptions): Promi
   return 0;
 }
 
+/**
+ * Whether a run was on this disk before, whatever is left of what it sealed: each states its epoch first. To be asked before this
+ * run does.
+ */
+export async function hadRuns({ directory, disk }: StoreOptions): Promise<boolean> {
+  for (const name of ['epoch.json', 'dropped.json']) if (await disk.stat(`${directory}/${name}`)) return true;
+  return false;
+}
+
 export async function stateEpoch({ directory, disk }: StoreOptions, epoch: number): Promise<void> {
   await disk.replaceFile(`${directory}/epoch.json`, Buffer.from(JSON.stringify({ epoch })));
 }

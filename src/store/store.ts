@@ -40,6 +40,7 @@ import {
 } from './segment/index.ts';
 import {
   bySegment,
+  hadRuns,
   nextEpoch,
   readDropped,
   forget,
@@ -77,12 +78,23 @@ export interface StoreTotals {
   storedBytes: number;
 }
 
+/** What a start has made of the disk. */
+interface StartedWith {
+  readonly epoch: number;
+  readonly hasEarlierRuns: boolean;
+  readonly health: DiskHealth;
+  readonly dropped: DroppedLog;
+  readonly pool: StreamPool;
+}
+
 /**
  * What one peer keeps: its own batches and the replicas it holds for others. Knows no peers: placement is asked for
  * through `chooseOwners`, and bytes from the network come in through `appendReplica`.
  */
 export class Store {
   readonly epoch: number;
+  /** There was a run before this one: it may have sealed what others hold and this disk has lost. */
+  readonly hasEarlierRuns: boolean;
   readonly health: DiskHealth;
   /** Set while the disk is full; new batches of this peer wait meanwhile. */
   diskFull: LogvineError | undefined;
@@ -116,26 +128,22 @@ export class Store {
       own.at(-1)?.id.epoch ?? 0,
       dropped.last?.epoch ?? 0,
     );
+    const hasEarlierRuns = own.length > 0 || (await hadRuns(options));
     const epoch = nextEpoch(lastEpoch, options);
     await stateEpoch(options, epoch);
-    const store = new Store(options, epoch, health, dropped, pool);
+    const store = new Store(options, { epoch, hasEarlierRuns, health, dropped, pool });
     for (const record of records) store.#add(record);
     for (const [source, at] of dropped.positions) notePosition(store.#positions, source, at);
     for (const record of own) store.#notePositions(record);
     return store;
   }
 
-  private constructor(
-    options: StoreOptions,
-    epoch: number,
-    health: DiskHealth,
-    dropped: DroppedLog,
-    pool: StreamPool,
-  ) {
+  private constructor(options: StoreOptions, { epoch, hasEarlierRuns, health, dropped, pool }: StartedWith) {
     this.#options = options;
     this.#pool = pool;
     this.#dropped = dropped;
     this.epoch = epoch;
+    this.hasEarlierRuns = hasEarlierRuns;
     this.health = health;
     this.#own = new OwnLog({
       origin: options.origin,
@@ -195,12 +203,6 @@ export class Store {
   /** The same for all of them. */
   *positions(): Iterable<readonly [source: string, position: string]> {
     for (const [source, { position }] of this.#positions) yield [source, position];
-  }
-
-  /** Whether this peer sealed anything in an earlier run. */
-  get hasEarlierRuns(): boolean {
-    for (const { id } of this.segments()) if (id.origin === this.origin && id.epoch < this.epoch) return true;
-    return this.#dropped.last !== undefined;
   }
 
   /** Own segment that was dropped here on purpose. */

@@ -28,3 +28,23 @@ test('a whole segment is read again in time for who asks, however slowly repair 
   const asked = confirmations(transport!, segment, segment.intervals(), [holder.peer!], 60_000);
   assert.deepEqual(await clock.run(asked), [holder.peer]);
 });
+
+test('a peer whose disk has nothing left of its earlier runs has their batches back before it reads on', async () => {
+  const LINES = 20;
+  const cluster = new Cluster(1, 2, { ...drawSettings(1), replicas: 2, ack: 2 });
+  const { clock, hosts, ledger } = cluster;
+  const [host] = hosts;
+  for (const one of hosts) cluster.start(one);
+  const isMesh = (): boolean => cluster.live.every(({ core }) => core!.membership.alive().length === 2);
+  assert.ok(await clock.until(() => cluster.live.length === 2 && isMesh(), 60_000));
+  const before = host.disk.image();
+  for (let at = 0; at < LINES; at++) ledger.append(host.file, clock.nowMs(), clock.monotonicMs());
+  assert.ok(await clock.until(() => host.process!.acknowledgedTo === LINES, 60_000));
+  host.heldDown = true;
+  cluster.kill(host, 'power', 'an older image is put back');
+  host.disk.restore(before);
+  host.catalog.clear();
+  cluster.start(host);
+  assert.ok(await clock.until(() => host.isUp, 60_000));
+  assert.equal(host.process!.resumedAt, LINES);
+});

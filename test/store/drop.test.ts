@@ -37,6 +37,7 @@ async function seal(store: Store, count: number): Promise<Segment[]> {
 test('positions, the end of the chain and the epoch outlive the segments that carried them', async () => {
   const world = newWorld();
   const first = await start(world);
+  assert.ok(!first.hasEarlierRuns);
   const segments = await seal(first, 3);
   first.rollSegment();
   // The newest goes first: what older segments say must not come back into force.
