@@ -370,6 +370,40 @@ test('a batch is healed in its place also where the one before it is missing', a
   assert.deepEqual(await snapshot(world, store), whole);
 });
 
+test('a hole whose batches are all there again elsewhere is none, and one that may hold more stays', async () => {
+  const [first, second, third, fourth, fifth] = bobsChain(5);
+  const holesOf = async (order: readonly Buffer[], rotten: readonly number[], again: readonly Buffer[]) => {
+    const world = newWorld();
+    const store = await start(world);
+    for (const frame of order) await store.appendReplica(frame, { isRepair: true });
+    const [segment] = store.segments();
+    for (const seq of rotten) {
+      const { offset, frameBytes } = segment.entry(seq)!;
+      world.disk.flipBit(segment.path, (offset + frameBytes - 1) * 8);
+      assert.equal(await store.readFrame(segment.id, seq), undefined);
+    }
+    for (const frame of again) await store.appendReplica(frame, { isRepair: true });
+    const holes = [segment.record.quarantined.length];
+    assert.equal([...store.damaged].length, holes[0]);
+    await store.close();
+    for (const catalog of [world.catalog, new MemoryKeyValue()]) {
+      world.disk.kill();
+      const [found] = (await start({ ...world, catalog })).segments();
+      holes.push(found.record.quarantined.length);
+    }
+    return holes;
+  };
+  const gone = [0, 0, 0];
+  assert.deepEqual(await holesOf([first, third, fourth, second], [2], [second]), gone);
+  assert.deepEqual(await holesOf([first, third, fourth, fifth, second], [3, 2], [third, second]), gone);
+  // The last batch may be in it, or the first.
+  const longer = bobsFrame(4, verifyFrame(third).headerHash, {}, 'a longer line than the others');
+  const stays = [1, 1, 1];
+  assert.deepEqual(await holesOf([first, third, longer, second], [4, 2], [second]), stays);
+  assert.deepEqual(await holesOf([first, second, third], [1], [fourth]), stays);
+  assert.deepEqual(await holesOf([first, second, third], [2, 3], [fourth]), stays);
+});
+
 test('a hole is not healed with what does not continue the chain', async () => {
   const world = newWorld();
   const store = await start(world);

@@ -575,11 +575,13 @@ test('what a bad sector took is written elsewhere while it cannot be read, and a
   assert.equal(store.health.failure, undefined);
   assert.deepEqual(world.disk.contentOf(path).subarray(0, all.length), all);
   assert.equal((await framesOf(store)).size, frames.length);
+  assert.deepEqual([...store.damaged], [], 'nothing is missing there any more');
   await store.close();
   world.disk.kill();
   world.catalog.values.clear();
   store = await start(world);
   assert.equal((await framesOf(store)).size, frames.length);
+  assert.deepEqual([...store.damaged], []);
 });
 
 /** A store's own batches of one line each, one of them with `strange` in it, which stands in its batch as it is. */

@@ -49,6 +49,8 @@ export interface Quarantined {
 export interface SegmentRecord {
   readonly id: SegmentId;
   owners: readonly string[];
+  /** Seq of its first batch, which names the owners; 0 while that is not known. */
+  firstSeq: number;
   /** By the number that the segment gives it; undefined where the batch that names it is not here. */
   readonly streams: (Stream | undefined)[];
   /** Ascending by seq; a gap in the seqs is a hole. */
@@ -65,6 +67,7 @@ export function emptyRecord(id: SegmentId): SegmentRecord {
   return {
     id,
     owners: [],
+    firstSeq: 0,
     streams: [],
     batches: [],
     quarantined: [],
@@ -81,7 +84,10 @@ export function addBatch(
   place: { offset: number; frameBytes: number; headerBytes: number; headerHash: Buffer },
   pool: StreamPool,
 ): void {
-  if (header.owners.length > 0) record.owners = header.owners;
+  if (header.owners.length > 0) {
+    record.owners = header.owners;
+    record.firstSeq = header.seq;
+  }
   nameStreams(record, header, pool);
   for (const { source, position } of header.sources) {
     // A healed batch comes late: what batches after it carried stands.
@@ -166,8 +172,23 @@ function without(hole: Quarantined, offset: number, bytes: number): Quarantined[
   return [left, right].filter((part) => part.bytes > 0);
 }
 
+/**
+ * Batches that came out of order, or whose place is on a bad sector, are not healed in their places: they are there again elsewhere
+ * in the file. Once all are, from the segment's first to the last one known, their holes wait for nothing.
+ */
+export function forgetDoneHoles({ batches, firstSeq, quarantined }: SegmentRecord): void {
+  if (quarantined.length === 0 || batches.length === 0) return;
+  const last = batches[batches.length - 1];
+  if (batches[0].seq !== firstSeq || last.seq - firstSeq !== batches.length - 1) return;
+  // What nobody here knows of can only be batches after the last one, and these stand behind it. A hole that is just as long as a
+  // batch behind it is where that stood before it was written again.
+  const isDone = ({ offset, bytes }: Quarantined): boolean =>
+    last.offset > offset || batches.some((batch) => batch.offset > offset && batch.frameBytes === bytes);
+  quarantined.splice(0, Infinity, ...quarantined.filter((hole) => !isDone(hole)));
+}
+
 /** Another version's records are not read: the segment file is. */
-const RECORD_VERSION = 4;
+const RECORD_VERSION = 5;
 
 /** The record as the catalog stores it. */
 export function encodeRecord(record: SegmentRecord): Buffer {
@@ -183,6 +204,7 @@ export function encodeRecord(record: SegmentRecord): Buffer {
   writer.varint(RECORD_VERSION);
   writer.varint(record.fileBytes);
   list(record.owners, (owner) => writer.text(owner));
+  writer.varint(record.firstSeq);
   // A stream whose naming batch is lost has none: only those that are there, each with its index.
   const named = record.streams.flatMap((stream, at) => (stream ? [{ at, key: stream.key }] : []));
   list(named, ({ at, key }) => {
@@ -243,6 +265,7 @@ function decodeInto(record: SegmentRecord, reader: ByteReader, pool: StreamPool)
   if (reader.varint() !== RECORD_VERSION) throw new RangeError('a record of another version');
   record.fileBytes = reader.varint();
   record.owners = list(text);
+  record.firstSeq = reader.varint();
   // One by one: a call takes only so many arguments, and a segment may name more streams.
   list(() => {
     const index = reader.varint();

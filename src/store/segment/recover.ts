@@ -17,6 +17,7 @@ import {
   addBatch,
   closeHole,
   emptyRecord,
+  forgetDoneHoles,
   quarantineBatch,
   releaseStreams,
   type SegmentId,
@@ -94,6 +95,7 @@ export async function recoverSegment(
     return recoverSegment(file, id, { ...options, sizeMax: tornAt });
   }
   quarantineNameless(record);
+  forgetDoneHoles(record);
   return record;
 }
 

@@ -6,6 +6,7 @@ import type { FileHolder, OpenFiles } from './open-files.ts';
 import {
   addBatch,
   closeHole,
+  forgetDoneHoles,
   quarantineBatch,
   type BatchEntry,
   type SegmentId,
@@ -276,7 +277,13 @@ export class Segment implements FileHolder {
       offset += bytes;
     }
     this.record.fileBytes = offset;
+    this.#forgetDoneHoles();
     this.touch();
+  }
+
+  #forgetDoneHoles(): void {
+    // One that is accepted and not here is on its way, or in a hole.
+    if (this.last?.seq === this.#accepted?.seq) forgetDoneHoles(this.record);
   }
 
   /**
@@ -322,6 +329,7 @@ export class Segment implements FileHolder {
     if (more.length > 0) this.touch();
     // Where the hole was the last batch, the next one follows this.
     if (this.last!.seq > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
+    this.#forgetDoneHoles();
     return more;
   }
 
