@@ -494,6 +494,18 @@ export class Store {
   }
 
   /**
+   * Reads once more what is quarantined in a segment: what could not be read may have been sound all the time. Rejects with
+   * Node's errors.
+   */
+  async readAgain(segment: Segment): Promise<void> {
+    if (this.segment(segment.id) !== segment) return;
+    const held = await segment.readAgain();
+    if (held.length === 0) return;
+    for (const { header, frameBytes } of held) this.#countHeader(header, frameBytes);
+    this.#options.log('info', `${segment.path}: ${held.length} batches can be read again`);
+  }
+
+  /**
    * Takes segments off this disk: `surplus` ones that others keep (I8), or `expired` ones. What must outlive them is on
    * disk before they go. Each must be `isFinished`; the caller has checked that it may go. Rejects with LV_DISK_FULL,
    * LV_DATA_UNSAFE.

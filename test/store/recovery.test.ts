@@ -9,6 +9,7 @@ import {
   headerHash,
   readFrame,
   readHead,
+  Scrubber,
   verifyFrame,
   type Store,
 } from '../../src/store/index.ts';
@@ -665,4 +666,37 @@ test('a line that is a batch of another peer takes no sound batch with it when i
   assert.equal(aside.length, 1);
   assert.deepEqual(world.disk.contentOf(aside[0]), kept);
   assert.ok(kept.lastIndexOf(FRAME_MAGIC) > 0);
+});
+
+test('what could not be read for a while is held again once it can be, without other copies', async () => {
+  const world = newWorld();
+  let store = await start(world);
+  const sealed = Array.from({ length: 60 }, (_, at) =>
+    store.seal(linePack(`line ${at}`), [{ source: 'f', position: String(at) }]),
+  );
+  await Promise.all(sealed.map(({ written }) => written));
+  await store.close();
+  const [{ path }] = store.segments();
+  const totals = { ...store.totals };
+  for (const isAtStart of [true, false]) {
+    world.disk.kill();
+    const makeBad = () => makeUnreadable(world.disk, path, 4096, Infinity);
+    if (isAtStart) world.catalog.values.clear();
+    let recover = isAtStart ? makeBad() : () => undefined;
+    store = await start(world);
+    if (!isAtStart) recover = makeBad();
+    assert.ok((await framesOf(store)).size < sealed.length);
+    const scrubber = new Scrubber({ store, clock: world.clock, periodMs: 86_400_000, log: () => undefined });
+    scrubber.start();
+    await world.clock.advance(60_000);
+    assert.ok(store.totals.batches < sealed.length);
+    recover();
+    await world.clock.advance(2 * 3_600_000);
+    assert.deepEqual({ ...store.totals }, totals);
+    assert.equal(store.position('f'), '59');
+    assert.deepEqual([...store.damaged], []);
+    assert.deepEqual([...(await framesOf(store)).values()], sealed.map(frameOf));
+    await scrubber.close();
+    await store.close();
+  }
 });

@@ -7,6 +7,8 @@ import type { Store } from '../store.ts';
 /** A small store is still read no slower than this, so that a young mesh is soon looked through. */
 const BYTES_PER_SECOND_MIN = 256 * 1024;
 const PAUSE_MS = 1_000;
+/** A disk that did not give some bytes may give them later; each try may take it seconds. */
+const READ_AGAIN_EVERY_MS = 3_600_000;
 
 export interface ScrubberOptions {
   readonly store: Store;
@@ -18,7 +20,8 @@ export interface ScrubberOptions {
 
 /**
  * Reads everything that is held again, over and over, so that rot is found while other copies are sound. What fails its
- * checksums is quarantined, and repair fetches it again.
+ * checksums is quarantined, and repair fetches it again. What is quarantined is looked at again, too: where only the disk failed, that
+ * may be the only copy.
  */
 export class Scrubber {
   readonly #options: ScrubberOptions;
@@ -27,6 +30,7 @@ export class Scrubber {
   #closed = false;
   #queue: string[] = [];
   #nextRoundMs = 0;
+  #readAgainMs = 0;
   readonly #done = { bytes: 0, rottenBatches: 0, rounds: 0 };
 
   constructor(options: ScrubberOptions) {
@@ -51,6 +55,10 @@ export class Scrubber {
   async #next(): Promise<void> {
     const { store, clock, periodMs } = this.#options;
     const nowMs = clock.monotonicMs();
+    if (nowMs >= this.#readAgainMs) {
+      this.#readAgainMs = nowMs + READ_AGAIN_EVERY_MS;
+      await this.#readAgain();
+    }
     if (this.#queue.length === 0) {
       if (nowMs < this.#nextRoundMs) return;
       if (this.#done.bytes > 0) this.#done.rounds++;
@@ -68,6 +76,14 @@ export class Scrubber {
       this.#done.bytes += frameBytes;
       if (!(await store.readFrame(segment.id, seq)) && store.named(segmentName(segment.id)) === segment)
         this.#done.rottenBatches++;
+    }
+  }
+
+  async #readAgain(): Promise<void> {
+    const { store, log } = this.#options;
+    for (const segment of [...store.damaged]) {
+      if (this.#closed) return;
+      await store.readAgain(segment).catch((error: unknown) => log('warn', `scrub: ${messageOf(error)}`));
     }
   }
 

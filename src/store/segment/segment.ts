@@ -293,9 +293,25 @@ export class Segment implements FileHolder {
    * besides it: see `readmit`.
    */
   heal(frame: FrameToWrite): Promise<Healed[] | undefined> {
-    // One after the other: the same batch may come from two peers at once.
+    return this.#afterHeals(() => this.#healOne(frame));
+  }
+
+  /** Reads once more what is quarantined: resolves with what is held again. Rejects with Node's errors. */
+  readAgain(): Promise<Healed[]> {
+    return this.#afterHeals(async () => {
+      const file = await this.#disk.open(this.path, 'read');
+      try {
+        return await this.#readmit(new ReadableFile(file));
+      } finally {
+        await file.close();
+      }
+    });
+  }
+
+  /** One after the other: the same batch may come from two peers at once. */
+  #afterHeals<Result>(work: () => Promise<Result>): Promise<Result> {
     this.#healingCount++;
-    const healed = this.#healing.then(() => this.#healOne(frame)).finally(() => this.#healingCount--);
+    const healed = this.#healing.then(work).finally(() => this.#healingCount--);
     this.#healing = healed.catch(() => undefined);
     return healed;
   }
@@ -325,10 +341,14 @@ export class Segment implements FileHolder {
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
     this.touch();
-    const more = await readmit(readable, record, this.#pool);
+    return this.#readmit(readable);
+  }
+
+  async #readmit(readable: ReadableFile): Promise<Healed[]> {
+    const more = await readmit(readable, this.record, this.#pool);
     if (more.length > 0) this.touch();
     // Where the hole was the last batch, the next one follows this.
-    if (this.last!.seq > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
+    if ((this.last?.seq ?? 0) > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
     this.#forgetDoneHoles();
     return more;
   }
