@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { signWatermark, Watermarks } from '../../src/gossip/repair/index.ts';
 import { keysFromSeed, type PeerId, type PeerKeys } from '../../src/gossip/transport/index.ts';
+import { auditSegment } from '../../src/gossip/verify/audit.ts';
 import { Auditor, Verifier, VERIFY_PROTOCOL, type Verdict } from '../../src/gossip/verify/index.ts';
 import type { MemberState } from '../../src/gossip/view.ts';
 import {
@@ -16,6 +17,7 @@ import {
   type Store,
 } from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
+import { SimDisk } from '../helpers/sim-disk.ts';
 import { SimNetwork, type SimTransport } from '../helpers/sim-network.ts';
 import { frameOf, linePack, openStore } from '../store/material.ts';
 
@@ -257,6 +259,29 @@ test('a flipped bit in one copy is named with its file and place, set aside, and
   await the.peer('bob').store.appendReplica(frames[1]);
   assert.deepEqual(readFileSync(path), before);
   assert.equal((await the.verify()).proven, true);
+});
+
+test('a sector that cannot be read takes the batches on it, and not those behind', async () => {
+  const disk = new SimDisk(seededRandom(1));
+  const view = disk.boot();
+  const keys = await keysFromSeed(Buffer.alloc(32, 1));
+  const store = await openStore({ disk: view, clock, keys });
+  const sealed = Array.from({ length: 60 }, (_, at) => store.seal(linePack(`line ${at}`), []));
+  await Promise.all(sealed.map(({ written }) => written));
+  const [segment] = store.segments();
+  const { batches } = segment.record;
+  const on = batches.filter(({ offset, frameBytes }) => offset < 8192 && offset + frameBytes > 4096);
+  assert.ok(on.length > 1 && on.at(-1)!.seq < 50);
+  disk.failRead = (_path, position, length) => position < 8192 && position + length > 4096;
+  const audit = await auditSegment(
+    { store, disk: view, pace: async () => undefined },
+    segment,
+    () => undefined,
+  );
+  const damage = audit!.damage.map(({ fromSeq, toSeq, problem }) => [fromSeq, toSeq, problem]);
+  assert.deepEqual(damage, [[on[0].seq, on.at(-1)!.seq, 'the disk cannot read it']]);
+  assert.equal(batches.length, 60 - on.length);
+  await store.close();
 });
 
 test('a batch removed from one copy is missing there; removed from all, it is missing', async (t) => {

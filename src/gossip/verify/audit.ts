@@ -1,8 +1,10 @@
 import {
   batchName,
+  intersectRuns,
   LogvineError,
   messageOf,
   parseHeader,
+  ReadableFile,
   readHead,
   verifyFrame,
   type BatchEntry,
@@ -85,13 +87,18 @@ export async function auditSegment(
   let file: DiskFile | undefined;
   try {
     file = await disk.open(segment.path, 'read');
+    // A bad sector takes from a file what is on it, and not all that follows.
+    const readable = new ReadableFile(file);
     for (const window of windowsOf(entries)) {
       const start = window[0].offset;
       const end = window.at(-1)!.offset + window.at(-1)!.frameBytes;
       await host.pace(end - start + window.length * SIGNATURE_COST_BYTES);
-      const bytes = await file.read(start, end - start);
+      const bytes = await readable.read(start, end - start);
       for (const entry of window) {
-        findings.take(entry, bytes.subarray(entry.offset - start, entry.offset - start + entry.frameBytes));
+        const place = [[entry.offset, entry.offset + entry.frameBytes - 1]] as const;
+        if (intersectRuns(place, readable.unread).length > 0) findings.unread(entry);
+        else
+          findings.take(entry, bytes.subarray(entry.offset - start, entry.offset - start + entry.frameBytes));
         onRead(entry.frameBytes);
       }
     }
@@ -163,6 +170,11 @@ class Findings {
         sealedAtMs: [sealedAtMs],
       });
     }
+  }
+
+  unread(entry: BatchEntry): void {
+    this.#seen = entry.seq;
+    this.#failed(entry, 'the disk cannot read it', true);
   }
 
   #failed(entry: BatchEntry, problem: string, quarantine: boolean): void {
