@@ -498,7 +498,8 @@ export class Store {
    * Node's errors.
    */
   async readAgain(segment: Segment): Promise<void> {
-    if (this.segment(segment.id) !== segment) return;
+    const name = segmentName(segment.id);
+    if (this.#segments.get(name) !== segment || this.#removing.has(name)) return;
     const held = await segment.readAgain();
     if (held.length === 0) return;
     for (const { header, frameBytes } of held) this.#countHeader(header, frameBytes);
