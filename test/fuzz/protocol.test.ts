@@ -156,6 +156,7 @@ fuzz('inventory: an answer', {
       holdings: [holding],
       removed: [id],
       expired: [{ origin: origin.peer, epoch: 1, from: 1, to: 2, min: instant, max: instant }],
+      expiredVersion: 1,
     }),
   ],
   isJson: true,

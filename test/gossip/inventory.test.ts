@@ -1,21 +1,26 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answerInventory, askForInventory } from '../../src/gossip/repair/inventory.ts';
+import { answerInventory, askForInventory, parseInventory } from '../../src/gossip/repair/inventory.ts';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { linePack, openStore } from '../store/material.ts';
 
-const AT_ONCE = 4;
+const AT_ONCE = { segments: 4, expired: 3 };
+const NOTHING = { instance: '', version: 0, expiredVersion: 0 };
 
-test('an inventory comes in as many answers as it takes, and as one; what changes meanwhile is in it', async () => {
+async function storeOfOneBatchSegments() {
   const store = await openStore({
     disk: new SimDisk(seededRandom(1)).boot(),
     clock: new SimClock(),
     keys: await keysFromSeed(Buffer.alloc(32, 1)),
     more: { segmentBytesMax: 1 },
   });
-  const seal = (text: string): Promise<void> => store.seal(linePack(text), []).written;
+  return { store, seal: (text: string): Promise<void> => store.seal(linePack(text), []).written };
+}
+
+test('an inventory comes in as many answers as it takes, and as one; what changes meanwhile is in it', async () => {
+  const { store, seal } = await storeOfOneBatchSegments();
   for (let at = 1; at <= 10; at++) await seal(`line ${at}`);
   let asked = 0;
   const ask = async (request: Buffer): Promise<Buffer> => {
@@ -28,24 +33,62 @@ test('an inventory comes in as many answers as it takes, and as one; what change
     }
     return answer;
   };
-  const { holdings, more, version } = await askForInventory({ instance: '', version: 0 }, ask);
+  const { holdings, more, version } = await askForInventory(NOTHING, ask);
   assert.ok(asked >= 3, `${asked} answers`);
   assert.equal(more, false);
   assert.equal(version, store.health.version);
   const indexes = holdings.map(({ index }) => index).sort((a, b) => a - b);
   // Of the second nothing can be read any more.
   assert.deepEqual(indexes, [3, 4, 5, 6, 7, 8, 9, 10, 11]);
-  const later = await askForInventory({ instance: store.instance, version }, ask);
+  const later = await askForInventory({ ...NOTHING, instance: store.instance, version }, ask);
   assert.deepEqual(later.holdings, []);
 });
 
+test('what expired is told once, however much there is of it, and to whoever knows nothing all of it', async () => {
+  const { store, seal } = await storeOfOneBatchSegments();
+  for (let at = 1; at <= 10; at++) await seal(`line ${at}`);
+  store.rollSegment();
+  const asked: number[] = [];
+  const ask = async (request: Buffer): Promise<Buffer> => {
+    const answer = answerInventory(store, request, AT_ONCE);
+    asked.push(parseInventory(answer).expired.length);
+    return answer;
+  };
+  const expire = (...indexes: number[]): Promise<void> =>
+    store.drop(
+      [...store.segments()].filter(({ id }) => indexes.includes(id.index)),
+      'expired',
+    );
+  await expire(1, 2, 3, 4, 5, 6, 7);
+  const first = await askForInventory(NOTHING, ask);
+  assert.deepEqual(
+    first.expired.map(({ from }) => from),
+    [1, 2, 3, 4, 5, 6, 7],
+  );
+  assert.deepEqual(asked.splice(0), [3, 3, 1]);
+  await expire(9);
+  const second = await askForInventory(first, ask);
+  assert.deepEqual(
+    second.expired.map(({ from, to }) => [from, to]),
+    [[9, 9]],
+  );
+  assert.deepEqual(second.removed, [{ origin: store.origin, epoch: store.epoch, index: 9 }]);
+  assert.deepEqual((await askForInventory(second, ask)).expired, []);
+  const restarted = { ...second, instance: 'another' };
+  assert.equal(
+    (await askForInventory(restarted, ask)).expired.length,
+    8,
+    'numbers of another process say nothing',
+  );
+});
+
 test('one that never ends, or begins anew, is refused', async () => {
-  const empty = { holdings: [], removed: [], expired: [] };
+  const empty = { holdings: [], removed: [], expired: [], expiredVersion: 0 };
   const answers = (...all: object[]) => {
     let at = 0;
     return async (): Promise<Buffer> => Buffer.from(JSON.stringify({ ...empty, ...all[at++] }));
   };
-  const since = { instance: '', version: 0 };
+  const since = NOTHING;
   const stands = answers(
     { instance: 'a', version: 5, more: true },
     { instance: 'a', version: 5, more: true },

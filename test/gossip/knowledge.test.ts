@@ -20,7 +20,15 @@ function holding(index: number, runs: [number, number][]): Holding {
 }
 
 function hear(known: HoldingsKnown, peer: PeerId, holdings: Holding[], instance = '1.0'): void {
-  known.merge(peer, { instance, version: 1, more: false, holdings, removed: [], expired: [] });
+  known.merge(peer, {
+    instance,
+    version: 1,
+    more: false,
+    holdings,
+    removed: [],
+    expired: [],
+    expiredVersion: 0,
+  });
 }
 
 const nothing: Pick<Store, 'segment'> = { segment: () => undefined };
@@ -78,7 +86,7 @@ test('one that comes back tells everything anew', () => {
   const known = new HoldingsKnown();
   hear(known, alice, [holding(1, [[1, 10]])]);
   known.forget(alice, nothing);
-  assert.deepEqual(known.versionOf(alice), { instance: '', version: 0 });
+  assert.deepEqual(known.versionOf(alice), { instance: '', version: 0, expiredVersion: 0 });
   hear(known, alice, [holding(2, [[11, 12]])]);
   assert.deepEqual([...known.namesOf(alice)], ['dave/1-2']);
 });

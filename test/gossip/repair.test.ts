@@ -11,7 +11,7 @@ import {
   type Run,
 } from '../../src/gossip/repair/index.ts';
 import { shortRuns } from '../../src/gossip/repair/debt.ts';
-import { LogvineError, segmentName } from '../../src/store/index.ts';
+import { LIMITS, LogvineError, segmentName } from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { below, forEachSeed, framesOf, linePack, pick, PROPERTY } from '../store/material.ts';
 import { StoreMesh } from './store-mesh.ts';
@@ -267,4 +267,21 @@ test('what a leaving peer has to hand over is what the others do not have k time
   other.disk.flipBit(`/data/segments/${segmentName(handedOver.id)}.seg`, 999);
   handedOver.touch();
   assert.equal(await segmentsToHandOver(), expected.length + 1);
+});
+
+test('what a peer need not fetch grows over what others dropped, and not over what anybody holds', async () => {
+  const mesh = await meshWith(THREE, 9, 1);
+  await mesh.clock.advance(5_000);
+  const { store, repairer } = mesh.peer('alice').running;
+  const [origin, { epoch }] = [mesh.peer('bob').id, mesh.peer('bob').store];
+  const last = 2 * (LIMITS.expiredRunsMax + 1);
+  const run = (from: number, to = from) => ({ origin, epoch, from, to, min: at(from), max: at(to) });
+  const at = (ms: number) => ({ ms, sub: 0 });
+  repairer.known.expired.add([run(1, last)]);
+  for (let seq = 2; seq <= last; seq += 2) store.expired.add([run(seq)]);
+  assert.deepEqual(store.expired.runs(origin, epoch).slice(0, 3), [
+    [2, 2],
+    // Of bob's own batches 1 to 3 are held.
+    [4, last],
+  ]);
 });

@@ -107,6 +107,7 @@ test('marks and holdings outlive a restart; those of peers that were forgotten m
       holdings,
       removed: [],
       expired: [],
+      expiredVersion: 0,
     });
   }
   await clock.run(first.keeper.close());

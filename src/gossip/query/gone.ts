@@ -1,6 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
-import { LIMITS, type ExpiredRun, type Loss, type Store } from '../../store/index.ts';
+import {
+  LIMITS,
+  unionRuns,
+  type ExpiredRun,
+  type ExpiredRuns,
+  type Loss,
+  type Store,
+} from '../../store/index.ts';
 import { doesStand, lossSchema } from '../losses/losses.ts';
 import { encodeMessage, expiredRun, parseMessage, type HoldingsKnown } from '../repair/index.ts';
 import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
@@ -11,8 +18,12 @@ import type { MissingBatches } from './receipt.ts';
 export const GONE_PROTOCOL = '/logvine/gone/1';
 
 const question = listOf(seqRunSchema, LIMITS.expiredRunsMax);
-const runs = listOf(expiredRun, LIMITS.expiredRunsMax * 10);
-const answer = z.object({ expired: runs, losses: listOf(lossSchema, LIMITS.lossesMax) });
+/** With all losses they fit a message: less than 200 bytes each. The rest is told when it is asked for again. */
+const RUNS_MAX = LIMITS.expiredRunsMax * 5;
+const answer = z.object({
+  expired: listOf(expiredRun, RUNS_MAX),
+  losses: listOf(lossSchema, LIMITS.lossesMax),
+});
 
 /** Batches that nobody has and that are not missed: retention dropped them, or a person has accepted that they are lost. */
 export interface Gone {
@@ -37,7 +48,7 @@ export async function askWhatIsGone(
     .map(async (peer) => {
       const bytes = await request(transport, peer, GONE_PROTOCOL, message, timeoutMs);
       const { expired, losses } = parseMessage(answer, bytes, 'gone');
-      found.expired.push(...expired);
+      for (const run of expired) found.expired.push(run);
       found.losses.push(
         ...losses.filter((loss) => !found.losses.some((one) => isDeepStrictEqual(one, loss))),
       );
@@ -55,14 +66,31 @@ export async function serveGone(
 ): Promise<void> {
   const message = await channel.receive();
   if (!message) return;
-  const asked = Map.groupBy(
-    parseMessage(question, message, 'gone'),
-    ({ origin, epoch }) => `${origin}/${epoch}`,
-  );
-  const isAsked = ({ origin, epoch, from, to }: ExpiredRun): boolean =>
-    asked.get(`${origin}/${epoch}`)?.some((wanted) => from <= wanted.to && to >= wanted.from) === true;
-  const expired = [...store.expired.all, ...known.expired.all].filter(isAsked);
+  const asked = parseMessage(question, message, 'gone');
+  const expired = [...overlapping(asked, [store.expired, known.expired])];
   const losses = store.losses.filter((loss) => doesStand(loss, view.members()));
   await channel.send(encodeMessage({ expired, losses }));
   await channel.close();
+}
+
+/** Each once, and no more than an answer takes. */
+function overlapping(
+  asked: readonly z.infer<typeof seqRunSchema>[],
+  remembered: readonly ExpiredRuns[],
+): Set<ExpiredRun> {
+  const found = new Set<ExpiredRun>();
+  for (const ofEpoch of Map.groupBy(asked, ({ origin, epoch }) => `${origin}/${epoch}`).values()) {
+    const [{ origin, epoch }] = ofEpoch;
+    const seqs = ofEpoch.map(({ from, to }) => [from, to] as const);
+    // As a union: no run is looked at over and over, however often it is asked for.
+    for (const one of unionRuns(seqs, [])) {
+      for (const expired of remembered) {
+        for (const run of expired.overlapping(origin, epoch, one)) {
+          if (found.size >= RUNS_MAX) return found;
+          found.add(run);
+        }
+      }
+    }
+  }
+  return found;
 }

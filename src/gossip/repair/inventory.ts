@@ -14,6 +14,8 @@ const SEGMENTS_MAX = 1_000_000;
 /** Of these an honest one: with all their runs and owners they fit a message several times over. */
 const SEGMENTS_AT_ONCE = 10_000;
 const EXPIRED_MAX = 10 * LIMITS.expiredRunsMax;
+/** Runs of what expired that one message tells: less than 200 bytes each. */
+const EXPIRED_AT_ONCE = 10_000;
 /** Peers whose holdings are remembered: of those long gone, what nobody else has. */
 const HOLDERS_SAVED_MAX = 1_000_000;
 
@@ -63,13 +65,25 @@ const inventoryAnswer = z.object({
     }),
     SEGMENTS_MAX,
   ),
-  /** What retention dropped there; all of it with every answer that has news. */
+  /** What retention dropped there since the asker last heard of it; all up to that version, in numbers of its own. */
   expired: listOf(expiredRun, EXPIRED_MAX),
+  expiredVersion: z.number().int().nonnegative(),
 });
 
 export type InventoryAnswer = z.infer<typeof inventoryAnswer>;
 
-const inventoryRequest = z.object({ instance: z.string().max(64), since: z.number().int().nonnegative() });
+const inventoryRequest = z.object({
+  instance: z.string().max(64),
+  since: z.number().int().nonnegative(),
+  expiredSince: z.number().int().nonnegative(),
+});
+
+/** Up to where an inventory is known. */
+export interface InventoryVersion {
+  readonly instance: string;
+  readonly version: number;
+  readonly expiredVersion: number;
+}
 
 export const INVENTORY_PROTOCOL = '/logvine/inventory/1';
 
@@ -96,24 +110,28 @@ export const parseInventory = (bytes: Uint8Array): InventoryAnswer =>
  * later answer did not come. Rejects as `ask` does, and with LV_PROTOCOL.
  */
 export async function askForInventory(
-  since: { readonly instance: string; readonly version: number },
+  since: InventoryVersion,
   ask: (request: Buffer) => Promise<Buffer>,
 ): Promise<InventoryAnswer> {
-  const requestSince = (instance: string, version: number): Promise<Buffer> =>
-    ask(encodeMessage({ instance, since: version }));
-  let answer = parseInventory(await requestSince(since.instance, since.version));
+  const askSince = async ({ instance, version, expiredVersion }: InventoryVersion) =>
+    parseInventory(await ask(encodeMessage({ instance, since: version, expiredSince: expiredVersion })));
+  let answer = await askSince(since);
   const holdings = new Map(answer.holdings.map((one) => [segmentName(one), one]));
   const removed = [...answer.removed];
+  const expired = [...answer.expired];
   while (answer.more) {
-    const next = parseInventory(await requestSince(answer.instance, answer.version));
-    if (next.instance !== answer.instance || next.version <= answer.version || holdings.size > SEGMENTS_MAX)
+    const next = await askSince(answer);
+    const isFurther = next.version > answer.version || next.expiredVersion > answer.expiredVersion;
+    const isTooMuch = holdings.size > SEGMENTS_MAX || expired.length > 2 * EXPIRED_MAX;
+    if (next.instance !== answer.instance || !isFurther || isTooMuch)
       throw new LogvineError('LV_PROTOCOL', 'an inventory has no end');
     for (const id of next.removed) holdings.delete(segmentName(id));
     for (const one of next.holdings) holdings.set(segmentName(one), one);
     removed.push(...next.removed);
+    for (const run of next.expired) expired.push(run);
     answer = next;
   }
-  return { ...answer, holdings: [...holdings.values()], removed };
+  return { ...answer, holdings: [...holdings.values()], removed, expired };
 }
 
 export function holdingOf(store: Store, segment: Segment): Holding {
@@ -128,9 +146,17 @@ export function holdingOf(store: Store, segment: Segment): Holding {
 }
 
 /** Answers what changed here since the asker last asked, the oldest changes first, and so many at once. */
-export function answerInventory(store: Store, request: Uint8Array, atOnce = SEGMENTS_AT_ONCE): Buffer {
-  const { instance, since } = parseMessage(inventoryRequest, request, 'inventory request');
-  const after = instance === store.instance ? since : 0;
+export function answerInventory(
+  store: Store,
+  request: Uint8Array,
+  { segments: atOnce, expired: expiredAtOnce } = {
+    segments: SEGMENTS_AT_ONCE,
+    expired: EXPIRED_AT_ONCE,
+  },
+): Buffer {
+  const { instance, since, expiredSince } = parseMessage(inventoryRequest, request, 'inventory request');
+  const isKnown = instance === store.instance;
+  const after = isKnown ? since : 0;
   const changed: Segment[] = [];
   /** Nothing of them can be read (any more). */
   const empty: SegmentId[] = [];
@@ -143,13 +169,14 @@ export function answerInventory(store: Store, request: Uint8Array, atOnce = SEGM
   if (more) changed.sort((a, b) => a.version - b.version);
   const told = changed.slice(0, atOnce);
   const removed = store.removedSince(after);
-  const expired = removed.length > 0 || after === 0 ? [...store.expired.all] : [];
+  const expired = store.expired.since(isKnown ? expiredSince : 0, expiredAtOnce);
   return encodeMessage({
     instance: store.instance,
     version: more ? told.at(-1)!.version : store.health.version,
-    more,
+    more: more || expired.more,
     holdings: told.map((segment) => holdingOf(store, segment)),
     removed: [...removed, ...empty],
-    expired,
+    expired: expired.runs,
+    expiredVersion: expired.version,
   } satisfies InventoryAnswer);
 }

@@ -2,18 +2,28 @@ import {
   ExpiredRuns,
   segmentName,
   subtractRuns,
+  unionRuns,
+  type Between,
+  type Run,
   type Segment,
   type SegmentId,
   type Store,
 } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import { holdingOf, type Holding, type HoldingsSaved, type InventoryAnswer } from './inventory.ts';
+import {
+  holdingOf,
+  type Holding,
+  type HoldingsSaved,
+  type InventoryAnswer,
+  type InventoryVersion,
+} from './inventory.ts';
 
 const SEGMENTS_REMEMBERED_MAX = 100_000;
 
 interface PeerKnown {
   instance: string;
   version: number;
+  expiredVersion: number;
   readonly segments: Set<string>;
 }
 
@@ -24,9 +34,9 @@ export class HoldingsKnown {
   readonly #peers = new Map<PeerId, PeerKnown>();
   readonly #segments = new Map<string, Map<PeerId, Holding>>();
 
-  versionOf(peer: PeerId): { instance: string; version: number } {
-    const { instance, version } = this.#peers.get(peer) ?? { instance: '', version: 0 };
-    return { instance, version };
+  versionOf(peer: PeerId): InventoryVersion {
+    const { instance, version, expiredVersion } = this.#peers.get(peer) ?? knownOf(new Set());
+    return { instance, version, expiredVersion };
   }
 
   /** Takes an answer in; returns the holdings that are new. */
@@ -35,10 +45,11 @@ export class HoldingsKnown {
     // A new process starts counting anew and has told everything: what it no longer names, it no longer holds.
     if (!known || known.instance !== answer.instance) {
       if (known) for (const name of known.segments) this.#forget(peer, name);
-      known = { instance: answer.instance, version: 0, segments: new Set() };
+      known = { ...knownOf(new Set()), instance: answer.instance };
       this.#peers.set(peer, known);
     }
     known.version = answer.version;
+    known.expiredVersion = answer.expiredVersion;
     for (const id of answer.removed) {
       known.segments.delete(segmentName(id));
       this.#forget(peer, segmentName(id));
@@ -91,7 +102,25 @@ export class HoldingsKnown {
     }
     if (known.segments.size === 0) this.#peers.delete(peer);
     // Should it come back, it tells everything anew.
-    else this.#peers.set(peer, { instance: '', version: 0, segments: known.segments });
+    else this.#peers.set(peer, knownOf(known.segments));
+  }
+
+  /**
+   * What retention dropped somewhere and nobody is known to hold any more, this peer included: nobody will ask for it, nor has to
+   * keep it.
+   */
+  goneEverywhere(store: Pick<Store, 'segments'>): Between {
+    const held = new Map<string, Run[]>();
+    const note = ({ origin, epoch }: SegmentId, runs: readonly Run[]): void => {
+      const key = `${origin}/${epoch}`;
+      const all = held.get(key);
+      if (!all) held.set(key, [...runs]);
+      else for (const run of runs) all.push(run);
+    };
+    for (const [, holding] of this.all()) note(holding, holding.runs);
+    for (const segment of store.segments()) note(segment.id, segment.intervals());
+    return (origin, epoch) =>
+      subtractRuns(this.expired.runs(origin, epoch), unionRuns(held.get(`${origin}/${epoch}`) ?? [], []));
   }
 
   holding(peer: PeerId, id: SegmentId): Holding | undefined {
@@ -131,12 +160,17 @@ export class HoldingsKnown {
   /** Reads `toJson` back. Versions are forgotten, so that each live peer tells everything again. */
   restore({ holdings, expired }: HoldingsSaved): void {
     for (const [peer, list] of holdings) {
-      const known: PeerKnown = { instance: '', version: 0, segments: new Set() };
+      const known = knownOf(new Set());
       this.#peers.set(peer as PeerId, known);
       for (const holding of list) this.#remember(peer as PeerId, known, holding);
     }
     this.expired.add(expired);
   }
+}
+
+/** Of a peer that has to tell everything. */
+function knownOf(segments: Set<string>): PeerKnown {
+  return { instance: '', version: 0, expiredVersion: 0, segments };
 }
 
 /** This peer's holdings as it would tell them. */

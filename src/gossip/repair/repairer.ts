@@ -80,6 +80,10 @@ export class Repairer {
 
   constructor(options: RepairerOptions) {
     this.#options = options;
+    const { store } = options;
+    // A peer that owns some of an origin's segments expires some: only with those of others they become one run.
+    store.expired.between = () => this.known.goneEverywhere(store);
+    this.known.expired.between = () => (origin, epoch) => store.expired.runs(origin, epoch);
   }
 
   get fetchedBytes(): number {

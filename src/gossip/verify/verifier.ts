@@ -168,9 +168,10 @@ class Pass {
   }
 
   #note({ expired, losses, peers }: Knowledge): void {
-    for (const { origin, epoch, from, to } of expired) {
-      const key = `${origin}/${epoch}`;
-      this.#expired.set(key, unionRuns(this.#expired.get(key) ?? [], [[from, to]]));
+    const byEpoch = Map.groupBy(expired, ({ origin, epoch }) => `${origin}/${epoch}`);
+    for (const [key, runs] of byEpoch) {
+      const told = runs.map(({ from, to }) => [from, to] as const);
+      this.#expired.set(key, unionRuns(this.#expired.get(key) ?? [], told));
     }
     for (const loss of losses) {
       const isKnown = this.#losses.some((known) => isDeepStrictEqual(known, loss));

@@ -1,7 +1,7 @@
 export { DroppedLog, notePosition } from './dropped.ts';
 export type { OwnPosition } from './dropped.ts';
 export { ExpiredRuns } from './expired.ts';
-export type { ExpiredRun } from './expired.ts';
+export type { Between, ExpiredRun } from './expired.ts';
 export type { Loss } from './dropped.ts';
 export { Retention } from './retention.ts';
 export type { RetentionRule } from './retention.ts';
