@@ -37,6 +37,7 @@ import {
 import {
   messageOf,
   batchRank,
+  CatalogKeeper,
   compileQuery,
   LogvineError,
   DiskSpace,
@@ -277,6 +278,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     closers.push(() => retention.close());
     const scrubber = new Scrubber({ store, clock, periodMs: config.scrubPeriodMs, log });
     closers.push(() => scrubber.close());
+    const catalogKeeper = new CatalogKeeper(store, clock, log);
+    closers.push(() => catalogKeeper.close());
     const watermarks = new WatermarkKeeper({
       clock,
       disk,
@@ -520,6 +523,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
         dropper.start();
         retention.start();
         scrubber.start();
+        catalogKeeper.start();
         void space.start();
       },
       close,

@@ -10,5 +10,5 @@ export * from './pace.ts';
 export * from './runs.ts';
 export * from './store.ts';
 export * from './workers/index.ts';
-export { openCatalog } from './catalog/index.ts';
+export { CatalogKeeper, openCatalog } from './catalog/index.ts';
 export type { Catalog } from './catalog/index.ts';

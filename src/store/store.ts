@@ -11,7 +11,7 @@ import {
   type PackedBatch,
   type SourcePosition,
 } from './batch/index.ts';
-import type { Catalog } from './catalog/index.ts';
+import { CatalogWriter, type Catalog } from './catalog/index.ts';
 import { LogvineError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Clock, Disk, Random } from './host/index.ts';
@@ -43,9 +43,7 @@ import {
   hadRuns,
   nextEpoch,
   readDropped,
-  forget,
   recoverAll,
-  remember,
   segmentPath,
   stateEpoch,
   statedEpoch,
@@ -113,6 +111,7 @@ export class Store {
   readonly #damaged = new Set<Segment>();
   /** Streams that are named in frames on their way to the disk: a segment's record shows only what is on it. */
   readonly #naming = new WeakMap<Segment, Set<number>>();
+  readonly #catalog: CatalogWriter;
   #generation = 0;
   #dropping: Promise<unknown> = Promise.resolve();
 
@@ -132,7 +131,7 @@ export class Store {
     const epoch = nextEpoch(lastEpoch, options);
     await stateEpoch(options, epoch);
     const store = new Store(options, { epoch, hasEarlierRuns, health, dropped, pool });
-    for (const record of records) store.#add(record);
+    for (const record of records) store.#catalog.wasFound(store.#add(record));
     for (const [source, at] of dropped.positions) notePosition(store.#positions, source, at);
     for (const record of own) store.#notePositions(record);
     return store;
@@ -145,6 +144,7 @@ export class Store {
     this.epoch = epoch;
     this.hasEarlierRuns = hasEarlierRuns;
     this.health = health;
+    this.#catalog = new CatalogWriter({ ...options, health });
     this.#own = new OwnLog({
       origin: options.origin,
       epoch,
@@ -339,10 +339,11 @@ export class Store {
     if (segment && segment.record.quarantined.length > 0) {
       const before = segment.entry(header.seq - 1);
       if (before) this.#checkChain(header, before.headerHash, from);
-      // A heal leaves the file as long as it was: should it fail, the next start must not believe the catalog.
-      await forget(this.#options, id);
-      this.#checkStored(segment);
-      const more = await segment.heal(write);
+      const damaged = segment;
+      const more = await this.#catalog.whileForgotten(damaged, async () => {
+        this.#checkStored(damaged);
+        return damaged.heal(write);
+      });
       if (more) {
         this.#countHeader(header, frame.length);
         for (const { header: behind, frameBytes } of more) this.#countHeader(behind, frameBytes);
@@ -482,7 +483,7 @@ export class Store {
   quarantine(segment: Segment, entry: BatchEntry): void {
     if (!segment.quarantine(entry)) return;
     this.#damaged.add(segment);
-    void forget(this.#options, segment.id);
+    void this.#catalog.changed(segment);
     this.#options.log(
       'error',
       `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
@@ -574,8 +575,8 @@ export class Store {
   async #remove(segment: Segment): Promise<void> {
     const name = segmentName(segment.id);
     await segment.close();
+    await this.#catalog.willGo(segment);
     await this.#options.disk.remove(segment.path);
-    await forget(this.#options, segment.id);
     this.#segments.delete(name);
     releaseStreams(segment.record, this.#pool);
     this.totals.segments--;
@@ -612,14 +613,19 @@ export class Store {
     this.totals.storedBytes += frameBytes;
   }
 
+  /** Has the next start find in the catalog what has not changed since this was last called. */
+  async rememberIdle(): Promise<void> {
+    for (const segment of this.#segments.values())
+      if (this.#catalog.isDue(segment) && !(await this.#catalog.remember(segment))) return;
+  }
+
   /** Finishes what is being written and leaves a catalog from which the next start needs to read no segment. */
   async close(): Promise<void> {
     await this.#own.close();
     await this.#dropping;
     for (const segment of this.#segments.values()) {
       await segment.close();
-      // After a failed fsync the files may not hold what was written: the next start reads them.
-      if (segment.record.fileBytes > 0 && !this.health.failure) await remember(this.#options, segment.record);
+      await this.#catalog.remember(segment);
     }
     await this.#options.catalog.close();
   }

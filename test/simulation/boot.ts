@@ -146,7 +146,7 @@ export async function boot(options: BootOptions): Promise<void> {
   const { clock } = process;
   const disk = host.disk.boot();
   const isAlive = (): boolean => process.alive;
-  const catalog = catalogOver(new SimCatalog(host.catalog, isAlive));
+  const catalog = catalogOver(new SimCatalog(host, isAlive));
   await disk.makeDirectory(DATA);
   const modeOf = () => Promise.resolve(0o600);
   const identity = await loadIdentity({ directory: DATA, disk, random, modeOf });

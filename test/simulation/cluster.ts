@@ -199,12 +199,14 @@ export class Cluster {
     if (host.clock.paused) host.clock.resume();
   }
 
-  /** LevelDB loses what was not synced, or all of it; nothing may depend on it (I5). */
+  /** LevelDB loses what was not synced, the latest first, or all of it; nothing may depend on it (I5). */
   #catalogAfterPowerCut(host: SimHost): void {
     if (this.#chance.hits(0.3)) host.catalog = new Map();
     else if (this.#chance.hits(0.5)) {
-      host.catalog = new Map([...host.catalog].filter(() => this.#chance.hits(0.7)));
+      const kept = this.#chance.below(host.catalogUnsynced.length + 1);
+      for (const undo of host.catalogUnsynced.splice(kept).reverse()) undo();
     }
+    host.catalogUnsynced.length = 0;
   }
 
   #restartLater(host: SimHost): void {

@@ -35,6 +35,8 @@ export class SimHost {
   readonly joins: () => readonly string[];
   /** The catalog's contents, which LevelDB would have on this disk. */
   catalog = new Map<string, Uint8Array>();
+  /** How the changes to it since the last synced one are undone, in their order. */
+  readonly catalogUnsynced: (() => void)[] = [];
   peer: PeerId | undefined;
   process: SimProcess | undefined;
   runs = 0;
@@ -84,10 +86,12 @@ export class SimHost {
 /** A catalog of one process over what its host keeps. */
 export class SimCatalog implements KeyValueStore {
   readonly #values: Map<string, Uint8Array>;
+  readonly #unsynced: (() => void)[];
   readonly #isAlive: () => boolean;
 
-  constructor(values: Map<string, Uint8Array>, isAlive: () => boolean) {
-    this.#values = values;
+  constructor({ catalog, catalogUnsynced }: SimHost, isAlive: () => boolean) {
+    this.#values = catalog;
+    this.#unsynced = catalogUnsynced;
     this.#isAlive = isAlive;
   }
 
@@ -97,9 +101,18 @@ export class SimCatalog implements KeyValueStore {
     return this.#values.get(key);
   }
   async put(key: string, value: Uint8Array): Promise<void> {
-    if (this.#isAlive()) this.#values.set(key, Buffer.from(value));
+    if (!this.#isAlive()) return;
+    this.#willChange(key);
+    this.#values.set(key, Buffer.from(value));
   }
-  async del(key: string): Promise<void> {
-    if (this.#isAlive()) this.#values.delete(key);
+  async del(key: string, { sync }: { readonly sync: boolean }): Promise<void> {
+    if (!this.#isAlive()) return;
+    this.#willChange(key);
+    this.#values.delete(key);
+    if (sync) this.#unsynced.length = 0;
+  }
+  #willChange(key: string): void {
+    const before = this.#values.get(key);
+    this.#unsynced.push(() => (before ? this.#values.set(key, before) : this.#values.delete(key)));
   }
 }

@@ -195,7 +195,7 @@ export class MemoryKeyValue implements KeyValueStore {
   async put(key: string, value: Uint8Array): Promise<void> {
     this.values.set(key, Buffer.from(value));
   }
-  async del(key: string): Promise<void> {
+  async del(...[key]: Parameters<KeyValueStore['del']>): Promise<void> {
     this.values.delete(key);
   }
 }

@@ -11,6 +11,9 @@ import {
   type StreamPool,
 } from '../segment/index.ts';
 
+export { CatalogKeeper } from './keeper.ts';
+export { CatalogWriter } from './writer.ts';
+
 /**
  * What the segment files hold, remembered so that a start needn't read them. A cache and never the truth (I5): an entry
  * counts only while its own checksum holds and the file has the length that it says.
@@ -19,6 +22,7 @@ export interface Catalog {
   /** Its streams are taken from the pool. */
   get(id: SegmentId, pool: StreamPool): Promise<SegmentRecord | undefined>;
   put(record: SegmentRecord): Promise<void>;
+  /** Resolves when no power cut can bring it back. */
   remove(id: SegmentId): Promise<void>;
   close(): Promise<void>;
 }
@@ -28,7 +32,7 @@ export interface KeyValueStore {
   open(): Promise<void>;
   get(key: string): Promise<Uint8Array | undefined>;
   put(key: string, value: Uint8Array): Promise<void>;
-  del(key: string): Promise<void>;
+  del(key: string, options: { readonly sync: boolean }): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -80,7 +84,7 @@ export function catalogOver(database: KeyValueStore): Catalog {
       encoded.copy(value, 4);
       await database.put(segmentName(record.id), value);
     },
-    remove: (id) => database.del(segmentName(id)),
+    remove: (id) => database.del(segmentName(id), { sync: true }),
     close: () => database.close(),
   };
 }
