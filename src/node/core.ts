@@ -247,7 +247,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       isLeaving,
       isAcknowledged,
     });
-    closers.push(() => dropper.close());
     const handover = new Handover({
       ...shared,
       store,
@@ -275,7 +274,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       isClockTrusted: () => isClockTrusted(membership),
       log,
     });
-    closers.push(() => retention.close());
+    closers.push(async () => {
+      const ended = retention.close();
+      // Or else retention waits for as long as others take to confirm what is one too many here.
+      await dropper.close();
+      await ended;
+    });
     const scrubber = new Scrubber({ store, clock, periodMs: config.scrubPeriodMs, log });
     closers.push(() => scrubber.close());
     const catalogKeeper = new CatalogKeeper(store, clock, log);

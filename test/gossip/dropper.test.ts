@@ -128,6 +128,27 @@ test('a copy that cannot be read within the time that anybody waits is not read 
   assert.equal(await mesh.clock.run(confirm()), 1);
 });
 
+test('a peer that ends does not wait until others have confirmed their copies', async (t) => {
+  const mesh = await StoreMesh.of(FIVE, seededRandom(5), { segmentBytesMax: 1, timing: TIMING });
+  for (let at = 0; at < 20; at++) mesh.seal('alice', linePack(`line ${at}`));
+  rollAll(mesh);
+  const { dropper, store } = mesh.peer('alice').running;
+  const gate = Promise.withResolvers<undefined>();
+  for (const { store: asked } of mesh.up) t.mock.method(asked, 'readFrame', () => gate.promise);
+  await mesh.clock.advance(20_000);
+  const surplus = [...store.segments()].filter((segment) => dropper.isSurplus(segment));
+  assert.ok(surplus.length > 1);
+  const dropped = dropper.dropSurplus(Infinity);
+  await mesh.clock.advance(1_000);
+  const startedMs = mesh.clock.monotonicMs();
+  await mesh.clock.run(dropper.close());
+  assert.equal(await mesh.clock.run(dropped), 0);
+  assert.ok(mesh.clock.monotonicMs() - startedMs < 1_000, `${mesh.clock.monotonicMs() - startedMs} ms`);
+  gate.resolve(undefined);
+  await mesh.clock.advance(100_000);
+  for (const segment of surplus) assert.equal(store.segment(segment.id), segment);
+});
+
 test('whatever each of them takes for the owners, k copies remain', async (t) => {
   // The first finds it when a peer confirms what it is about to drop itself.
   for (const seed of [9, 10, 11]) {

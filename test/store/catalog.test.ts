@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
 import type { Disk } from '../../src/store/host/index.ts';
-import { segmentName, type Store } from '../../src/store/index.ts';
+import { CatalogKeeper, segmentName, type Store } from '../../src/store/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { DATA, frameOf, framesOf, linePack, MemoryKeyValue, openStore, quiet } from './material.ts';
@@ -89,6 +89,21 @@ test('a start after a crash reads what came last, and nothing that was remembere
   const again = await start(world);
   assert.deepEqual(again.opened.sort(), paths.sort());
   assert.deepEqual(await framesOf(again.store), held);
+});
+
+test('while a peer runs, what nothing is written to is remembered by itself', async () => {
+  const world = newWorld();
+  const { store } = await start(world);
+  const keeper = new CatalogKeeper(store, world.clock, () => undefined);
+  keeper.start();
+  await world.clock.run(store.seal(linePack('own 0'), []).written);
+  await world.clock.advance(60_000);
+  assert.equal(world.catalog.puts, 1);
+  await keeper.close();
+  store.rollSegment();
+  await world.clock.run(store.seal(linePack('own 1'), []).written);
+  await world.clock.advance(60_000);
+  assert.equal(world.catalog.puts, 1);
 });
 
 test('one that is written to after it was remembered is read again', async () => {

@@ -63,6 +63,16 @@ async function world(options: {
   return { clock, disk, store, retention, left };
 }
 
+test('one that ends while surplus copies are dropped lets nothing else go in their place', async () => {
+  const dropping = Promise.withResolvers<number>();
+  const { store, retention } = await world({ days: 4, bytesMax: 1, dropSurplus: () => dropping.promise });
+  const swept = retention.sweep();
+  const ended = retention.close();
+  dropping.resolve(0);
+  await Promise.all([swept, ended]);
+  assert.equal(store.totals.segments, 4);
+});
+
 test('segments go when they are past their age, and not before', async () => {
   const { clock, store, retention, left } = await world({ days: 5, ageMsMax: 3 * DAY_MS });
   retention.start();

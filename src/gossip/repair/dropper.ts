@@ -8,7 +8,7 @@ import {
   type Store,
   type Timer,
 } from '../../store/index.ts';
-import type { Channel, Transport } from '../transport/index.ts';
+import type { Channel, PeerId, Transport } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
 import { confirmations, encodeConfirmAnswer, parseConfirmRequest, type ConfirmRequest } from './confirm.ts';
 import type { WantedOwners } from './wanted.ts';
@@ -58,6 +58,8 @@ export class Dropper {
   #timer: Timer | undefined;
   #round: Promise<void> = Promise.resolve();
   #closed = false;
+  /** Whoever waits for confirmations: called by `close`, they go on as if nobody had confirmed. */
+  readonly #waiting = new Set<() => void>();
   #confirming = 0;
   #droppedBytes = 0;
 
@@ -148,9 +150,14 @@ export class Dropper {
   async #isConfirmed(segment: Segment): Promise<boolean> {
     const { transport, wanted, replicas, confirmTimeoutMs, view } = this.#options;
     const owners = wanted.of(segment.id).slice(0, replicas);
-    if (owners.length < replicas || owners.includes(view.self)) return false;
+    if (this.#closed || owners.length < replicas || owners.includes(view.self)) return false;
     const runs = segment.intervals();
-    const confirmed = await confirmations(transport, segment, runs, owners, confirmTimeoutMs);
+    const answered = Promise.withResolvers<readonly PeerId[]>();
+    const giveUp = (): void => answered.resolve([]);
+    this.#waiting.add(giveUp);
+    void confirmations(transport, segment, runs, owners, confirmTimeoutMs).then(answered.resolve);
+    const confirmed = await answered.promise;
+    this.#waiting.delete(giveUp);
     return confirmed.length === owners.length;
   }
 
@@ -201,9 +208,11 @@ export class Dropper {
     });
   }
 
+  /** Waits for what is being dropped, and not for confirmations: they may take a minute. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    for (const giveUp of this.#waiting) giveUp();
     await this.#round;
   }
 }

@@ -76,6 +76,8 @@ export class Retention {
     if (isClockTrusted()) await this.#dropAged();
     if (bytesMax === undefined || store.totals.storedBytes <= bytesMax) return;
     await this.#options.dropSurplus(store.totals.storedBytes - bytesMax);
+    // What others keep could not all be dropped then: nothing else is to go in its place.
+    if (this.#closed) return;
     await this.#dropOldest(bytesMax);
   }
 
