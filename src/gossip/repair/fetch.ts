@@ -42,6 +42,8 @@ export interface FetchOptions {
   readonly store: Store;
   readonly pace: Pace;
   readonly timeoutMs: number;
+  /** Stops it: it rejects with the reason. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -52,12 +54,15 @@ export async function fetchBatches(
   peer: PeerId,
   id: SegmentId,
   runs: readonly Run[],
-  { transport, clock, store, pace, timeoutMs }: FetchOptions,
+  { transport, clock, store, pace, timeoutMs, signal }: FetchOptions,
 ): Promise<number> {
   const channel = await transport.open(peer, FETCH_PROTOCOL, { timeoutMs });
   const late = () => new LogvineError('LV_PEER_TIMEOUT', `${peer} sent nothing for ${timeoutMs} ms`);
+  const stop = (): void => channel.abort(signal!.reason as Error);
+  signal?.addEventListener('abort', stop);
   let bytes = 0;
   try {
+    signal?.throwIfAborted();
     const { origin, epoch, index } = id;
     await channel.send(encodeMessage({ origin, epoch, index, runs }));
     for (;;) {
@@ -67,11 +72,14 @@ export async function fetchBatches(
       await store.appendReplica(frame, { from: peer, isRepair: true });
       bytes += frame.length;
       await pace.take(frame.length);
+      signal?.throwIfAborted();
     }
     await channel.close();
     return bytes;
   } catch (error) {
     channel.abort(error as Error);
     throw error;
+  } finally {
+    signal?.removeEventListener('abort', stop);
   }
 }

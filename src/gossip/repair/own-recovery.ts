@@ -1,5 +1,6 @@
 import {
   countRuns,
+  LogvineError,
   messageOf,
   segmentName,
   subtractRuns,
@@ -25,15 +26,27 @@ interface OwnRecovery {
   readonly totalMs: number;
   isClosed(): boolean;
   poll(peer: PeerId): Promise<void>;
-  fetch(peer: PeerId, holding: Holding, missing: readonly Run[]): Promise<void>;
+  fetch(peer: PeerId, holding: Holding, missing: readonly Run[], signal: AbortSignal): Promise<void>;
   log(level: 'info' | 'warn', message: string): void;
 }
 
 /**
  * Brings back what others hold of this peer's earlier runs and it lost itself: a file that was cut, an older image of its
- * disk. To be waited for before anything is read on, else the lost lines would be read and sealed a second time.
+ * disk. To be waited for before anything is read on, else the lost lines would be read and sealed a second time. What has not come
+ * when the time is over is left to repair.
  */
 export async function recoverOwn(options: OwnRecovery): Promise<void> {
+  const { clock, totalMs } = options;
+  const over = new AbortController();
+  const late = (): void =>
+    over.abort(
+      new LogvineError('LV_PEER_TIMEOUT', `not all came within ${totalMs} ms: reading goes on without`),
+    );
+  const timer = clock.after(totalMs, late);
+  await askAll(options, over.signal).finally(() => timer.cancel());
+}
+
+async function askAll(options: OwnRecovery, signal: AbortSignal): Promise<void> {
   const { clock, view, findMs, totalMs } = options;
   const startedMs = clock.monotonicMs();
   const asked = new Set<PeerId>();
@@ -49,14 +62,15 @@ export async function recoverOwn(options: OwnRecovery): Promise<void> {
     const elapsedMs = clock.monotonicMs() - startedMs;
     const isAllAsked = others.every(({ peer }) => asked.has(peer));
     if (isAllAsked && (answered.size > 0 || elapsedMs >= findMs)) return;
-    if (elapsedMs >= totalMs) return;
+    if (signal.aborted) return;
     const polls = next.map(async ({ peer }) => {
       asked.add(peer);
       await options.poll(peer);
       answered.add(peer);
     });
     await within(clock, findMs, Promise.allSettled(polls));
-    await within(clock, totalMs - elapsedMs, fetchOwn(next, options));
+    const leftMs = totalMs - (clock.monotonicMs() - startedMs);
+    await within(clock, leftMs, fetchOwn(next, options, signal));
     await within(clock, PAUSE_MS, undefined);
   }
 }
@@ -69,21 +83,28 @@ async function within(clock: Clock, ms: number, done: Promise<unknown> | undefin
   timer.cancel();
 }
 
-/** From one after the other, since most of them hold the same. Never rejects. */
-async function fetchOwn(members: readonly { readonly peer: PeerId }[], options: OwnRecovery): Promise<void> {
+/**
+ * From one after the other, since most of them hold the same; the newest first: reading goes on where the last batch says, also
+ * when there is no time for all. Never rejects.
+ */
+async function fetchOwn(
+  members: readonly { readonly peer: PeerId }[],
+  options: OwnRecovery,
+  signal: AbortSignal,
+): Promise<void> {
   const { store, view, known, log } = options;
-  for (const { peer } of members) {
-    for (const holding of [...known.of(peer)]) {
-      // Of a later run than this one, what comes is not kept, but tells the store of it.
-      if (holding.origin !== view.self || holding.epoch === store.epoch || store.isReleased(holding))
-        continue;
-      const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
-      if (missing.length === 0) continue;
-      const what = `${countRuns(missing)} own batches of ${segmentName(holding)}`;
-      log('warn', `${what} are lost here and fetched from ${peer}`);
-      await options.fetch(peer, holding, missing).catch((error: unknown) => {
-        log('warn', `${what} did not come from ${peer}: ${messageOf(error)}`);
-      });
-    }
+  const offered = members.flatMap(({ peer }) => [...known.of(peer)].map((holding) => ({ peer, holding })));
+  offered.sort(({ holding: a }, { holding: b }) => b.epoch - a.epoch || b.index - a.index);
+  for (const { peer, holding } of offered) {
+    if (signal.aborted || options.isClosed()) return;
+    // Of a later run than this one, what comes is not kept, but tells the store of it.
+    if (holding.origin !== view.self || holding.epoch === store.epoch || store.isReleased(holding)) continue;
+    const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
+    if (missing.length === 0) continue;
+    const what = `${countRuns(missing)} own batches of ${segmentName(holding)}`;
+    log('warn', `${what} are lost here and fetched from ${peer}`);
+    await options.fetch(peer, holding, missing, signal).catch((error: unknown) => {
+      log('warn', `${what} did not come from ${peer}: ${messageOf(error)}`);
+    });
   }
 }

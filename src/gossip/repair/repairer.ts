@@ -262,13 +262,18 @@ export class Repairer {
   }
 
   /** One segment that cannot be taken must not keep the others of that peer from coming. */
-  async #tryFetch(peer: PeerId, holding: Holding, missing: readonly Run[]): Promise<void> {
+  async #tryFetch(
+    peer: PeerId,
+    holding: Holding,
+    missing: readonly Run[],
+    signal?: AbortSignal,
+  ): Promise<void> {
     const { clock, log } = this.#options;
     const key = `${peer} ${segmentName(holding)}`;
     const nowMs = clock.monotonicMs();
     if ((this.#refusedUntilMs.get(key) ?? 0) > nowMs) return;
     try {
-      this.#fetchedBytes += await fetchBatches(peer, holding, missing, this.#options);
+      this.#fetchedBytes += await fetchBatches(peer, holding, missing, { ...this.#options, signal });
       this.#refusedUntilMs.delete(key);
     } catch (error) {
       const { code } = error as { code?: string };
@@ -291,7 +296,7 @@ export class Repairer {
       totalMs,
       isClosed: () => this.#closed,
       poll: (peer) => this.poll(peer),
-      fetch: (peer, holding, missing) => this.#tryFetch(peer, holding, missing),
+      fetch: (peer, holding, missing, signal) => this.#tryFetch(peer, holding, missing, signal),
     });
   }
 
