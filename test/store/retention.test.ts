@@ -84,6 +84,35 @@ test('segments go when they are past their age, and not before', async () => {
   await retention.close();
 });
 
+test('rules are asked of what may be past its age, and once', async () => {
+  let asked = 0;
+  const kept = { matches: () => ++asked > 0, ageMsMax: 100 * DAY_MS };
+  const days = 10;
+  const { retention, left, store } = await world({ days, ageMsMax: 6.5 * DAY_MS, rules: [kept] });
+  await retention.sweep();
+  assert.equal(asked, 4, 'the others are younger than anything that expires');
+  await retention.sweep();
+  assert.equal(asked, 4);
+  assert.equal(left().length, days);
+  // What comes to a segment may be of a stream that is kept for longer.
+  store.named(`${alice.peer}/${store.epoch}-1`)!.touch();
+  await retention.sweep();
+  assert.equal(asked, 5);
+});
+
+test('segments of very many streams are asked about in several sweeps, and none goes before it was', async () => {
+  const { retention, left, store } = await world({
+    days: 4,
+    ageMsMax: DAY_MS / 2,
+    rules: [{ matches: () => false, ageMsMax: DAY_MS }],
+  });
+  for (const { record } of store.segments()) record.streams.length = 150_000;
+  await retention.sweep();
+  assert.deepEqual(left(), [3, 4]);
+  await retention.sweep();
+  assert.deepEqual(left(), []);
+});
+
 test('a copy is kept for a day after it came, whatever its origin’s clock said', async () => {
   const now = Date.UTC(2026, 0, 1) + 5 * DAY_MS;
   const { clock, retention, left } = await world({

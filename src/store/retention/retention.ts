@@ -1,7 +1,7 @@
 import type { Labels } from '../batch/index.ts';
 import { messageOf } from '../errors.ts';
 import type { Clock, Disk, Timer } from '../host/index.ts';
-import { segmentName, type Segment } from '../segment/index.ts';
+import { segmentName, type Segment, type SegmentRecord } from '../segment/index.ts';
 import type { Store } from '../store.ts';
 
 /**
@@ -10,6 +10,8 @@ import type { Store } from '../store.ts';
  */
 const KEPT_HERE_MS = 86_400_000;
 const DROPPED_AT_ONCE = 100;
+/** Streams that rules are asked about in one sweep: 20 ms. The next one goes on with other segments. */
+const STREAMS_AT_ONCE = 200_000;
 
 export interface RetentionRule {
   /** The rule is for streams with such labels. */
@@ -49,9 +51,16 @@ export class Retention {
   #round: Promise<void> = Promise.resolve();
   #closed = false;
   #expiredBytes = 0;
+  /** No stream is kept for less. */
+  readonly #shortestMs: number;
+  /** What the rules said of a segment, and at which version of it. */
+  readonly #kept = new WeakMap<Segment, { readonly version: number; readonly ms: number }>();
+  #streamsLeft = 0;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
+    const { ageMsMax = Infinity, rules } = options;
+    this.#shortestMs = Math.min(ageMsMax, ...rules.map((rule) => rule.ageMsMax));
   }
 
   /** Bytes expired since the start. */
@@ -84,11 +93,13 @@ export class Retention {
   async #dropAged(): Promise<void> {
     const { store, clock, disk } = this.#options;
     const due: Segment[] = [];
+    this.#streamsLeft = STREAMS_AT_ONCE;
     for (const segment of store.segments()) {
       if (due.length >= DROPPED_AT_ONCE) break;
+      const nowMs = clock.nowMs();
+      if (segment.last && nowMs - segment.lastSealedAtMs <= this.#shortestMs) continue;
       if (!this.#mayGo(segment)) continue;
       const keptMs = this.#keptMs(segment);
-      const nowMs = clock.nowMs();
       if (segment.last && nowMs - segment.lastSealedAtMs <= keptMs) continue;
       const stat = await disk.stat(segment.path);
       // Of what rot hides, only the file itself tells how old it is.
@@ -108,11 +119,26 @@ export class Retention {
     return segment.id.origin !== store.origin || isAcknowledged(segment);
   }
 
-  /** The longest that any of its streams is kept, or could be where rot hides which they are. */
-  #keptMs({ record }: Segment): number {
+  /**
+   * The longest that any of its streams is kept, or could be where rot hides which they are; for ever when there is no time to ask the
+   * rules in this sweep.
+   */
+  #keptMs(segment: Segment): number {
+    const { record, version } = segment;
     const { ageMsMax = Infinity, rules } = this.#options;
     if (rules.length === 0) return ageMsMax;
     if (record.quarantined.length > 0) return Math.max(ageMsMax, ...rules.map((rule) => rule.ageMsMax));
+    const known = this.#kept.get(segment);
+    if (known?.version === version) return known.ms;
+    if (this.#streamsLeft <= 0) return Infinity;
+    this.#streamsLeft -= record.streams.length;
+    const ms = this.#askRules(record);
+    this.#kept.set(segment, { version, ms });
+    return ms;
+  }
+
+  #askRules(record: SegmentRecord): number {
+    const { ageMsMax = Infinity, rules } = this.#options;
     let longest = 0;
     for (const stream of record.streams) {
       if (!stream) continue;
