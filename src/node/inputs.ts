@@ -41,7 +41,7 @@ export function startInputs(options: InputsOptions): Inputs {
   for (const { paths, labels, exclude, timeZone } of config.tail) {
     const own = { ...config.labels, ...labels };
     if (paths.includes('-')) {
-      const sink: BlockSink = {
+      const sink: Pick<BlockSink, 'write'> = {
         write: (block) => batcher.write(block.kind === 'raw' ? { ...block, timeZone } : block),
       };
       inputs.push(

@@ -110,6 +110,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
           await core.space.untilRoom();
           await batcher.write(block);
         },
+        note: (position) => batcher.note(position),
       },
       clock,
       host,

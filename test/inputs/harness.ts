@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Clock } from '../../src/store/host/index.ts';
 import { systemTailDisk, type TailDisk } from '../../src/node/inputs/files.ts';
-import type { BlockSink, RawBlock } from '../../src/node/inputs/index.ts';
+import type { BlockSink, RawBlock, SourcePosition } from '../../src/node/inputs/index.ts';
 import { Tail, type TailOptions } from '../../src/node/inputs/tail.ts';
 
 /** A clock whose monotonic time moves only when told. Its wall time is the real one: files are stamped with that. */
@@ -35,6 +35,7 @@ export class TestClock implements Clock {
 export class TestSink implements BlockSink {
   readonly blocks: RawBlock[] = [];
   readonly positions = new Map<string, string>();
+  readonly #noted = new Map<string, string>();
   inFlight = 0;
   inFlightMax = 0;
   /** Awaited by each write. */
@@ -52,7 +53,13 @@ export class TestSink implements BlockSink {
     this.failure = undefined;
     if (failure !== undefined) throw failure;
     this.blocks.push(copy);
+    for (const [source, position] of this.#noted) this.positions.set(source, position);
+    this.#noted.clear();
     if (block.position !== undefined) this.positions.set(block.position.source, block.position.position);
+  }
+
+  note({ source, position }: SourcePosition): void {
+    this.#noted.set(source, position);
   }
 
   text(isWanted: (block: RawBlock) => boolean = () => true): string {
@@ -132,7 +139,7 @@ export class Bench {
   /** Resolves once a file made now has a later time of birth than `name`, by more than file systems round. */
   async outlive(name: string): Promise<void> {
     const { birthtimeMs } = fs.statSync(this.path(name));
-    while (Date.now() - birthtimeMs < 30) await new Promise((resolve) => setImmediate(resolve));
+    while (Date.now() - birthtimeMs < 120) await new Promise((resolve) => setImmediate(resolve));
   }
 
   async restart(options: Partial<TailOptions> = {}): Promise<void> {

@@ -525,3 +525,26 @@ test('a renamed file that cannot be opened is not called gone, and read after th
   assert.deepEqual(bench.sink.lines().sort(), ['one', 'rest of it', 'two']);
   assert.deepEqual(bench.sink.gaps(), []);
 });
+
+test('a copy of which all was read stays known when another file has the inode of what was copied', async (t) => {
+  const bench = new Bench(t, ['app.log*', 'other.log']);
+  bench.write('app.log', 'one\n');
+  await bench.outlive('app.log');
+  await bench.pass();
+  await bench.tail.close();
+  const source = sourceOf(bench, 'app.log');
+  fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+  remove(t, bench, 'app.log');
+  bench.write('app.log', 'two\n');
+  await bench.restart();
+  await bench.pass();
+  await bench.tail.close();
+  bench.write('other.log', 'three\n');
+  moveInode(bench, source, 'other.log');
+  for (let run = 0; run < 2; run++) {
+    await bench.restart();
+    await bench.pass();
+    await bench.tail.close();
+  }
+  assert.deepEqual(bench.sink.lines().sort(), ['one', 'three', 'two']);
+});

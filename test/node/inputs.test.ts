@@ -38,6 +38,7 @@ test(
           blocks.push({ ...block, bytes: Buffer.from(block.bytes) });
           if (blocks.length >= 2) both.resolve();
         },
+        note: () => undefined,
       },
       clock: systemClock,
       host: 'alice',

@@ -171,6 +171,23 @@ test('files with long names, read a few bytes at a time, make no batch whose hea
   assert.deepEqual(new Set(held.map(({ source }) => source)), new Set(sources));
 });
 
+test('a position that no lines go with is in the next batch, and none older than what was written since', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
+  const batcher = await batcherAt(mesh, 'alice');
+  const { store } = mesh.peer('alice').running;
+  batcher.note({ source: 'read', position: '5' });
+  batcher.note({ source: 'both', position: '1' });
+  assert.equal(store.position('read'), undefined);
+  await batcher.write({ ...rawBlock(10), position: { source: 'both', position: '2' } });
+  batcher.note({ source: 'open', position: '7' });
+  await mesh.clock.run(batcher.close());
+  assert.ok(await mesh.clock.until(() => store.totals.batches === 1, 10_000));
+  assert.deepEqual(
+    ['read', 'both', 'open'].map((source) => store.position(source)),
+    ['5', '2', '7'],
+  );
+});
+
 test('a stack trace keeps its time where a block and its batch end', async () => {
   const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], random);
   const batcher = await batcherAt(mesh, 'alice');

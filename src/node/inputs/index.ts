@@ -37,6 +37,8 @@ export interface BlockSink {
    * for the next one, which is how back-pressure reaches a source. Rejects with LV_CLOSED when the node is closing.
    */
   write(block: RawBlock): Promise<void>;
+  /** A position that no lines go with: it is stored with whatever is written next. */
+  note(position: SourcePosition): void;
 }
 
 /** One row of the status page's "inputs". */

@@ -6,8 +6,8 @@ import type { Watch } from './tail.ts';
 import type { TailedFile } from './tailed-file.ts';
 import type { FoundBy } from './tail-sources.ts';
 
-/** How a file's times lag behind the clock: file systems stamp with the time of the last kernel tick. */
-export const STAMP_LAG_MS = 10;
+/** How a file's times lag behind the clock: file systems stamp with the time of the last kernel tick, which a busy machine may miss. */
+export const STAMP_LAG_MS = 50;
 
 /** What rotation asks of the tail input. */
 export interface RotationHost {
@@ -21,6 +21,8 @@ export interface RotationHost {
     foundBy: FoundBy,
     position: TailPosition | undefined,
   ) => void;
+  /** Where a copy is read on: else it would be read again where its original's inode has got another file by the next start. */
+  readonly remember: (file: TailedFile) => void;
   /** What may be a copy of a file in the directories below its own; nothing, unless it was made while the node was down. */
   readonly copiesBelow: (file: TailedFile) => Promise<readonly Sibling[]>;
 }
@@ -167,6 +169,7 @@ export class Rotation {
       const start = await startInCopy(handle, candidate);
       if (start === undefined) continue;
       file.beginAt(start, original.labelPath);
+      this.#host.remember(file);
       return true;
     }
     if (isTruncated || original.names === 0) {

@@ -8,7 +8,7 @@ import type { TailLog } from './tail-sources.ts';
 export interface StdinOptions {
   /** `process.stdin`, or any other stream of bytes. */
   readonly stream: AsyncIterable<Uint8Array>;
-  readonly sink: BlockSink;
+  readonly sink: Pick<BlockSink, 'write'>;
   readonly clock: Clock;
   readonly log: TailLog;
   /** The label `host`. */

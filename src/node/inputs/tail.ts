@@ -76,6 +76,7 @@ export class Tail implements Input {
     fileOf: (source) => this.#files.get(source),
     positionOf: (source) => this.#positionOf(source),
     adopt: (path, stat, foundBy, position) => this.#adopt(path, stat, foundBy, position),
+    remember: (file) => this.#remember(file),
     copiesBelow: async ({ path, realPath = path, downSinceMs }) =>
       (downSinceMs !== undefined && (await this.#whileDown?.below(realPath))) || [],
   };
@@ -307,7 +308,13 @@ export class Tail implements Input {
     const file = this.#make(path, stat, foundBy, position);
     file.isFresh = false;
     file.isAtPath = true;
+    if (position !== undefined) this.#remember(file);
     this.#enqueue(file);
+  }
+
+  #remember(file: TailedFile): void {
+    const position = file.positionAt(file.progress, this.#clock.nowMs());
+    if (!this.#isClosing) this.#options.sink.note({ source: file.source, position });
   }
 
   /** A file of an earlier run is nowhere to be found: that is told in its stream, like all that is lost. */

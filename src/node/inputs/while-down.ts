@@ -320,6 +320,7 @@ export class WhileDown {
     // What was made anew under the same name may begin like the last one, and have it all to tell.
     else if (file.isFresh && (copy.path !== trail.path || !isOnSameDisk(copy.stat, source))) {
       file.beginAt(start, trail.path);
+      this.#host.remember(file);
     }
     // The position of what was copied goes with its inode; the copy is known again by this one.
     const successor = this.#host.fileOf(source);

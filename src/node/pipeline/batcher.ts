@@ -88,6 +88,8 @@ export class Batcher implements BlockSink {
   #timer: Timer | undefined;
   #timerDueMs = Infinity;
   readonly #waiting: (() => void)[] = [];
+  /** Positions that wait for the next batch. */
+  readonly #noted = new Map<string, string>();
   readonly #arena = new Arena();
   readonly #followers = new Set<(streams: UnsealedStream[]) => void>();
   #closed = false;
@@ -121,6 +123,11 @@ export class Batcher implements BlockSink {
     this.#add(this.#openGroup(), block);
     this.#sealIfDue();
     await this.#room();
+  }
+
+  note(position: SourcePosition): void {
+    if (this.#open) this.#moveTo(this.#open, position);
+    else this.#noted.set(position.source, position.position);
   }
 
   /** Resolves when there is room for more lines. Rejects with LV_CLOSED, and with what the store fails with. */
@@ -223,6 +230,10 @@ export class Batcher implements BlockSink {
     };
     this.#open = group;
     this.#unsealed.push(group);
+    for (const [source, position] of this.#noted) {
+      if (group.labelBytes > LIMITS.batchLabelBytesMax / 2) break;
+      this.#moveTo(group, { source, position });
+    }
     return group;
   }
 
@@ -241,6 +252,7 @@ export class Batcher implements BlockSink {
 
   /** Positions stand in the header, as labels do. */
   #moveTo(group: Group, { source, position }: SourcePosition): void {
+    this.#noted.delete(source);
     const before = group.positions.get(source);
     group.positions.set(source, position);
     if (before === undefined) group.labelBytes += Buffer.byteLength(source) + Buffer.byteLength(position);
