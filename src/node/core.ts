@@ -306,8 +306,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const introduced = Promise.withResolvers<void>();
     if (membership.isIntroduced()) introduced.resolve();
     const endLosses = (): void => {
-      if (store.losses.length === 0) return;
-      store
+      if (store.dropped.losses.length === 0) return;
+      store.dropped
         .endLosses((loss) => !doesStand(loss, membership.members()))
         .catch((error: unknown) => log('warn', `a peer that was lost is back: ${messageOf(error)}`));
     };

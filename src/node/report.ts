@@ -193,7 +193,7 @@ export class Reporter {
     const lonely = this.seedsUnanswered();
     if (lonely) problems.push({ code: 'LV_PEER_UNREACHABLE', message: lonely });
     else if (!membership.isIntroduced()) problems.push(INTRODUCTION_PROBLEM);
-    const lost = standingLosses(store.losses, members).peers;
+    const lost = standingLosses(store.dropped.losses, members).peers;
     problems.push(...peerProblems(members, lost, replicator.quorum, batchesBelowK));
     for (const { path, problem } of inputs) {
       if (problem) problems.push({ code: 'LV_INPUT_UNREADABLE', message: `${path}: ${problem}` });

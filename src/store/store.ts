@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import { hash } from 'node:crypto';
 import {
   headerHash,
@@ -15,13 +14,7 @@ import { CatalogWriter, type Catalog } from './catalog/index.ts';
 import { LogvineError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import type { Clock, Disk, Random } from './host/index.ts';
-import {
-  notePosition,
-  type DroppedLog,
-  type ExpiredRuns,
-  type Loss,
-  type OwnPosition,
-} from './retention/index.ts';
+import { DroppedFile, notePosition, type OwnPosition } from './retention/index.ts';
 import {
   emptyRecord,
   OwnLog,
@@ -31,7 +24,6 @@ import {
   StreamPool,
   type BatchEntry,
   OpenFiles,
-  unwritten,
   type DiskHealth,
   type SealedBatch,
   type SegmentId,
@@ -81,7 +73,7 @@ interface StartedWith {
   readonly epoch: number;
   readonly hasEarlierRuns: boolean;
   readonly health: DiskHealth;
-  readonly dropped: DroppedLog;
+  readonly dropped: DroppedFile;
   readonly pool: StreamPool;
 }
 
@@ -94,6 +86,8 @@ export class Store {
   /** There was a run before this one: it may have sealed what others hold and this disk has lost. */
   readonly hasEarlierRuns: boolean;
   readonly health: DiskHealth;
+  /** What outlives the segments that are dropped here, and what is lost for good. */
+  readonly dropped: DroppedFile;
   /** Set while the disk is full; new batches of this peer wait meanwhile. */
   diskFull: LogvineError | undefined;
   /** I1 alarms: one batch id with two contents. */
@@ -104,7 +98,6 @@ export class Store {
   readonly #own: OwnLog;
   readonly #pool: StreamPool;
   readonly #positions = new Map<string, OwnPosition>();
-  readonly #dropped: DroppedLog;
   /** Segments that went since the start, and the version at which they did; names that are just being removed. */
   readonly #removed = new Map<string, { readonly id: SegmentId; readonly version: number }>();
   readonly #removing = new Set<string>();
@@ -113,26 +106,25 @@ export class Store {
   readonly #naming = new WeakMap<Segment, Set<number>>();
   readonly #catalog: CatalogWriter;
   #generation = 0;
-  #dropping: Promise<unknown> = Promise.resolve();
 
   static async open(options: StoreOptions): Promise<Store> {
     await options.disk.makeDirectory(`${options.directory}/segments`);
     const health: DiskHealth = { failure: undefined, version: 0, files: new OpenFiles() };
     const pool = new StreamPool();
     const records = await recoverAll(options, pool);
-    const dropped = await readDropped(options);
+    const dropped = new DroppedFile({ ...options, health }, await readDropped(options));
     const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
     const lastEpoch = Math.max(
       await statedEpoch(options),
       own.at(-1)?.id.epoch ?? 0,
-      dropped.last?.epoch ?? 0,
+      dropped.log.last?.epoch ?? 0,
     );
     const hasEarlierRuns = own.length > 0 || (await hadRuns(options));
     const epoch = nextEpoch(lastEpoch, options);
     await stateEpoch(options, epoch);
     const store = new Store(options, { epoch, hasEarlierRuns, health, dropped, pool });
     for (const record of records) store.#catalog.wasFound(store.#add(record));
-    for (const [source, at] of dropped.positions) notePosition(store.#positions, source, at);
+    for (const [source, at] of dropped.log.positions) notePosition(store.#positions, source, at);
     for (const record of own) store.#notePositions(record);
     return store;
   }
@@ -140,7 +132,7 @@ export class Store {
   private constructor(options: StoreOptions, { epoch, hasEarlierRuns, health, dropped, pool }: StartedWith) {
     this.#options = options;
     this.#pool = pool;
-    this.#dropped = dropped;
+    this.dropped = dropped;
     this.epoch = epoch;
     this.hasEarlierRuns = hasEarlierRuns;
     this.health = health;
@@ -170,7 +162,7 @@ export class Store {
 
   /** Where this peer's chain ended before this run, as far as its disk tells. */
   #lastOfEarlierRuns(): EpochLink | undefined {
-    let { last } = this.#dropped;
+    let { last } = this.dropped.log;
     for (const { id, last: batch } of this.segments()) {
       if (id.origin !== this.origin || id.epoch >= this.epoch || !batch) continue;
       if (last && (id.epoch < last.epoch || (id.epoch === last.epoch && batch.seq < last.lastSeq))) continue;
@@ -207,47 +199,7 @@ export class Store {
 
   /** Own segment that was dropped here on purpose. */
   isReleased(id: SegmentId): boolean {
-    return id.origin === this.origin && this.#dropped.isReleased(id);
-  }
-
-  /** What retention took off this disk. */
-  get expired(): ExpiredRuns {
-    return this.#dropped.expired;
-  }
-
-  /** What a person has accepted as lost. */
-  get losses(): readonly Loss[] {
-    return this.#dropped.losses;
-  }
-
-  /**
-   * Remembers a loss. Resolves when it is on disk; rejects with LV_DISK_FULL, LV_DATA_UNSAFE, LV_OVERLOADED (there are too
-   * many): then it does not count.
-   */
-  acceptLoss(loss: Loss): Promise<void> {
-    return this.#afterDrops(async () => {
-      if (this.health.failure) throw this.health.failure;
-      const before = this.#dropped.losses;
-      if (before.some((known) => isDeepStrictEqual(known, loss))) return;
-      const runs = before.reduce((sum, one) => sum + one.runs.length, loss.runs.length);
-      if (before.length >= LIMITS.lossesMax || runs > LIMITS.lostRunsMax)
-        throw new LogvineError('LV_OVERLOADED', 'no more losses can be remembered than there are already');
-      this.#dropped.losses = [...before, loss];
-      await this.#saveDropped().catch((error: unknown) => {
-        this.#dropped.losses = before;
-        throw error;
-      });
-    });
-  }
-
-  /** Forgets the losses that hold no more. Rejects with LV_DISK_FULL: then they are on disk still. */
-  endLosses(isOver: (loss: Loss) => boolean): Promise<void> {
-    return this.#afterDrops(async () => {
-      const left = this.losses.filter((loss) => !isOver(loss));
-      if (left.length === this.losses.length) return;
-      this.#dropped.losses = left;
-      await this.#saveDropped();
-    });
+    return id.origin === this.origin && this.dropped.log.isReleased(id);
   }
 
   /** Segments with bytes that are quarantined. */
@@ -299,7 +251,7 @@ export class Store {
     const sealed = this.#own.seal(packed, sources);
     sealed.written.then(
       () => {
-        this.#count(sealed.frameBytes, sealed.entries, sealed.rawBytes);
+        this.#count(sealed);
         const { epoch } = this;
         for (const { source, position } of sources)
           notePosition(this.#positions, source, { epoch, seq: sealed.seq, position });
@@ -435,7 +387,7 @@ export class Store {
       entries += part.entries;
       rawBytes += part.linesBytes;
     }
-    this.#count(frameBytes, entries, rawBytes);
+    this.#count({ frameBytes, entries, rawBytes });
   }
 
   #sameBatch<T>(
@@ -488,10 +440,7 @@ export class Store {
       'error',
       `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
     );
-    this.totals.batches--;
-    this.totals.entries -= entry.entries;
-    this.totals.rawBytes -= entry.rawBytes;
-    this.totals.storedBytes -= entry.frameBytes;
+    this.#count(entry, -1);
   }
 
   /**
@@ -514,25 +463,20 @@ export class Store {
    */
   drop(segments: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
     for (const { id } of segments) this.#removing.add(segmentName(id));
-    return this.#afterDrops(() => this.#drop(segments, why)).finally(() => {
-      for (const { id } of segments) this.#removing.delete(segmentName(id));
-    });
-  }
-
-  /** One after the other: all write dropped.json. */
-  #afterDrops(work: () => Promise<void>): Promise<void> {
-    const done = this.#dropping.then(work);
-    this.#dropping = done.catch(() => undefined);
-    return done;
+    return this.dropped
+      .inTurn(() => this.#drop(segments, why))
+      .finally(() => {
+        for (const { id } of segments) this.#removing.delete(segmentName(id));
+      });
   }
 
   async #drop(wanted: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
     if (this.health.failure) throw this.health.failure;
     // Another reason may have come first.
     const segments = wanted.filter((segment) => this.segment(segment.id) === segment);
-    for (const { id, record } of segments) if (id.origin === this.origin) this.#dropped.releaseOwn(record);
+    for (const { id, record } of segments) if (id.origin === this.origin) this.dropped.log.releaseOwn(record);
     if (why === 'expired') {
-      this.#dropped.expired.add(
+      this.dropped.expired.add(
         segments.flatMap((segment) => {
           const { id, last, firstSeq, record } = segment;
           // What rot took from between them was there, too.
@@ -551,7 +495,7 @@ export class Store {
     const needsSaving = why === 'expired' || segments.some(({ id }) => id.origin === this.origin);
     let first = segments;
     try {
-      if (needsSaving) await this.#saveDropped();
+      if (needsSaving) await this.dropped.save();
     } catch (error) {
       // On a full disk, room comes from dropping: others' segments can go before it is written that they did.
       first = segments.filter(({ id }) => id.origin !== this.origin);
@@ -559,17 +503,8 @@ export class Store {
     }
     for (const segment of first) await this.#remove(segment);
     if (first === segments) return;
-    await this.#saveDropped();
+    await this.dropped.save();
     for (const segment of segments) if (!first.includes(segment)) await this.#remove(segment);
-  }
-
-  async #saveDropped(): Promise<void> {
-    const path = `${this.#options.directory}/dropped.json`;
-    try {
-      await this.#options.disk.replaceFile(path, this.#dropped.encode());
-    } catch (cause) {
-      throw unwritten(this.health, path, cause);
-    }
   }
 
   async #remove(segment: Segment): Promise<void> {
@@ -580,12 +515,7 @@ export class Store {
     this.#segments.delete(name);
     releaseStreams(segment.record, this.#pool);
     this.totals.segments--;
-    for (const { frameBytes, entries, rawBytes } of segment.record.batches) {
-      this.totals.batches--;
-      this.totals.entries -= entries;
-      this.totals.rawBytes -= rawBytes;
-      this.totals.storedBytes -= frameBytes;
-    }
+    for (const batch of segment.record.batches) this.#count(batch, -1);
     if (this.#removed.size >= LIMITS.removedSegmentsMax) {
       // Whoever asks from now on is told everything again.
       this.#removed.clear();
@@ -602,15 +532,19 @@ export class Store {
     this.#segments.set(segmentName(record.id), segment);
     if (record.quarantined.length > 0) this.#damaged.add(segment);
     this.totals.segments++;
-    for (const batch of record.batches) this.#count(batch.frameBytes, batch.entries, batch.rawBytes);
+    for (const batch of record.batches) this.#count(batch);
     return segment;
   }
 
-  #count(frameBytes: number, entries: number, rawBytes: number): void {
-    this.totals.batches++;
-    this.totals.entries += entries;
-    this.totals.rawBytes += rawBytes;
-    this.totals.storedBytes += frameBytes;
+  /** `times`: −1 for a batch that is not held any more. */
+  #count(
+    { frameBytes, entries, rawBytes }: Pick<BatchEntry, 'frameBytes' | 'entries' | 'rawBytes'>,
+    times = 1,
+  ): void {
+    this.totals.batches += times;
+    this.totals.entries += times * entries;
+    this.totals.rawBytes += times * rawBytes;
+    this.totals.storedBytes += times * frameBytes;
   }
 
   /** Has the next start find in the catalog what has not changed since this was last called. */
@@ -622,7 +556,7 @@ export class Store {
   /** Finishes what is being written and leaves a catalog from which the next start needs to read no segment. */
   async close(): Promise<void> {
     await this.#own.close();
-    await this.#dropping;
+    await this.dropped.settled();
     for (const segment of this.#segments.values()) {
       await segment.close();
       await this.#catalog.remember(segment);

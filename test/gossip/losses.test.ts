@@ -72,18 +72,18 @@ test('what a person accepts as lost is remembered over restarts, until a peer th
   disk.spaceBytes = 0;
   await assert.rejects(losses.losses(true, [gone, away]), { code: 'LV_DISK_FULL' });
   disk.spaceBytes = Infinity;
-  assert.deepEqual(store.losses, [], 'what was refused does not count');
+  assert.deepEqual(store.dropped.losses, [], 'what was refused does not count');
   const accepted = await losses.losses(true, [gone, away]);
   assert.deepEqual([accepted.remembering, accepted.told], [1, 1]);
 
   const peers = [gone, away].map((peer) => ({ peer, epoch: 3, incarnation: 2 }));
   let again = await open();
-  assert.deepEqual(again.losses, [{ runs: [run], peers }]);
-  await again.acceptLoss({ runs: [run], peers });
-  assert.equal(again.losses.length, 1, 'once');
-  await again.endLosses(({ peers: lost }) => lost.some(({ peer }) => peer === away));
+  assert.deepEqual(again.dropped.losses, [{ runs: [run], peers }]);
+  await again.dropped.acceptLoss({ runs: [run], peers });
+  assert.equal(again.dropped.losses.length, 1, 'once');
+  await again.dropped.endLosses(({ peers: lost }) => lost.some(({ peer }) => peer === away));
   again = await open();
-  assert.deepEqual(again.losses, []);
+  assert.deepEqual(again.dropped.losses, []);
 });
 
 test('a later loss holds only as long as those stay away that were lost before', async () => {
@@ -104,11 +104,11 @@ test('a later loss holds only as long as those stay away that were lost before',
   await losses.losses(true, [gone]);
   await losses.losses(true, [away]);
   assert.deepEqual(
-    store.losses.map(({ peers }) => peers.map(({ peer }) => peer)),
+    store.dropped.losses.map(({ peers }) => peers.map(({ peer }) => peer)),
     [[gone], [gone, away]],
   );
   members[1] = member(gone, 'alive', [4, 1]);
-  assert.deepEqual(standingLosses(store.losses, members).runs, []);
+  assert.deepEqual(standingLosses(store.dropped.losses, members).runs, []);
 });
 
 test('a loss holds as long as none of its peers is known to have come back', () => {

@@ -458,13 +458,13 @@ test('nobody waits for peers that are lost; what they may share with one that is
     peers: peers.map((peer) => ({ peer, epoch: 1, incarnation: 1 })),
   });
   assert.deepEqual(silentOf(await ask()), [dave, eve].sort());
-  await mesh.clock.run(store.acceptLoss(lost(dave)));
+  await mesh.clock.run(store.dropped.acceptLoss(lost(dave)));
   assert.deepEqual(silentOf(await ask()), [eve]);
-  await mesh.clock.run(store.acceptLoss(lost(dave, eve)));
+  await mesh.clock.run(store.dropped.acceptLoss(lost(dave, eve)));
   assert.ok((await ask()).complete);
   // Alice has it from Bob, and remembers it herself.
   await mesh.clock.advance(1_000);
-  assert.equal(mesh.peer('alice').running.store.losses.length, 2);
+  assert.equal(mesh.peer('alice').running.store.dropped.losses.length, 2);
   await mesh.start('dave');
   await mesh.clock.advance(5_000);
   mesh.kill('charlie');

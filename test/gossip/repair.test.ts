@@ -278,8 +278,8 @@ test('what a peer need not fetch grows over what others dropped, and not over wh
   const run = (from: number, to = from) => ({ origin, epoch, from, to, min: at(from), max: at(to) });
   const at = (ms: number) => ({ ms, sub: 0 });
   repairer.known.expired.add([run(1, last)]);
-  for (let seq = 2; seq <= last; seq += 2) store.expired.add([run(seq)]);
-  assert.deepEqual(store.expired.runs(origin, epoch).slice(0, 3), [
+  for (let seq = 2; seq <= last; seq += 2) store.dropped.expired.add([run(seq)]);
+  assert.deepEqual(store.dropped.expired.runs(origin, epoch).slice(0, 3), [
     [2, 2],
     // Of bob's own batches 1 to 3 are held.
     [4, last],

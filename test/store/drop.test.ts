@@ -61,7 +61,7 @@ test('positions, the end of the chain and the epoch outlive the segments that ca
     lastSeq: 3,
     headerHash: segments[2].last!.headerHash,
   });
-  assert.deepEqual(third.expired.runs(alice.peer, first.epoch), [[1, 2]]);
+  assert.deepEqual(third.dropped.expired.runs(alice.peer, first.epoch), [[1, 2]]);
   await third.close();
 });
 
@@ -85,7 +85,9 @@ test('a power cut at any moment of dropping loses no position, and what is gone 
       if (again.segment(id)?.record.batches.length === record.batches.length) continue;
       assert.ok(again.isReleased(id), 'gone on purpose');
       if (why === 'expired')
-        assert.ok(again.expired.runs(id.origin, id.epoch).some(([a, b]) => a <= id.index && b >= id.index));
+        assert.ok(
+          again.dropped.expired.runs(id.origin, id.epoch).some(([a, b]) => a <= id.index && b >= id.index),
+        );
     }
     await again.close();
   });
@@ -108,7 +110,7 @@ test('on a full disk others’ segments can be dropped, and that makes the room 
   await store.close();
   const again = await start(world);
   assert.equal(again.position('f'), `${store.epoch}/2`);
-  assert.deepEqual(again.expired.runs(bob.peer, id.epoch), [[1, 1]]);
+  assert.deepEqual(again.dropped.expired.runs(bob.peer, id.epoch), [[1, 1]]);
   await again.close();
 });
 

@@ -78,7 +78,7 @@ test('segments go when they are past their age, and not before', async () => {
   retention.start();
   await clock.advance(3_700_000);
   assert.deepEqual(left(), [4, 5], 'an hour past the third');
-  assert.deepEqual(store.expired.runs(alice.peer, store.epoch), [[1, 3]]);
+  assert.deepEqual(store.dropped.expired.runs(alice.peer, store.epoch), [[1, 3]]);
   await clock.advance(DAY_MS);
   assert.deepEqual(left(), [5]);
   await retention.close();
@@ -195,7 +195,11 @@ test('when all is too much, copies that others keep go first, then the oldest', 
   await retention.sweep();
   assert.deepEqual(left(), [3, 4, 6]);
   assert.equal(asked.length, 1);
-  assert.deepEqual(store.expired.runs(alice.peer, store.epoch), [[1, 2]], 'a surplus copy has not expired');
+  assert.deepEqual(
+    store.dropped.expired.runs(alice.peer, store.epoch),
+    [[1, 2]],
+    'a surplus copy has not expired',
+  );
   await retention.sweep();
   assert.equal(left().length, 3);
 });

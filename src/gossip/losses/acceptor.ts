@@ -73,7 +73,7 @@ export class LossAcceptor {
       );
     }
     // It holds as long as those are away, too, that were lost before: what is missing may be theirs.
-    const before = standingLosses(store.losses, view.members()).peers;
+    const before = standingLosses(store.dropped.losses, view.members()).peers;
     const peers = view
       .members()
       .filter((member) => neverBack.includes(member.peer) || before.has(member.peer))
@@ -82,7 +82,7 @@ export class LossAcceptor {
     const others = answered.filter((peer) => peer !== view.self);
     const told = 1 + others.length;
     for (let attempt = 1; ; attempt++) {
-      await store.acceptLoss(loss);
+      await store.dropped.acceptLoss(loss);
       const { remembering, later } = await this.#tell(others, loss);
       if (later.length === 0 || attempt === TELL_ATTEMPTS)
         return { ...losses, remembering: 1 + remembering, told };
@@ -122,7 +122,7 @@ export class LossAcceptor {
     // This peer may know better.
     const later = laterRecords(loss, view.members());
     if (!later) throw new LogvineError('LV_PROTOCOL', 'a peer that is called lost is back');
-    if (later.length === 0) await store.acceptLoss(loss);
+    if (later.length === 0) await store.dropped.acceptLoss(loss);
     const said: z.infer<typeof answer> = later.length > 0 ? { later } : { remembered: true };
     await channel.send(encodeMessage(said));
     await channel.close();

@@ -311,7 +311,7 @@ export class Coordinator {
     const { transport, store, known, coverageTimeoutMs } = this.#options;
     const find = (): Gaps => {
       const lost = this.#lost(heard);
-      const expired = [...store.expired.all, ...known.expired.all];
+      const expired = [...store.dropped.expired.all, ...known.expired.all];
       const awaited = lost.runs.length > 0 ? this.#awaited(existing.remembered, answers, lost) : [];
       const all = { ...existing, ...range, answers: [...answers.values()] };
       return findGaps({ ...all, expired, lost: lost.runs, awaited });
@@ -331,13 +331,13 @@ export class Coordinator {
       if (!doesStand(loss, view.members())) continue;
       heard.push(loss);
       // Where that fails, they are asked again.
-      store.acceptLoss(loss).catch(() => undefined);
+      store.dropped.acceptLoss(loss).catch(() => undefined);
     }
   }
 
   #lost(heard: readonly Loss[]): StandingLosses {
     const { store, view } = this.#options;
-    return standingLosses([...store.losses, ...heard], view.members());
+    return standingLosses([...store.dropped.losses, ...heard], view.members());
   }
 
   /** What members out of reach have, those included that were given up and may come back. Who answered has said itself what it has. */
@@ -394,7 +394,7 @@ export class Coordinator {
     known.expired.add(told.expired);
     return corrupt.flatMap((run) => {
       const { origin, epoch, fromSeq, toSeq } = run;
-      const expired = unionRuns(store.expired.runs(origin, epoch), known.expired.runs(origin, epoch));
+      const expired = unionRuns(store.dropped.expired.runs(origin, epoch), known.expired.runs(origin, epoch));
       return subtractRuns([[fromSeq, toSeq]], expired).map(([from, to]) => ({
         ...run,
         fromSeq: from,

@@ -67,8 +67,8 @@ export async function serveGone(
   const message = await channel.receive();
   if (!message) return;
   const asked = parseMessage(question, message, 'gone');
-  const expired = [...overlapping(asked, [store.expired, known.expired])];
-  const losses = store.losses.filter((loss) => doesStand(loss, view.members()));
+  const expired = [...overlapping(asked, [store.dropped.expired, known.expired])];
+  const losses = store.dropped.losses.filter((loss) => doesStand(loss, view.members()));
   await channel.send(encodeMessage({ expired, losses }));
   await channel.close();
 }

@@ -36,7 +36,7 @@ export function debtOf({ view, store, known, replicas }: DebtOptions): Debt {
     const { origin, epoch } = holding;
     if (origin !== view.self && alive.has(origin as PeerId)) continue;
     // Who has dropped the first batches of a segment cannot take the others: they may name their streams by those.
-    const expired = unionRuns(known.expired.runs(origin, epoch), store.expired.runs(origin, epoch));
+    const expired = unionRuns(known.expired.runs(origin, epoch), store.dropped.expired.runs(origin, epoch));
     if (intersectRuns(holding.runs, expired).length > 0) continue;
     const copies: Run[][] = [];
     for (const [peer, { runs }] of known.holders(segment.id))

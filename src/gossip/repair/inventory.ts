@@ -169,7 +169,7 @@ export function answerInventory(
   if (more) changed.sort((a, b) => a.version - b.version);
   const told = changed.slice(0, atOnce);
   const removed = store.removedSince(after);
-  const expired = store.expired.since(isKnown ? expiredSince : 0, expiredAtOnce);
+  const expired = store.dropped.expired.since(isKnown ? expiredSince : 0, expiredAtOnce);
   return encodeMessage({
     instance: store.instance,
     version: more ? told.at(-1)!.version : store.health.version,

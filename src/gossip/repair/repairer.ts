@@ -82,8 +82,8 @@ export class Repairer {
     this.#options = options;
     const { store } = options;
     // A peer that owns some of an origin's segments expires some: only with those of others they become one run.
-    store.expired.between = () => this.known.goneEverywhere(store);
-    this.known.expired.between = () => (origin, epoch) => store.expired.runs(origin, epoch);
+    store.dropped.expired.between = () => this.known.goneEverywhere(store);
+    this.known.expired.between = () => (origin, epoch) => store.dropped.expired.runs(origin, epoch);
   }
 
   get fetchedBytes(): number {
@@ -237,7 +237,7 @@ export class Repairer {
       } else if (!this.#lacksOwners(holding)) return [];
     } else if (!wanted.of(holding).includes(view.self) && !segment?.record.quarantined.length) return [];
     if (missing.length === 0) return [];
-    return subtractRuns(missing, store.expired.runs(holding.origin, holding.epoch));
+    return subtractRuns(missing, store.dropped.expired.runs(holding.origin, holding.epoch));
   }
 
   /** It was opened on too few owners, or lost some, and this peer is wanted in their place. */

@@ -52,8 +52,13 @@ export class Auditor {
     try {
       yield {
         kind: 'knowledge',
-        expired: [...store.expired.all].map(({ origin, epoch, from, to }) => ({ origin, epoch, from, to })),
-        losses: [...store.losses],
+        expired: [...store.dropped.expired.all].map(({ origin, epoch, from, to }) => ({
+          origin,
+          epoch,
+          from,
+          to,
+        })),
+        losses: [...store.dropped.losses],
         peers: this.#options.peers(),
       };
       const segments = this.#segments(only);

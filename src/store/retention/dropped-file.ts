@@ -1,0 +1,87 @@
+import { isDeepStrictEqual } from 'node:util';
+import { LogvineError } from '../errors.ts';
+import type { Disk } from '../host/index.ts';
+import { LIMITS } from '../limits.ts';
+import { unwritten, type DiskHealth } from '../segment/index.ts';
+import type { DroppedLog, Loss } from './dropped.ts';
+import type { ExpiredRuns } from './expired.ts';
+
+export interface DroppedFileOptions {
+  readonly directory: string;
+  readonly disk: Pick<Disk, 'replaceFile'>;
+  readonly health: DiskHealth;
+}
+
+/** dropped.json, which one at a time changes: see DroppedLog. */
+export class DroppedFile {
+  readonly log: DroppedLog;
+  readonly #options: DroppedFileOptions;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: DroppedFileOptions, log: DroppedLog) {
+    this.#options = options;
+    this.log = log;
+  }
+
+  /** What retention took off this disk. */
+  get expired(): ExpiredRuns {
+    return this.log.expired;
+  }
+
+  /** What a person has accepted as lost. */
+  get losses(): readonly Loss[] {
+    return this.log.losses;
+  }
+
+  /**
+   * Remembers a loss. Resolves when it is on disk; rejects with LV_DISK_FULL, LV_DATA_UNSAFE, LV_OVERLOADED (there are too
+   * many): then it does not count.
+   */
+  acceptLoss(loss: Loss): Promise<void> {
+    return this.inTurn(async () => {
+      if (this.#options.health.failure) throw this.#options.health.failure;
+      const before = this.losses;
+      if (before.some((known) => isDeepStrictEqual(known, loss))) return;
+      const runs = before.reduce((sum, one) => sum + one.runs.length, loss.runs.length);
+      if (before.length >= LIMITS.lossesMax || runs > LIMITS.lostRunsMax)
+        throw new LogvineError('LV_OVERLOADED', 'no more losses can be remembered than there are already');
+      this.log.losses = [...before, loss];
+      await this.save().catch((error: unknown) => {
+        this.log.losses = before;
+        throw error;
+      });
+    });
+  }
+
+  /** Forgets the losses that hold no more. Rejects with LV_DISK_FULL: then they are on disk still. */
+  endLosses(isOver: (loss: Loss) => boolean): Promise<void> {
+    return this.inTurn(async () => {
+      const left = this.losses.filter((loss) => !isOver(loss));
+      if (left.length === this.losses.length) return;
+      this.log.losses = left;
+      await this.save();
+    });
+  }
+
+  /** Changes the log and saves it, after those who came before. */
+  inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Resolves when the log is on disk as it is now. To be called in turn. Rejects with LV_DISK_FULL, LV_DATA_UNSAFE. */
+  async save(): Promise<void> {
+    const path = `${this.#options.directory}/dropped.json`;
+    try {
+      await this.#options.disk.replaceFile(path, this.log.encode());
+    } catch (cause) {
+      throw unwritten(this.#options.health, path, cause);
+    }
+  }
+
+  /** Resolves when all that has come by now is done. */
+  async settled(): Promise<void> {
+    await this.#last;
+  }
+}
