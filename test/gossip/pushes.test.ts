@@ -208,6 +208,17 @@ test('every peer restarts: what was stored before is not stored again', async ()
   });
 });
 
+test('every peer restarts, and some time later: one of several parts is not stored again either', async () => {
+  const all = await PushMesh.of(THREE, seededRandom(8));
+  const { clock } = all.mesh;
+  await clock.run(all.push('alice', 'large', 3));
+  for (const name of THREE) all.kill(name);
+  for (const name of THREE) await all.start(name);
+  await clock.advance(120_000);
+  await clock.run(all.push('bob', 'large', 3), 60_000);
+  assert.equal(all.kept.length, 3);
+});
+
 test('peers restart one by one: homes are told again', async () => {
   await forEachSeed(5, async (random) => {
     const all = await PushMesh.of(FIVE, random);
