@@ -58,8 +58,10 @@ export class Checks {
   readonly pathsOfLost = new Set<string>();
   /** Each batch that was on a disk when it was harmed, acknowledged or not, and its file. */
   readonly #harmed = new Map<string, { path: string; batch: StoredBatch }>();
-  /** Batch → hosts whose retention has dropped it. */
-  readonly #expiredBy = new Map<string, Set<SimHost>>();
+  /** Batch → hosts whose retention has dropped it, and when. */
+  readonly #expiredBy = new Map<string, Map<SimHost, number>>();
+  /** Batches that retention dropped last from a disk that was put back to an older state since. */
+  readonly #forgotten = new Set<string>();
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -223,7 +225,8 @@ export class Checks {
 
   /** `by`: who remembers that it did. */
   #expire({ id, bytes }: StoredBatch, by?: SimHost): void {
-    if (by) this.#expiredBy.set(id, (this.#expiredBy.get(id) ?? new Set()).add(by));
+    const nowMs = this.#cluster.clock.monotonicMs();
+    if (by) this.#expiredBy.set(id, (this.#expiredBy.get(id) ?? new Map()).set(by, nowMs));
     if (this.expired.has(id)) return;
     this.expired.add(id);
     for (const text of textsIn(bytes)) {
@@ -241,8 +244,17 @@ export class Checks {
 
   /** Nobody is left who remembers that retention dropped a batch: they are gone for good, or did not know that they had it. */
   isExpiryForgotten(id: string): boolean {
-    const by = [...(this.#expiredBy.get(id) ?? [])];
+    const by = [...(this.#expiredBy.get(id)?.keys() ?? [])];
+    if (this.#forgotten.has(id)) return true;
     return this.expired.has(id) && by.every(({ retired, identitiesLost }) => retired || identitiesLost > 0);
+  }
+
+  /** The disk of a host is as it was then: what its retention has dropped since it does not know. Others may have let go of surplus. */
+  setBack(host: SimHost, toMs: number): void {
+    for (const [id, by] of this.#expiredBy) {
+      const droppedMs = by.get(host) ?? -Infinity;
+      if (droppedMs > toMs && [...by.values()].every((ms) => ms <= droppedMs)) this.#forgotten.add(id);
+    }
   }
 
   /** To be called when a node begins to leave. */

@@ -19,7 +19,7 @@ const GONE_FOR_GOOD_MAX = 1;
 const goneForGood = (cluster: Cluster): number =>
   cluster.hosts.reduce((sum, { identitiesLost }) => sum + identitiesLost, 0);
 
-const copies = new WeakMap<SimHost, { image: DiskImage; catalog: Map<string, Uint8Array> }>();
+const copies = new WeakMap<SimHost, { image: DiskImage; catalog: Map<string, Uint8Array>; madeMs: number }>();
 
 export const DISK_FAULTS: FaultKind[] = [
   {
@@ -92,7 +92,8 @@ export const DISK_FAULTS: FaultKind[] = [
     start({ cluster, chance }) {
       const host = chance.maybe(cluster.single);
       if (!host) return undefined;
-      copies.set(host, { image: host.disk.image(), catalog: new Map(host.catalog) });
+      const madeMs = cluster.clock.monotonicMs();
+      copies.set(host, { image: host.disk.image(), catalog: new Map(host.catalog), madeMs });
       const end = (): void => {
         const copy = copies.get(host);
         if (!copy || host.retired || host.identitiesLost > 0 || host.twin) return;
@@ -101,6 +102,7 @@ export const DISK_FAULTS: FaultKind[] = [
           host.disk.restore(copy.image);
           host.catalog = new Map(copy.catalog);
         });
+        cluster.checks.setBack(host, copy.madeMs);
       };
       return { what: `a copy is made of the disk of ${host.name}`, end };
     },
