@@ -11,7 +11,7 @@ import {
   systemRandom,
   WorkerPool,
 } from '../store/index.ts';
-import { formatHostPort, readSecrets, readTokens, type Config } from './config/index.ts';
+import { formatHostPort, readSecrets, readTls, readTokens, type Config } from './config/index.ts';
 import { createCore, TIMING, type CoreOptions } from './core.ts';
 import { startServer } from './http/server.ts';
 import { loadIdentity } from './identity.ts';
@@ -41,7 +41,10 @@ const LEFT_MS = 500;
 export async function startNode(config: Config): Promise<RunningNode> {
   assertLimits();
   const [clock, random, disk] = [systemClock, systemRandom, systemDisk];
-  const logger = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: true }));
+  const output = pino.destination({ dest: 2, sync: true });
+  // Where the log goes to a disk that is full, what happens is not told; without a listener, telling it would throw.
+  output.on('error', () => undefined);
+  const logger = pino({ level: config.logLevel }, output);
   const log: CoreOptions['log'] = (level, message) => logger[level](message);
   const directory = config.dataDirectory;
   const closers: (() => Promise<void> | void)[] = [];
@@ -54,6 +57,8 @@ export async function startNode(config: Config): Promise<RunningNode> {
     // Its own name must be durable too, where the parent may be opened.
     await disk.syncDirectory(dirname(directory)).catch(() => undefined);
     const catalogPath = join(directory, 'catalog');
+    // LevelDB would let others read it where they may read the directory.
+    await disk.makeDirectory(catalogPath);
     const catalog = await openCatalog(catalogPath, () => disk.remove(catalogPath));
     let isHandedOver = false;
     closers.push(() => (isHandedOver ? undefined : catalog.close()));
@@ -65,6 +70,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       query: config.tokenFiles.query ? await readTokens(config.tokenFiles.query, disk) : [],
       admin: config.tokenFiles.admin ? await readTokens(config.tokenFiles.admin, disk) : [],
     };
+    const tls = config.tls && (await readTls(config.tls, disk));
     const transport = await createLibp2pTransport({
       seed: identity.seed,
       listen: formatHostPort(config.listen),
@@ -141,6 +147,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
     const server = await startServer({
       config,
       tokens,
+      tls,
       clock,
       batcher,
       pool,

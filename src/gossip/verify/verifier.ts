@@ -256,7 +256,8 @@ class Pass {
     const { missing, damaged, conflicts, broken, notices, totals, batchesByCopies, short } = this.#walk;
     const gapless = !missing.any;
     const unaltered = !damaged.any && !conflicts.any && !broken.any;
-    const enoughCopies = tooFewCopies.length === 0;
+    // Of those that are not named, nobody looked again.
+    const enoughCopies = tooFewCopies.length === 0 && short.omitted === 0;
     const histogram = [...batchesByCopies].filter(([, batches]) => batches > 0).sort((a, b) => b[0] - a[0]);
     return {
       proven: gapless && unaltered && enoughCopies && this.#unreachable.length === 0,

@@ -31,14 +31,13 @@ export function registerRun(
       if (!node) return exit(0);
       const settled = io.clock.after(START_SETTLED_MS, releaseStartMemory);
       await sayReady(node, io);
-      const isOutdated = await Promise.race([stopped.then(() => false), node.outdated.then(() => true)]);
-      if (isOutdated) {
+      // Whoever answers next may remember a later run still.
+      while (await Promise.race([stopped.then(() => false), node.outdated.then(() => true)])) {
         await closesInTime(node.close(), io);
         node = await start();
         if (!node) return exit(0);
         await sayReady(node, io);
       }
-      await stopped;
       settled.cancel();
       exit((await closesInTime(node.close(), io)) ? 0 : 1);
     });

@@ -10,6 +10,6 @@ export {
   type TailConfig,
 } from './load.ts';
 export { commentedFile, referenceTable, settingsText } from './reference.ts';
-export { parseSecret, readSecrets, readTokens } from './secret.ts';
+export { parseSecret, readSecrets, readTls, readTokens, type Tls } from './secret.ts';
 export { suggest } from './suggest.ts';
 export { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';

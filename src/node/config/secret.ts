@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { createSecureContext } from 'node:tls';
 import { LogvineError, messageOf, type Disk, type ErrorCode } from '../../store/index.ts';
 
 const SECRET_BYTES = 32;
@@ -97,4 +98,32 @@ async function readPrivateLines(
     .split('\n')
     .map((text, index) => ({ text: text.trim(), line: index + 1 }))
     .filter(({ text }) => text !== '' && !text.startsWith('#'));
+}
+
+/** A certificate and its key, as PEM. */
+export interface Tls {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+/** Rejects with LV_CONFIG_INVALID when one of the files is not there or cannot be used. */
+export async function readTls(
+  { certFile, keyFile }: { readonly certFile: string; readonly keyFile: string },
+  disk: Pick<Disk, 'readFile'>,
+): Promise<Tls> {
+  const read = async (name: string, path: string): Promise<Buffer> => {
+    const bytes = await disk.readFile(path).catch((cause: unknown) => {
+      throw new LogvineError('LV_CONFIG_INVALID', `tls.${name}: ${messageOf(cause)}`, { cause });
+    });
+    if (bytes) return bytes;
+    throw new LogvineError('LV_CONFIG_INVALID', `tls.${name}: there is no file ${path}`);
+  };
+  const tls = { cert: await read('certFile', certFile), key: await read('keyFile', keyFile) };
+  try {
+    createSecureContext(tls);
+  } catch (cause) {
+    const message = `tls: ${certFile} and ${keyFile} are no certificate and its key, as PEM: ${messageOf(cause)}`;
+    throw new LogvineError('LV_CONFIG_INVALID', message, { cause });
+  }
+  return tls;
 }

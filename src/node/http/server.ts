@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
@@ -11,7 +10,7 @@ import {
   type ErrorCode,
   type TaskRunner,
 } from '../../store/index.ts';
-import type { Config } from '../config/index.ts';
+import type { Config, Tls } from '../config/index.ts';
 import type { Follow } from '../follow.ts';
 import type { Batcher } from '../pipeline/batcher.ts';
 import type { Reporter } from '../report.ts';
@@ -26,6 +25,7 @@ import { addVerifyRoute } from './verify-route.ts';
 export interface ServerOptions {
   readonly config: Config;
   readonly tokens: Tokens;
+  readonly tls: Tls | undefined;
   readonly clock: Clock;
   readonly batcher: Batcher;
   readonly pool: TaskRunner<Tasks>;
@@ -48,13 +48,9 @@ export interface Server {
   close(): Promise<void>;
 }
 
-/** Starts HTTP. Rejects with LV_PORT_IN_USE. */
+/** Starts HTTP. Rejects with LV_PORT_IN_USE, and with LV_CONFIG_INVALID for an address that is not this machine's to take. */
 export async function startServer(options: ServerOptions): Promise<Server> {
-  const { config, tokens, log } = options;
-  const tls = config.tls && {
-    cert: readFileSync(config.tls.certFile),
-    key: readFileSync(config.tls.keyFile),
-  };
+  const { config, tokens, tls, log } = options;
   const app = Fastify({
     bodyLimit: LIMITS.requestBytesMax,
     forceCloseConnections: true,
@@ -85,9 +81,14 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   try {
     await app.listen({ host, port });
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause;
-    const message = `${host}:${port} is in use: choose another address with --http, or port 0 for a free one`;
-    throw new LogvineError('LV_PORT_IN_USE', message, { cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EADDRINUSE') {
+      const message = `${host}:${port} is in use: choose another address with --http, or port 0 for a free one`;
+      throw new LogvineError('LV_PORT_IN_USE', message, { cause });
+    }
+    if (code !== 'EADDRNOTAVAIL' && code !== 'EACCES') throw cause;
+    const why = code === 'EACCES' ? 'may not be listened on by this user' : 'is no address of this machine';
+    throw new LogvineError('LV_CONFIG_INVALID', `http: ${host}:${port} ${why}`, { cause });
   }
   const address = app.addresses()[0] as AddressInfo;
   const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
