@@ -133,7 +133,10 @@ function checkAccepted(cluster: Cluster, host: SimHost, answer: Answer, hidden: 
       host.name,
     ]);
   }
-  if (hidden.length > 0 && lost === 0) {
+  // What a power cut has taken from its memory, it does not count.
+  const { process } = host;
+  const remembers = process !== undefined && hidden.every((line) => line.acknowledgedMs! > process.startedMs);
+  if (remembers && hidden.length > 0 && lost === 0) {
     const message = `${host.name} says nothing is lost, and nobody within reach has ${hidden.length} lines`;
     cluster.story.violated('losses', message, [host.name]);
   }
