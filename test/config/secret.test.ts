@@ -3,7 +3,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { readSecrets, readTokens } from '../../src/node/config/index.ts';
+import { readSecrets, readTls, readTokens } from '../../src/node/config/index.ts';
 import { LogvineError, systemDisk } from '../../src/store/index.ts';
 
 let directory = '';
@@ -73,4 +73,13 @@ describe('tokens', () => {
       await assert.rejects(readTokens(await file(text), systemDisk), { code: 'LV_CONFIG_INVALID' });
     }
   });
+});
+
+test('a certificate that is not there, or is none, is refused by the name of its key', async () => {
+  const [garbage, gone] = [await file('-----BEGIN NOTHING-----'), join(directory, 'gone')];
+  const refused = (certFile: string, keyFile: string, message: RegExp) =>
+    assert.rejects(readTls({ certFile, keyFile }, systemDisk), { code: 'LV_CONFIG_INVALID', message });
+  await refused(gone, garbage, /tls\.certFile.*gone/);
+  await refused(garbage, gone, /tls\.keyFile.*gone/);
+  await refused(garbage, garbage, /no certificate and its key/);
 });

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { numberedLines } from './lines.ts';
@@ -94,6 +102,26 @@ test('what a node cannot start with is said in one line that names it', async (t
   const usage = await alice.command('query', EVERYTHING, '--limit', 'some');
   assert.equal(usage.code, 2);
 });
+
+test(
+  'a node whose log goes to a full disk goes on',
+  { skip: !existsSync('/dev/full') && 'needs /dev/full' },
+  async (t) => {
+    const mesh = new Mesh(t);
+    const path = mesh.path('app.log');
+    writeFileSync(path, 'one\n');
+    const wrap = ['sh', '-c', 'exec "$@" 2>/dev/full', 'sh'];
+    const alice = await mesh.start('alice', { files: [path, mesh.path('gone.log')], wrap });
+    await alice.tailed(path, 4, 20_000);
+    // What it logs with each of these would end it.
+    rmSync(path);
+    writeFileSync(path, 'two\n');
+    await alice.tailed(path, 4, 20_000);
+    const { stdout } = await alice.query(EVERYTHING);
+    assert.match(stdout.toString(), /^one\n(.*\n)?two\n$/s);
+    await alice.stop();
+  },
+);
 
 const SKIP_TMPFS =
   isRoot && spawnSync('sh', ['-c', 'command -v mount']).status === 0 ? false : 'needs root to mount a tmpfs';
