@@ -1,5 +1,5 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { createSecureContext } from 'node:tls';
 import { LogvineError, messageOf, type Disk, type ErrorCode } from '../../store/index.ts';
 
 const SECRET_BYTES = 32;
@@ -119,11 +119,14 @@ export async function readTls(
     throw new LogvineError('LV_CONFIG_INVALID', `tls.${name}: there is no file ${path}`);
   };
   const tls = { cert: await read('certFile', certFile), key: await read('keyFile', keyFile) };
+  const refuse = (problem: string, cause?: unknown) =>
+    new LogvineError('LV_CONFIG_INVALID', `tls: ${certFile} and ${keyFile}: ${problem}`, { cause });
+  let isOfCert: boolean;
   try {
-    createSecureContext(tls);
+    isOfCert = new X509Certificate(tls.cert).checkPrivateKey(createPrivateKey(tls.key));
   } catch (cause) {
-    const message = `tls: ${certFile} and ${keyFile} are no certificate and its key, as PEM: ${messageOf(cause)}`;
-    throw new LogvineError('LV_CONFIG_INVALID', message, { cause });
+    throw refuse(`no certificate and its key, as PEM: ${messageOf(cause)}`, cause);
   }
+  if (!isOfCert) throw refuse('the key is not that of the certificate');
   return tls;
 }
