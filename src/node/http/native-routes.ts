@@ -31,8 +31,9 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
   app.get('/api/v1/query', async (request, reply) => {
     const parameters = new Parameters(request);
     const limit = parameters.limit(0, Number.MAX_SAFE_INTEGER);
+    const gone = signalOf(reply);
     // All there is takes as long as its reader takes.
-    const signal = limit === 0 ? signalOf(reply) : deadlineOf(reply, clock);
+    const signal = limit === 0 ? gone : deadlineOf(reply, clock);
     const runs = coordinator.entries({
       query: parameters.query(),
       range: parseRange(parameters.range(), clock.nowMs()),
@@ -40,7 +41,7 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
       limit: limit === 0 ? Number.MAX_SAFE_INTEGER : limit,
       signal,
     });
-    const answer = await started(admission.stream(signal, runs), clock);
+    const answer = await started(admission.stream(signal, runs), gone, clock);
     return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(answer, clock));
   });
 
@@ -53,11 +54,9 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
     signal.addEventListener('abort', () => tails--, { once: true });
     const followed = Promise.withResolvers<void>();
     const live = follow.everywhere(parameters.query(), signal, undefined, followed.resolve);
-    return reply
-      .type(ENTRIES_CONTENT_TYPE)
-      .send(
-        entriesStream(await started(withHistory(live, followed.promise, parameters, signal), clock), clock),
-      );
+    const runs = withHistory(live, followed.promise, parameters, signal);
+    const answer = await started(runs, signal, clock);
+    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(answer, clock));
   });
 
   /** What was written since `start`, then what is being written. What was read where they meet may come twice. */
@@ -138,12 +137,24 @@ export function deadlineOf(reply: FastifyReply, clock: Clock): AbortSignal {
   return AbortSignal.any([signalOf(reply), controller.signal]);
 }
 
+/**
+ * Ends `items` once its reader has gone. Who passes them on does that as well, but not before it was asked for something
+ * itself: a generator that has not begun ends without a look at what it would have read.
+ */
+export function endWhenGone(gone: AbortSignal, items: AsyncGenerator<unknown, unknown>): void {
+  const end = (): void => void items.return(undefined).catch(() => undefined);
+  if (gone.aborted) end();
+  else gone.addEventListener('abort', end, { once: true });
+}
+
 /** Runs a query up to its first result, so that what is wrong with it becomes a status and not a broken body. */
 async function started(
   runs: AsyncGenerator<EntryRun, Receipt | undefined>,
+  gone: AbortSignal,
   clock: Clock,
 ): Promise<AsyncGenerator<EntryRun, Receipt | undefined>> {
   const first = runs.next();
+  endWhenGone(gone, runs);
   // An error comes at once; a query that finds nothing for a while must not hold its headers back.
   await Promise.race([first, new Promise<void>((resolve) => clock.after(HEADERS_AFTER_MS, resolve))]);
   return resume(first, runs);

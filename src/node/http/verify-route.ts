@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { SealedRange, Verdict, VerifyProgress } from '../../gossip/index.ts';
 import { messageOf, type Clock } from '../../store/index.ts';
-import { signalOf } from './native-routes.ts';
+import { endWhenGone, signalOf } from './native-routes.ts';
 import { Parameters } from './parameters.ts';
 import type { ServerOptions } from './server.ts';
 import { parseRange } from './time-range.ts';
@@ -14,9 +14,11 @@ import { parseRange } from './time-range.ts';
 export function addVerifyRoute(app: FastifyInstance, { verifier, clock }: ServerOptions): void {
   app.get('/api/v1/verify', async (request, reply) => {
     const range = rangeOf(new Parameters(request), clock);
-    const steps = verifier.run(range, signalOf(reply));
+    const gone = signalOf(reply);
+    const steps = verifier.run(range, gone);
     // What is wrong at once becomes a status and not a broken body.
     const first = await steps.next();
+    endWhenGone(gone, steps);
     return reply.type('application/x-ndjson').send(Readable.from(linesOf(first, steps)));
   });
 }

@@ -121,6 +121,7 @@ export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
     job.signal.throwIfAborted();
     const { range } = scanning;
     const results = yield* progress.during(scanning.results);
+    job.signal.throwIfAborted();
     if (!results) {
       windowBytes /= RESULT_BYTES_MAX / RESULT_BYTES_AIM;
       cursor.goBack(scanning.window);
