@@ -25,9 +25,10 @@ import type { UnsealedStream } from './tasks.ts';
 
 /** Whatever time lines carry: one that was read just now may be stamped ahead of this peer's clock. */
 export const RANGE_ALWAYS = { from: { ms: -8.64e15, sub: 0 }, to: { ms: 8.64e15, sub: 0 } };
-/** Blocks that wait for a slow follower; beyond it lines are dropped, and counted. */
-const QUEUE_BLOCKS_MAX = 256;
+/** What waits for a slow follower; beyond it lines are dropped, and counted. */
 const QUEUE_BYTES_MAX = 32 * 1024 * 1024;
+/** What a block or a run takes beside its lines: a line of its own is most often shorter. */
+const BYTES_BESIDE = 2048;
 const RUN_BYTES_AIM = 1024 * 1024;
 const OPEN_TIMEOUT_MS = 3000;
 /** Often enough that a new peer is followed within a second. */
@@ -111,7 +112,7 @@ export class Follow {
     const stop = this.#options.batcher.follow((streams) => {
       const matching = streams.filter(({ labels }) => compiled.matchesStream(labels));
       if (matching.length === 0) return;
-      if (queue.length < QUEUE_BLOCKS_MAX && queuedBytes < QUEUE_BYTES_MAX) {
+      if (queuedBytes < QUEUE_BYTES_MAX) {
         queue.push(matching);
         queuedBytes += bytesOf(matching);
       } else for (const stream of matching) dropped.add(stream.labels, timeOf(stream));
@@ -137,7 +138,13 @@ export class Follow {
           });
           continue;
         }
-        const run = await this.#options.scanUnsealed(query, RANGE_ALWAYS, streams);
+        let run: EntryRun | undefined;
+        try {
+          run = await this.#options.scanUnsealed(query, RANGE_ALWAYS, streams);
+        } catch {
+          // A pool that is full, or a worker that died: neither keeps what comes next from being read.
+          for (const stream of streams) dropped.add(stream.labels, timeOf(stream));
+        }
         // What stages make of a line may weigh more than the line.
         if (run) yield* mergeSources([sourceOf([run])], { descending: false, limit: Infinity });
       }
@@ -173,9 +180,9 @@ export class Follow {
     const pump = async (peer: PeerId, runs: AsyncGenerator<EntryRun>): Promise<void> => {
       try {
         for await (const run of runs) {
-          if (ready.length < QUEUE_BLOCKS_MAX && readyBytes < QUEUE_BYTES_MAX) {
+          if (readyBytes < QUEUE_BYTES_MAX) {
             ready.push(run);
-            readyBytes += runBytes(run);
+            readyBytes += runBytes(run) + BYTES_BESIDE;
           } else
             for (let row = 0; row < run.count; row++)
               dropped.add(run.streams[run.streamIds[row]], run.ms[row]);
@@ -294,8 +301,8 @@ function ignore(): void {}
 function bytesOf(streams: readonly UnsealedStream[]): number {
   let bytes = 0;
   for (const { blocks, columns } of streams) {
-    bytes += columns?.lines.length ?? 0;
-    for (const block of blocks) bytes += block.bytes.length;
+    bytes += (columns?.lines.length ?? 0) + BYTES_BESIDE;
+    for (const block of blocks) bytes += block.bytes.length + BYTES_BESIDE;
   }
   return bytes;
 }

@@ -315,6 +315,20 @@ describe('how query ends', () => {
     assert.equal(io.timers.size, 0);
   });
 
+  test('tail says how much it was too slow for', async () => {
+    const io = new FakeIo();
+    const services = fakeServices({
+      async *fetchEntries({ onDropped }) {
+        onDropped?.(1_234);
+        yield [entry('x')];
+        return WHOLE;
+      },
+      fetch: async () => new Response(JSON.stringify({ ...STATUS, problems: [] })),
+    });
+    assert.equal(await main(['tail', '--output', 'raw', 'q'], io, services), 0);
+    assert.match(io.reports[0], /^INCOMPLETE: .* 1,234 pieces of one or more are not shown/);
+  });
+
   test('tail follows: it has no end and no limit', async () => {
     const io = new FakeIo();
     const { services, requests } = answering([[entry('x')]], WHOLE);

@@ -44,10 +44,16 @@ export function registerTail(
           endNs: undefined,
           limit: 0,
           direction: 'forward',
+          onDropped: (count) => io.report(droppedText(count)),
         });
         exit(receipt === undefined || receipt.complete ? 0 : 3);
       } finally {
         stopWatching();
       }
     });
+}
+
+function droppedText(count: number): string {
+  const pieces = count === 1 ? '1 piece' : `${count.toLocaleString('en-US')} pieces`;
+  return `INCOMPLETE: lines came faster than they were read; ${pieces} of one or more are not shown, and found with logvine query`;
 }

@@ -11,6 +11,8 @@ export const FRAME_RECEIPT = 2;
 export const FRAME_ERROR = 3;
 /** Empty: the answer begins, or goes on being looked for. A quiet tail would else be cut off, by clients and by proxies. */
 const FRAME_ALIVE = 4;
+/** `{count}`: pieces of one or more lines that a tail was too slow for, before what comes after it. */
+export const FRAME_DROPPED = 5;
 const ALIVE_EVERY_MS = 15_000;
 export const ENTRIES_CONTENT_TYPE = 'application/vnd.logvine.entries';
 
@@ -24,6 +26,7 @@ function frame(kind: number, body: Uint8Array): Buffer {
 async function* framesOf(
   runs: AsyncGenerator<EntryRun, Receipt | undefined>,
   clock: Clock,
+  takeDropped: () => number,
 ): AsyncGenerator<Buffer> {
   const alive = frame(FRAME_ALIVE, Buffer.alloc(0));
   try {
@@ -32,6 +35,8 @@ async function* framesOf(
     let next = runs.next();
     for (;;) {
       const step = await inTime(next, clock);
+      const count = takeDropped();
+      if (count > 0) yield frame(FRAME_DROPPED, Buffer.from(JSON.stringify({ count })));
       if (step === undefined) {
         yield alive;
         continue;
@@ -62,7 +67,14 @@ async function inTime<Result>(result: Promise<Result>, clock: Clock): Promise<Re
   }
 }
 
-/** A stream that runs the query as fast as its reader reads, and stops it when the reader goes. */
-export function entriesStream(runs: AsyncGenerator<EntryRun, Receipt | undefined>, clock: Clock): Readable {
-  return Readable.from(framesOf(runs, clock), { objectMode: false, highWaterMark: 1 });
+/**
+ * A stream that runs the query as fast as its reader reads, and stops it when the reader goes. `takeDropped`: what was dropped
+ * since it was last asked.
+ */
+export function entriesStream(
+  runs: AsyncGenerator<EntryRun, Receipt | undefined>,
+  clock: Clock,
+  takeDropped: () => number = () => 0,
+): Readable {
+  return Readable.from(framesOf(runs, clock, takeDropped), { objectMode: false, highWaterMark: 1 });
 }
