@@ -35,6 +35,11 @@ export function withReceipt(body: object, receipt: Receipt): object {
   return { ...body, ...warningsOf(receipt), logvine: receipt };
 }
 
+/** Of an answer made of several, the receipt that is incomplete, if one is. */
+function weakest(first: Receipt, ...others: readonly Receipt[]): Receipt {
+  return [first, ...others].find(({ complete }) => !complete) ?? first;
+}
+
 /** Label names, label values and series. */
 export function addLabelRoutes(route: Route, context: LokiContext): void {
   const { coordinator, admission } = context;
@@ -80,15 +85,16 @@ export function addLabelRoutes(route: Route, context: LokiContext): void {
     const inquiry = inquiryOf(context, request, reply);
     const { range, signal } = inquiry;
     const selector = selectorOf(inquiry.parameters.query());
-    const { series, receipt } = await seriesOf(inquiry, [selector]);
-    const { result } = await admission.run(signal, () =>
+    const found = await seriesOf(inquiry, [selector]);
+    const { result, receipt } = await admission.run(signal, () =>
       coordinator.metric({ ...bytesAndEntries(selector, range), signal }),
     );
     const total = (of: string): number =>
       (result.kind === 'vector' && result.series.find(({ labels: { what } }) => what === of)?.points[0][1]) ||
       0;
     const [bytes, entries] = ['bytes', 'entries'].map(total);
-    return withReceipt({ streams: series.length, chunks: receipt.read, bytes, entries }, receipt);
+    const body = { streams: found.series.length, chunks: found.receipt.read, bytes, entries };
+    return withReceipt(body, weakest(receipt, found.receipt));
   });
 }
 
@@ -163,7 +169,9 @@ export function addVolumeRoutes(route: Route, context: LokiContext): void {
     const seriesMax = LIMITS.queryPartialSeriesMax;
     return admission
       .run(signal, async () => {
-        const names = targets ?? (await labelNames(selector, range, signal));
+        const { names, receipts } = targets
+          ? { names: targets, receipts: [] }
+          : await labelNames(selector, range, signal);
         const ask = async (by: readonly string[]) => {
           if (!isRange) {
             const { window, times } = overRange(selector, range);
@@ -178,18 +186,19 @@ export function addVolumeRoutes(route: Route, context: LokiContext): void {
         if (result.kind === 'scalar') throw new LogvineError('LV_QUERY_INVALID', 'a volume has streams');
         const isByLabel = parameters.get('aggregateBy') === 'labels';
         const shown = largest(isByLabel ? byLabel(result, names) : labelled(result), limit, range.to.ms);
-        return { shown, receipt };
+        return { shown, receipt: weakest(receipt, ...receipts) };
       })
       .then(({ shown, receipt }) => metricAnswer(shown, receipt));
   }
   route('index/volume', (request, reply) => volumes(request, reply, false));
   route('index/volume_range', (request, reply) => volumes(request, reply, true));
 
-  async function labelNames(selector: string, range: TimeRange, signal: AbortSignal): Promise<string[]> {
-    const { labels } = await coordinator.labels({ selectors: [selector], range, signal, valuesOf: [] });
-    const names = labels.all.keys();
+  async function labelNames(selector: string, range: TimeRange, signal: AbortSignal) {
+    const selectors = [selector];
+    const { labels, receipt } = await coordinator.labels({ selectors, range, signal, valuesOf: [] });
     // A pushed label may have a name that LogQL cannot say.
-    return [...names].filter((name) => /^[a-zA-Z_]\w*$/.test(name)).sort();
+    const names = [...labels.all.keys()].filter((name) => /^[a-zA-Z_]\w*$/.test(name)).sort();
+    return { names, receipts: [receipt] };
   }
 }
 
