@@ -214,6 +214,73 @@ test('context: lines around each hit from its own stream, groups that touch join
   assert.match(io.reports[1], /; these are the newest 3 hits, and there may be more: see --limit$/);
 });
 
+describe('context of a hit', () => {
+  const stream = { app: 'x' };
+  const hit = entry('hit', { timeNs: 5n, labels: stream, metadata: {} });
+
+  /** Answers the query with `hit` and everything else with `around`, and remembers what else was asked. */
+  const shown = async (
+    lines: string,
+    around: readonly (typeof hit)[],
+    seriesReceipt?: typeof WHOLE,
+  ): Promise<{ code: number; text: string; asked: { limit: number; direction: string }[] }> => {
+    const io = new FakeIo();
+    const body = JSON.stringify({ data: [stream], logvine: seriesReceipt });
+    const { services } = serving({ '/loki/api/v1/series': { body } });
+    const asked: { limit: number; direction: string }[] = [];
+    const fetchEntries = async function* ({
+      query,
+      limit,
+      direction,
+      startNs,
+    }: Parameters<typeof services.fetchEntries>[0]) {
+      const isHits = query.includes('|=');
+      if (!isHits) asked.push({ limit, direction });
+      yield isHits ? [hit] : startNs === hit.timeNs ? around : [];
+      return WHOLE;
+    };
+    const argv = ['query', '--output', 'raw', '--from', '0', '--to', 'now', '--context', lines];
+    const code = await main([...argv, '{app="x"} |= "hit"'], io, { ...services, fetchEntries });
+    return { code, text: io.output.toString(), asked };
+  };
+
+  test('without lines around it nothing before and after it is asked for', async () => {
+    const { text, asked } = await shown('0', [hit]);
+    assert.equal(text, 'hit\n');
+    assert.deepEqual(asked, [{ limit: 0, direction: 'forward' }]);
+  });
+
+  test('more lines of its time than a call takes arguments', async () => {
+    const others = Array.from({ length: 200_000 }, () => ({ ...hit, line: Buffer.from('o') }));
+    assert.equal((await shown('1', [...others, hit])).text, 'o\nhit\n');
+  });
+
+  test('a hit that is gone since stands alone', async () => {
+    assert.equal((await shown('1', [{ ...hit, line: Buffer.from('o') }])).text, 'hit\n');
+  });
+
+  test('that its streams could not all be told is told', async () => {
+    assert.equal((await shown('1', [hit], WHOLE)).code, 0);
+    assert.equal((await shown('1', [hit], { ...WHOLE, complete: false })).code, 3);
+  });
+
+  for (const stage of [
+    '| line_format "{{.msg}}"',
+    '| label_format a=b',
+    '| unpack',
+    '| decolorize',
+    '| drop app',
+    '| keep a',
+  ]) {
+    test(`is refused after ${stage}`, async () => {
+      const io = new FakeIo();
+      const argv = ['query', '--context', '1', `{app="x"} | json ${stage} |= "q"`];
+      assert.equal(await main(argv, io, fakeServices({})), 2);
+      assert.ok(io.reports[0].includes(`not after ${stage}`), io.reports[0]);
+    });
+  }
+});
+
 describe('series and stats', () => {
   test('series', async () => {
     const { services, requests } = serving({

@@ -1,14 +1,34 @@
 import { z } from 'zod';
 import { LogvineError, type Labels } from '../../store/index.ts';
-import { parse, printMatchers, isLog } from '../../store/logql/index.ts';
+import { parse, printMatchers, printStage, isLog, type Expr, type Stage } from '../../store/logql/index.ts';
 import type { EntryRequest, ReceivedEntry, Receipt } from './client.ts';
 import { getJson, type Endpoint } from './http.ts';
+import { receiptOf } from './receipt.ts';
 import type { Services } from './services.ts';
 
 /** Each hit is two more queries. */
 export const CONTEXT_HITS_MAX = 1000;
 
-const seriesAnswer = z.object({ data: z.array(z.record(z.string(), z.string())) });
+const seriesAnswer = z.object({
+  data: z.array(z.record(z.string(), z.string())),
+  logvine: z.unknown().optional(),
+});
+
+/** After these a hit is not the line that was written any more, or cannot be told to which stream it belongs. */
+const CHANGING: readonly Stage['kind'][] = [
+  'unpack',
+  'lineFormat',
+  'labelFormat',
+  'decolorize',
+  'drop',
+  'keep',
+];
+
+/** The first stage of a query whose hits cannot be found among the lines around them. */
+export function stageAgainstContext(expr: Expr): string | undefined {
+  const stage = isLog(expr) ? expr.stages.find(({ kind }) => CHANGING.includes(kind)) : undefined;
+  return stage && printStage(stage);
+}
 
 export interface ContextEntry {
   readonly entry: ReceivedEntry;
@@ -35,7 +55,7 @@ export async function* withContext(
   lines: number,
   onReceipt: (receipt: Receipt) => void,
 ): AsyncGenerator<ContextGroup> {
-  const series = await seriesOf(endpoint, request);
+  const series = await seriesOf(endpoint, request, onReceipt);
   const read = async (
     query: string,
     range: Pick<Request, 'startNs' | 'endNs'>,
@@ -49,7 +69,8 @@ export async function* withContext(
         onReceipt(step.value);
         return entries;
       }
-      entries.push(...step.value);
+      // As arguments of one call they may be too many.
+      for (const entry of step.value) entries.push(entry);
     }
   };
   const byStream = Map.groupBy(hits, (hit) => streamQuery(series, hit.labels));
@@ -57,13 +78,20 @@ export async function* withContext(
     const sorted = own.toSorted((a, b) => (a.timeNs < b.timeNs ? -1 : a.timeNs > b.timeNs ? 1 : 0));
     let group: ContextEntry[] = [];
     for (const hit of sorted) {
-      const before = await read(query, { startNs: MIN_NS, endNs: hit.timeNs }, lines, 'backward');
+      // A node takes a limit of 0 for none.
+      const isAlone = lines === 0;
+      const before = isAlone
+        ? []
+        : await read(query, { startNs: MIN_NS, endNs: hit.timeNs }, lines, 'backward');
       // Every line of the hit's own time, and those after it.
       const same = await read(query, { startNs: hit.timeNs, endNs: hit.timeNs + 1n }, 0, 'forward');
-      const after = await read(query, { startNs: hit.timeNs + 1n, endNs: MAX_NS }, lines, 'forward');
+      const after = isAlone
+        ? []
+        : await read(query, { startNs: hit.timeNs + 1n, endNs: MAX_NS }, lines, 'forward');
       const around = [...before.toReversed(), ...same, ...after];
       const at = around.findIndex((entry) => isSame(entry, hit));
-      const near = around.slice(Math.max(0, at - lines), at + lines + 1);
+      // It may be gone since it was found.
+      const near = at < 0 ? [hit] : around.slice(Math.max(0, at - lines), at + lines + 1);
       const joined = joinInto(group, near, hit);
       if (joined) group = joined;
       else {
@@ -97,7 +125,11 @@ function joinInto(
 }
 
 /** The streams that the query selects: a hit's labels may be more than its stream's, when stages made some. */
-async function seriesOf(endpoint: Endpoint, { query, startNs, endNs }: Request): Promise<Labels[]> {
+async function seriesOf(
+  endpoint: Endpoint,
+  { query, startNs, endNs }: Request,
+  onReceipt: (receipt: Receipt) => void,
+): Promise<Labels[]> {
   const expr = parse(query);
   if (!isLog(expr)) throw new LogvineError('LV_QUERY_INVALID', '--context is for log queries');
   const parameters = new URLSearchParams({
@@ -107,7 +139,10 @@ async function seriesOf(endpoint: Endpoint, { query, startNs, endNs }: Request):
   });
   const answer = seriesAnswer.safeParse(await getJson(endpoint, `/loki/api/v1/series?${parameters}`));
   if (!answer.success) throw new LogvineError('LV_PROTOCOL', 'the answer is not a list of series');
-  return answer.data.data;
+  const { data, logvine } = answer.data;
+  // Another implementation of Loki's paths says nothing of it.
+  if (logvine !== undefined) onReceipt(receiptOf(logvine, endpoint.addr));
+  return data;
 }
 
 function streamQuery(series: readonly Labels[], labels: Labels): string {

@@ -77,7 +77,7 @@ export async function fetchContextTo(
         onReceipt(next.value);
         break;
       }
-      hits.push(...next.value);
+      for (const hit of next.value) hits.push(hit);
     }
     const format = entryFormat(output, io.isTerminal && !io.env.NO_COLOR);
     let isFirst = true;

@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
-import { isLog, parse } from '../../store/logql/index.ts';
+import { isLog, parse, type Expr } from '../../store/logql/index.ts';
+import { stageAgainstContext } from './context.ts';
 import { fetchContextTo, fetchEntriesTo } from './entries.ts';
 import type { Io } from './io.ts';
 import {
@@ -67,11 +68,15 @@ export function registerQuery(
     .addOption(outputOption(OUTPUTS))
     .action(async (query: string, options: QueryOptions, command: Command) => {
       const { limit, from, to, since, step, direction, output, context } = options;
-      const isMetric = isMetricQuery(query);
+      const expr = parsed(query);
+      const isMetric = expr !== undefined && !isLog(expr);
       const isRange = since !== undefined || from !== undefined || step !== undefined;
       if (to !== undefined && from === undefined && !isMetric) command.error("option '--to' needs '--from'");
       if (step !== undefined && !isMetric) command.error("option '--step' is for metric queries");
       if (context !== undefined && isMetric) command.error("option '--context' is for log queries");
+      const stage = context === undefined || expr === undefined ? undefined : stageAgainstContext(expr);
+      if (stage !== undefined)
+        command.error(`option '--context' shows lines as they were written, not after ${stage}`);
       const { endNs, ...range } = rangeOf(command, options, nowMs);
       const startNs = range.startNs ?? startBefore(endNs, SINCE_DEFAULT_MS);
       const endpoint = await endpointOf(options, io, services);
@@ -99,10 +104,10 @@ export function registerQuery(
 }
 
 /** What cannot be parsed is for the node to refuse. */
-function isMetricQuery(query: string): boolean {
+function parsed(query: string): Expr | undefined {
   try {
-    return !isLog(parse(query));
+    return parse(query);
   } catch {
-    return false;
+    return undefined;
   }
 }
