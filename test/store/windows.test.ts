@@ -49,6 +49,8 @@ import {
 const alice = await keysFromSeed(Buffer.alloc(32, 1));
 const bob = await keysFromSeed(Buffer.alloc(32, 2));
 
+const ALIVE = { clock: new SimClock(), tasksEnded: () => 0 };
+
 /** An entry with all that its place in an answer depends on. */
 interface Row extends Entry {
   readonly labels: Labels;
@@ -253,6 +255,7 @@ async function stepsOf(
     },
     parallel: more.parallel ?? 2,
     memory: more.memory ?? new IndexMemory(),
+    alive: ALIVE,
   })) {
     steps.push(step);
   }
@@ -468,6 +471,7 @@ test('an aborted scan stops', async () => {
     scan: async (request) => scanBatches(request, compiled, world.disk.reader()),
     parallel: 1,
     memory: new IndexMemory(),
+    alive: ALIVE,
   });
   controller.abort(new LogvineError('LV_QUERY_TIMEOUT', 'late'));
   await assert.rejects(
@@ -598,6 +602,7 @@ test('a file that cannot be opened now is no rot', async () => {
         ),
       parallel: 1,
       memory: new IndexMemory(),
+      alive: ALIVE,
     })) {
       assert.notEqual(step.kind, 'failed');
     }

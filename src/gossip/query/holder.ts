@@ -92,9 +92,12 @@ export class Holder {
   readonly #options: HolderOptions;
   readonly #memory = new IndexMemory();
   readonly #answers = new AnswerMemory();
+  #tasksEnded = 0;
 
   constructor(options: HolderOptions) {
-    this.#options = options;
+    const scan: Answerer['scan'] = (request, signal) =>
+      options.scan(request, signal).finally(() => this.#tasksEnded++);
+    this.#options = { ...options, scan };
   }
 
   /** Runs this peer's part of a query. Batches that are asked for and not here are named as failed. */
@@ -117,6 +120,7 @@ export class Holder {
       signal,
       memory: this.#memory,
       answers: this.#answers,
+      alive: { clock: this.#options.clock, tasksEnded: () => this.#tasksEnded },
     };
     // Begins in this turn: what is fresh is told in the one in which the work was listed, and before any of it is dropped.
     const steps = this.#answer(message.question, part);

@@ -21,6 +21,7 @@ import {
   type EntryScan,
   type IndexMemory,
   type Labels,
+  type Liveness,
   type MetricScan,
   type MetricScanResult,
   type PatternScan,
@@ -67,6 +68,7 @@ export interface Part {
   /** One of each for all questions. */
   readonly memory: IndexMemory;
   readonly answers: AnswerMemory;
+  readonly alive: Liveness;
 }
 
 /** What a holder says on the way to its answer; the tally comes last. */
@@ -89,7 +91,7 @@ async function scanFor<Request extends ScanRequest>(
 export async function* answerEntries(
   answerer: Answerer,
   { query, descending, limit }: QuestionOf<'entries'>,
-  { range, work, isFresh, signal, memory }: Part,
+  { range, work, isFresh, signal, memory, alive }: Part,
 ): AsyncGenerator<AnswerStep> {
   // Asked for in the turn in which the work was listed: no line can go from unsealed to sealed between the two.
   const fresh = isFresh ? answerer.unsealed(query, range, descending, limit) : undefined;
@@ -107,6 +109,7 @@ export async function* answerEntries(
     scan: (request: EntryScan) => scanFor(answerer, request, signal),
     parallel: answerer.parallel,
     memory,
+    alive,
   });
 }
 
@@ -114,7 +117,7 @@ export async function* answerEntries(
 export async function* answerMetric(
   answerer: Answerer,
   question: QuestionOf<'metric'>,
-  { work, isFresh, signal, memory, answers }: Part,
+  { work, isFresh, signal, memory, answers, alive }: Part,
 ): AsyncGenerator<AnswerStep> {
   const { query } = question;
   const times = timesOf(question);
@@ -150,6 +153,7 @@ export async function* answerMetric(
     takeHeader: sums && ((header) => sums.add(header)),
     answers: KnownAnswers.of(query, partials, answers),
     signal,
+    alive,
     parallel,
     scan: (segments) => scan({ segments, rows: [] }),
     take,
@@ -172,7 +176,7 @@ export function addParts(partials: readonly RangePartial[], bytes: Uint8Array): 
 export async function* answerPatterns(
   answerer: Answerer,
   { query, stepMs }: QuestionOf<'patterns'>,
-  { range, work, isFresh, signal, memory }: Part,
+  { range, work, isFresh, signal, memory, alive }: Part,
 ): AsyncGenerator<AnswerStep> {
   const fresh = isFresh ? answerer.unsealed(query, range, false, Infinity) : undefined;
   const compiled = answerer.compile(query);
@@ -195,6 +199,7 @@ export async function* answerPatterns(
     selections: [neededOf(compiled)],
     memory,
     signal,
+    alive,
     parallel: answerer.parallel,
     scan: (segments) => scan({ segments, rows: undefined }),
     take,

@@ -5,8 +5,9 @@ import { scanPages } from './pages.ts';
 import { decodeStep, SCAN_PROTOCOL, type RemoteStep, type ScanMessage } from './messages.ts';
 
 /**
- * The steps of a scan at this peer or another one. A holder at work says so with every task that it finishes; one that says
- * nothing for `queryIdleMs` while it is listened to is given up with LV_PEER_TIMEOUT.
+ * The steps of a scan at this peer or another one. A holder at work says so with every task that it finishes, and while it
+ * finishes those of others that came first; one that says nothing for `queryIdleMs` while it is listened to is given up with
+ * LV_PEER_TIMEOUT.
  */
 export async function* stepsOf(
   peer: PeerId,

@@ -39,6 +39,7 @@ export type {
   ScanResult,
   TimeRange,
 } from './scan.ts';
+export type { Liveness } from './progress.ts';
 export { streamsIn, surveyBatches } from './survey.ts';
 export { scanInWindows } from './windows.ts';
 export type { ScanStep, ScanTally } from './windows.ts';

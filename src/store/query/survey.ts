@@ -14,7 +14,7 @@ import {
 import type { KnownHeader } from './headers.ts';
 import type { IndexMemory } from './index-memory.ts';
 import type { KnownAnswers } from './known-answers.ts';
-import { ProgressCounter, type ScanProgress } from './progress.ts';
+import { ProgressCounter, type Liveness, type ScanProgress } from './progress.ts';
 import { pruneByMemory, type Needed } from './prune.ts';
 import type { MetricScanResult, PatternScanResult, SegmentScan, TimeRange } from './scan.ts';
 import { emptyTally, type ScanTally } from './windows.ts';
@@ -38,6 +38,7 @@ export interface SurveyJob<Result> {
   /** What the same question has found before. */
   readonly answers?: KnownAnswers | undefined;
   readonly signal: AbortSignal;
+  readonly alive: Liveness;
   /** Tasks at once. */
   readonly parallel: number;
   /** Runs one task on a worker. */
@@ -60,12 +61,12 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   const { answers, memory, mostly, parallel, takeHeader } = job;
   // In the turn in which the work was listed: a segment that is dropped names no streams any more.
   const found = candidatesOf(job.work, job.matchesStream, job.isInTime, job.seenLabels);
-  await job.unsealed;
+  const progress = new ProgressCounter(job.alive);
+  yield* progress.during(job.unsealed);
   const { batches: candidates, streams, total } = found;
   const { batches, passed } = pruneByMemory(candidates, job.selections, memory);
   const tally = { ...emptyTally(), batches: total, pruned: total - batches.length };
   const failed: Candidate[] = [];
-  const progress = new ProgressCounter();
   progress.expect(batches.length);
   const plainOf = (batch: BatchEntry): readonly number[] => plainStreams.get(batch) ?? [];
   const unanswered = batches.filter(({ index, batch }) => {

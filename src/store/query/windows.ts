@@ -14,7 +14,7 @@ import {
 import type { CompiledQuery } from './compile.ts';
 import type { IndexMemory } from './index-memory.ts';
 import { mergeSources, sourceOf } from './merge.ts';
-import { ProgressCounter, type ScanProgress } from './progress.ts';
+import { ProgressCounter, type Liveness, type ScanProgress } from './progress.ts';
 import { neededOf, pruneByMemory, type Unpruned } from './prune.ts';
 import { runBytes, sliceRun, type EntryRun } from './run.ts';
 import type { EntryScan, EntryScanResult, TimeRange } from './scan.ts';
@@ -34,6 +34,7 @@ export interface ScanJob {
   /** Tasks at once. */
   readonly parallel: number;
   readonly memory: IndexMemory;
+  readonly alive: Liveness;
 }
 
 /** What became of the batches of a job. */
@@ -82,13 +83,13 @@ const RESULT_BYTES_MAX = 8 * RESULT_BYTES_AIM;
 export async function* scanInWindows(job: ScanJob): AsyncGenerator<ScanStep> {
   // In the turn in which the work was listed: a segment that is dropped names no streams any more.
   const found = candidatesOf(job.work, job.compiled.matchesStream, (batch) => overlaps(batch, job.range));
-  const fresh = await job.unsealed;
+  const progress = new ProgressCounter(job.alive);
+  const fresh = job.unsealed && (yield* progress.during(job.unsealed));
   const unpruned = pruneByMemory(found.batches, [neededOf(job.compiled)], job.memory);
   const candidates = unpruned.batches;
   const tally = emptyTally();
   tally.batches = found.total;
   tally.pruned = found.total - candidates.length;
-  const progress = new ProgressCounter();
   progress.expect(candidates.length);
   const seen = new Set<BatchEntry>();
   const read = new Set<BatchEntry>();
