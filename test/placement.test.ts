@@ -79,3 +79,26 @@ test('with weights and zones alike, the largest share is at most 1.15 of the fai
     assert.ok(counts.get(peer)! / fair < 1.15, `${peer}: ${counts.get(peer)! / fair}`);
   }
 });
+
+test('the best are those that come first when all are sorted by what each gets alone with another', () => {
+  const candidates = peers(12, 4).map((peer, i) => ({ ...peer, weight: 1 + (i % 3) }));
+  for (let key = 0; key < 500; key++) {
+    const name = `s${key}`;
+    // With one zone, `placeOn` says who is better of two.
+    const alone = candidates.map((peer) => ({ ...peer, zone: '' }));
+    const sorted = alone.toSorted((a, b) => (placeOn(name, [a, b], 1)[0] === a.peer ? -1 : 1));
+    assert.deepEqual(
+      placeOn(name, alone, 12),
+      sorted.map(({ peer }) => peer),
+    );
+    const zoneOf = (peer: string): string => candidates.find((one) => one.peer === peer)!.zone;
+    const rounds = placeOn(name, candidates, 12);
+    for (let from = 0; from < 12; from += 4) {
+      const round = rounds.slice(from, from + 4);
+      assert.equal(new Set(round.map(zoneOf)).size, 4, 'every zone has one more before any has two more');
+      const left = sorted.map(({ peer }) => peer).filter((peer) => !rounds.slice(0, from).includes(peer));
+      const bestOfEach = left.filter((peer, at) => left.findIndex((p) => zoneOf(p) === zoneOf(peer)) === at);
+      assert.deepEqual(round, bestOfEach);
+    }
+  }
+});

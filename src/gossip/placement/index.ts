@@ -17,23 +17,42 @@ export interface Candidate {
  */
 export function placeOn(key: string, candidates: readonly Candidate[], count: number): string[] {
   const keyHash = hashText(key, 0x811c9dc5);
-  const scored = candidates
-    .map((candidate) => ({ ...candidate, score: score(keyHash, candidate) }))
-    .sort((a, b) => b.score - a.score || (a.peer < b.peer ? -1 : 1));
+  const scores = candidates.map((candidate) => score(keyHash, candidate));
   const chosen: string[] = [];
-  let left = scored;
-  while (chosen.length < count && left.length > 0) {
-    const zones = new Set<string>();
-    const rest: typeof left = [];
-    for (const candidate of left) {
-      if (chosen.length < count && !zones.has(candidate.zone)) {
-        zones.add(candidate.zone);
-        chosen.push(candidate.peer);
-      } else rest.push(candidate);
-    }
-    left = rest;
+  let zones: string[] = [];
+  // The few best are looked for, not all sorted: a mesh places every segment anew whenever a member comes or goes.
+  while (chosen.length < count) {
+    const at = bestOf(candidates, scores, zones);
+    if (at >= 0) {
+      chosen.push(candidates[at].peer);
+      zones.push(candidates[at].zone);
+      scores[at] = TAKEN;
+    } else if (zones.length > 0) zones = [];
+    else break;
   }
   return chosen;
+}
+
+/** Below every score. */
+const TAKEN = -1;
+
+/** The best that is neither taken nor in one of `zones`; -1 when there is none. */
+function bestOf(
+  candidates: readonly Candidate[],
+  scores: readonly number[],
+  zones: readonly string[],
+): number {
+  let best = -1;
+  let most = TAKEN;
+  for (let at = 0; at < scores.length; at++) {
+    if (scores[at] === TAKEN || scores[at] < most) continue;
+    const { peer, zone } = candidates[at];
+    if (scores[at] === most && peer > candidates[best].peer) continue;
+    if (zones.includes(zone)) continue;
+    best = at;
+    most = scores[at];
+  }
+  return best;
 }
 
 function score(keyHash: number, { peer, weight }: Candidate): number {
