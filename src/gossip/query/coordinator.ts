@@ -24,6 +24,7 @@ import {
   type Watermarks,
 } from '../repair/index.ts';
 import { requestPages, type PeerId, type Transport } from '../transport/index.ts';
+import { Turns } from '../turns.ts';
 import { EVERY_PEER, quorumOf, type MeshMember, type MeshView } from '../view.ts';
 import { TIME_MS_MAX } from '../wire.ts';
 import { askWhatIsGone } from './gone.ts';
@@ -55,9 +56,6 @@ import { Scatter, type ScatterQuery } from './scatter.ts';
 import type { HolderSource } from './sources.ts';
 
 const EVER: TimeRange = { from: { ms: -TIME_MS_MAX, sub: 0 }, to: { ms: TIME_MS_MAX, sub: 0 } };
-
-/** How long a calculation may hold up everything else. */
-const TURN_MS = 20;
 
 export interface CoordinatorOptions {
   readonly transport: Transport;
@@ -187,17 +185,15 @@ export class Coordinator {
     return { result, receipt };
   }
 
-  /** Runs a long calculation in turns: probes and pushes are answered in between. */
+  /** Runs a long calculation in turns. */
   async #unhurried<Result>(work: Iterator<undefined, Result>, signal: AbortSignal): Promise<Result> {
-    const { clock } = this.#options;
-    let turnMs = clock.monotonicMs();
+    const turns = new Turns(this.#options.clock);
     for (;;) {
       const step = work.next();
       if (step.done) return step.value;
-      if (clock.monotonicMs() - turnMs < TURN_MS) continue;
-      await new Promise<void>((resolve) => clock.after(0, resolve));
+      if (!turns.isOver) continue;
+      await turns.next();
       signal.throwIfAborted();
-      turnMs = clock.monotonicMs();
     }
   }
 

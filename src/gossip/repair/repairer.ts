@@ -12,7 +12,8 @@ import {
   type Timer,
 } from '../../store/index.ts';
 import { request, type PeerId, type Transport } from '../transport/index.ts';
-import { placeableUp, type MeshView } from '../view.ts';
+import { Turns } from '../turns.ts';
+import { placeableUp, type MeshMember, type MeshView } from '../view.ts';
 import { debtOf, type Debt } from './debt.ts';
 import { fetchBatches } from './fetch.ts';
 import { askForInventory, INVENTORY_PROTOCOL, type Holding } from './inventory.ts';
@@ -77,6 +78,10 @@ export class Repairer {
   #wantedVersion = -1;
   #reviewAtMs = 0;
   #nextSource = 0;
+  #members: readonly MeshMember[] | undefined;
+  #up: ReadonlySet<string> = new Set();
+  #backlog: Backlog = { batches: 0, bytes: 0, seconds: undefined };
+  #isCounting = false;
 
   constructor(options: RepairerOptions) {
     this.#options = options;
@@ -174,12 +179,14 @@ export class Repairer {
     store.rollIfAged();
     const nowMs = clock.monotonicMs();
     const others = this.#others();
+    const turns = new Turns(clock);
     if (wanted.version !== this.#wantedVersion || nowMs >= this.#reviewAtMs) {
       this.#wantedVersion = wanted.version;
       this.#reviewAtMs = nowMs + REVIEW_MS;
       for (const peer of others) {
         const names = this.#unexaminedOf(peer);
         for (const name of this.known.namesOf(peer)) names.add(name);
+        if (turns.isOver) await turns.next();
       }
     }
     for (const segment of store.damaged) {
@@ -190,7 +197,7 @@ export class Repairer {
     const startedAt = this.#fetchedBytes;
     for (let looked = 0; looked < others.length; looked++) {
       const peer = others[this.#nextSource++ % others.length];
-      await this.#pullFrom(peer);
+      await this.#pullFrom(peer, turns);
       if (this.#fetchedBytes > startedAt) break;
     }
     const elapsedMs = clock.monotonicMs() - nowMs;
@@ -198,11 +205,12 @@ export class Repairer {
     if (gained > 0 && elapsedMs > 0) this.#bytesPerSecond = (gained / elapsedMs) * 1000;
   }
 
-  async #pullFrom(peer: PeerId): Promise<void> {
+  async #pullFrom(peer: PeerId, turns: Turns): Promise<void> {
     const names = this.#unexamined.get(peer);
     if (!names) return;
     let looked = 0;
     for (const name of names) {
+      if (turns.isOver) await turns.next();
       if (this.#closed || ++looked > REVIEWED_AT_ONCE) return;
       const holding = this.known.named(peer, name);
       if (!holding || this.#isIdle(holding)) names.delete(name);
@@ -212,6 +220,7 @@ export class Repairer {
         // Looked at again until nothing is missing.
         names.add(name);
         await this.#tryFetch(peer, holding, missing);
+        turns.restart();
       }
     }
   }
@@ -245,16 +254,22 @@ export class Repairer {
     const { view, wanted } = this.#options;
     const owners = wanted.of(holding);
     if (!owners.includes(view.self)) return false;
-    const up = placeableUp(view.members()).filter(({ peer }) => holding.owners.includes(peer));
-    return up.length < owners.length;
+    return new Set(holding.owners).intersection(this.#placeableUp()).size < owners.length;
+  }
+
+  /** Asked for every segment there is: worked out anew only when a member changed. */
+  #placeableUp(): ReadonlySet<string> {
+    const members = this.#options.view.members();
+    if (members !== this.#members) this.#up = new Set(placeableUp(members).map(({ peer }) => peer));
+    this.#members = members;
+    return this.#up;
   }
 
   /** Its origin is up and may still add to it. */
   #isOpen({ origin, epoch, index }: Holding): boolean {
     const { view, store } = this.#options;
     if (origin === view.self) return store.openSegment?.id.index === index && epoch === store.epoch;
-    const isUp = placeableUp(view.members()).some(({ peer }) => peer === origin);
-    if (!isUp) return false;
+    if (!this.#placeableUp().has(origin)) return false;
     const own = this.known.holding(origin as PeerId, { origin, epoch, index });
     // One that its origin does not name any more was dropped there, so it is finished.
     if (!own) return this.known.versionOf(origin as PeerId).instance === '';
@@ -308,16 +323,38 @@ export class Repairer {
     return debtOf({ ...this.#options, known: this.known });
   }
 
-  /** Looks through everything known: for the status, not for every second. */
+  /**
+   * Looks through everything known: for the status, not for every second. Where that takes more than a turn, it goes on behind, and
+   * the answer is the one before.
+   */
   backlog(): Backlog {
-    const { store } = this.#options;
+    if (this.#isCounting || this.#closed) return this.#backlog;
+    this.#isCounting = true;
+    const counted = this.#countBacklog()
+      .catch((error: unknown) => this.#options.log('info', `repair: ${messageOf(error)}`))
+      .finally(() => {
+        this.#isCounting = false;
+        this.#rounds.delete(counted);
+      });
+    this.#rounds.add(counted);
+    return this.#backlog;
+  }
+
+  /** Sets `#backlog`, at once if one turn is enough. */
+  async #countBacklog(): Promise<void> {
+    const { store, clock } = this.#options;
+    const turns = new Turns(clock);
     let batches = 0;
     let bytes = 0;
     const seen = new Set<string>();
     for (const peer of this.#others()) {
-      for (const holding of this.known.of(peer)) {
-        const name = segmentName(holding);
+      for (const name of this.known.namesOf(peer)) {
         if (seen.has(name)) continue;
+        if (turns.isOver) await turns.next();
+        if (this.#closed) return;
+        const holding = this.known.named(peer, name);
+        // It was dropped there in between.
+        if (!holding) continue;
         seen.add(name);
         const missing = countRuns(this.#missingOf(holding));
         if (missing === 0) continue;
@@ -330,7 +367,7 @@ export class Repairer {
       if (!seen.has(segmentName(segment.id))) bytes += damaged;
     }
     const rate = this.#bytesPerSecond;
-    return { batches, bytes, seconds: rate > 0 ? Math.ceil(bytes / rate) : undefined };
+    this.#backlog = { batches, bytes, seconds: rate > 0 ? Math.ceil(bytes / rate) : undefined };
   }
 
   async close(): Promise<void> {
