@@ -100,3 +100,29 @@ test('a thousand replaced peers leave as much behind as their successors hold', 
   assert.equal([...known.all()].length, 4);
   assert.equal(known.peers().length, 2);
 });
+
+test('what was told of a run stays as it was, and is told anew only when there is news of it', () => {
+  const known = new HoldingsKnown();
+  const other: Holding = { ...holding(1, [[1, 4]]), origin: 'erin' };
+  hear(known, alice, [holding(1, [[1, 10]]), holding(2, [[11, 20]]), other]);
+  hear(known, bob, [holding(1, [[5, 12]])]);
+  const before = known.runs();
+  const text = (): string => JSON.stringify(before.map((run) => [run, run.segments.map((map) => [...map])]));
+  const told = text();
+  assert.deepEqual(
+    before.map(({ origin, runs }) => [origin, runs]),
+    [
+      ['dave', [[1, 20]]],
+      ['erin', [[1, 4]]],
+    ],
+  );
+  hear(known, bob, [holding(1, [[5, 30]])]);
+  const [dave, erin] = known.runs();
+  assert.deepEqual(dave.runs, [[1, 30]]);
+  assert.equal(erin, before[1], 'nothing new');
+  known.forget(alice, nothing);
+  hear(known, alice, [], '2.0');
+  hear(known, bob, [], '2.0');
+  assert.deepEqual(known.runs(), []);
+  assert.equal(text(), told);
+});

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { CoverageAnswer } from '../../src/gossip/query/messages.ts';
 import { countMissing, findGaps, timeText } from '../../src/gossip/query/receipt.ts';
-import type { Holding } from '../../src/gossip/repair/index.ts';
+import { HoldingsKnown, type Holding, type RunKnown } from '../../src/gossip/repair/index.ts';
+import type { PeerId } from '../../src/gossip/transport/index.ts';
 import { PROPERTY } from '../store/material.ts';
 
 const SEGMENT_SEQS = 5;
@@ -46,6 +47,17 @@ function holdingsOf(origin: string, seqs: readonly number[]): Holding[] {
   }));
 }
 
+/** What is remembered of peers, each of which was heard to hold some. */
+function remember(origin: string, ...held: readonly (readonly number[])[]): RunKnown[] {
+  const known = new HoldingsKnown();
+  for (const [at, seqs] of held.entries()) {
+    const holdings = holdingsOf(origin, seqs);
+    const rest = { more: false, removed: [], expired: [], expiredVersion: 0 };
+    known.merge(`peer ${at}` as PeerId, { instance: '1.0', version: 1, holdings, ...rest });
+  }
+  return known.runs();
+}
+
 /** What a peer that holds these answers about a range. */
 function answerOf(origin: string, seqs: readonly number[], from: number, to: number): CoverageAnswer {
   const overlapping = holdingsOf(origin, seqs).filter(({ min, max }) => max.ms >= from && min.ms < to);
@@ -76,7 +88,7 @@ test('missing is what exists by any account, is not held, and may lie in the ran
           awaited: [],
           answers: held.map((seqs) => answerOf('origin', seqs, from, to)),
           watermarks: [{ origin: 'origin', epoch: 1, durable }],
-          remembered: remembered.flatMap((seqs) => holdingsOf('origin', seqs)),
+          remembered: remember('origin', ...remembered),
           from: { ms: from, sub: 0 },
           to: { ms: to, sub: 0 },
         });
@@ -157,7 +169,7 @@ for (const [why, other] of [
         const { missing, ...counts } = findGaps({
           answers: [answerOf('origin', held, bounds.min.ms, 200)],
           watermarks: [{ origin: 'origin', epoch: 1, durable: SEQS }],
-          remembered: holdingsOf('origin', remembered),
+          remembered: remember('origin', remembered),
           expired: why === 'expired' ? gone : [],
           lost: why === 'lost' ? gone : [],
           awaited: [],
@@ -180,14 +192,34 @@ test('what a peer was heard to have that is waited for is missing, whoever said 
   const [from, to] = [bounds.min, { ms: 200, sub: 0 }];
   const run = { origin: 'origin', epoch: 1, from: 1, to: SEQS, min: from, max: to };
   const seqs = [2, 3];
-  const remembered = holdingsOf('origin', seqs);
+  const remembered = remember('origin', seqs);
   const watermarks = [{ origin: 'origin', epoch: 1, durable: 4 }];
   const gaps = { answers: [], watermarks, remembered, expired: [], lost: [run], from, to };
   assert.equal(findGaps({ ...gaps, awaited: [] }).lost, 4, 'and no more than there is');
-  const { lost, missing } = findGaps({ ...gaps, awaited: remembered });
+  const { lost, missing } = findGaps({ ...gaps, awaited: holdingsOf('origin', seqs) });
   assert.equal(lost, 2);
   assert.deepEqual(
     missing.map(({ fromSeq, toSeq }) => [fromSeq, toSeq]),
     [[2, 3]],
   );
+});
+
+test('holdings are looked at only of a run of which something is absent', () => {
+  const remembered = ['a', 'b', 'c'].flatMap((origin) => remember(origin, [1, 2, 3, 9]));
+  const looked: string[] = [];
+  const watched = remembered.map((run) => ({
+    ...run,
+    get segments() {
+      looked.push(run.origin);
+      return run.segments;
+    },
+  }));
+  const [a, b, c] = ['a', 'b', 'c'].map((origin) => answerOf(origin, [1, 2, 3, 9], 0, 1000));
+  const rest = { watermarks: [], expired: [], lost: [], awaited: [], from: { ms: 0, sub: 0 } };
+  const gapsOf = (answers: CoverageAnswer[]) =>
+    findGaps({ ...rest, answers, remembered: watched, to: { ms: 1000, sub: 0 } }).missing;
+  assert.deepEqual(gapsOf([a, b, c]), []);
+  assert.deepEqual(looked, []);
+  assert.equal(countMissing(gapsOf([a, c])), 4);
+  assert.deepEqual(looked, ['b']);
 });

@@ -108,9 +108,7 @@ export interface PatternQuery extends Asked {
 }
 
 /** What is known to exist, and who was heard to have it. */
-interface Existing extends Pick<Expectation, 'watermarks'> {
-  readonly remembered: readonly (Holding & { readonly peer: PeerId })[];
-}
+type Existing = Pick<Expectation, 'watermarks' | 'remembered'>;
 
 /** A query under way. */
 interface Asking {
@@ -336,14 +334,20 @@ export class Coordinator {
     return standingLosses([...store.dropped.losses, ...heard], view.members());
   }
 
-  /** What members out of reach have, those included that were given up and may come back. Who answered has said itself what it has. */
+  /** Of runs with losses, what members out of reach have, those included that were given up and may come back. Who answered has said itself what it has. */
   #awaited(
     remembered: Existing['remembered'],
     answers: ReadonlyMap<PeerId, unknown>,
     lost: StandingLosses,
   ): Holding[] {
     const members = new Set(this.#members().map(({ peer }) => peer));
-    return remembered.filter(({ peer }) => members.has(peer) && !answers.has(peer) && !lost.peers.has(peer));
+    const isAwaited = (peer: PeerId): boolean =>
+      members.has(peer) && !answers.has(peer) && !lost.peers.has(peer);
+    const ofLost = new Set(lost.runs.map(({ origin, epoch }) => `${origin}/${epoch}`));
+    return remembered
+      .filter(({ origin, epoch }) => ofLost.has(`${origin}/${epoch}`))
+      .flatMap(({ segments }) => segments)
+      .flatMap((holders) => [...holders].flatMap(([peer, holding]) => (isAwaited(peer) ? [holding] : [])));
   }
 
   /** What this peer knows to exist anywhere. */
@@ -351,7 +355,7 @@ export class Coordinator {
     const { known, watermarks } = this.#options;
     return {
       watermarks: watermarks.all().map((mark) => ({ ...mark })),
-      remembered: [...known.all()].map(([peer, holding]) => ({ ...holding, peer })),
+      remembered: known.runs(),
     };
   }
 

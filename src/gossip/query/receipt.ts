@@ -8,7 +8,7 @@ import {
   type Instant,
   type Run,
 } from '../../store/index.ts';
-import type { Holding } from '../repair/index.ts';
+import type { Holding, RunKnown } from '../repair/index.ts';
 import type { CoverageAnswer } from './messages.ts';
 
 /** Batches that exist in the range and that nobody reachable could read. */
@@ -66,7 +66,7 @@ export interface Expectation {
     readonly durable: number;
   }[];
   /** What any peer was ever heard to hold. */
-  readonly remembered: Iterable<Holding>;
+  readonly remembered: readonly RunKnown[];
   /** What retention dropped, as far as any peer within reach knows. */
   readonly expired: Iterable<ExpiredRun>;
   /** What a person has accepted as lost, as far as any peer within reach was told. */
@@ -131,10 +131,10 @@ export function findGaps(expectation: Expectation): Gaps {
   }
   for (const { origin, epoch, durable } of watermarks)
     if (durable > 0) expected.add(origin, epoch, [[1, durable]]);
-  const known: Holding[] = [];
-  for (const holding of remembered) {
-    expected.add(holding.origin, holding.epoch, holding.runs);
-    known.push(holding);
+  const known = new Map<string, RunKnown>();
+  for (const run of remembered) {
+    expected.add(run.origin, run.epoch, run.runs);
+    known.set(`${run.origin}/${run.epoch}`, run);
   }
   const expiredInRange = new SeqSets();
   const expiredAnywhere = new SeqSets();
@@ -164,8 +164,8 @@ export function findGaps(expectation: Expectation): Gaps {
     lost += countRuns(intersectRuns(nowhere, lostInRange.get(origin, epoch)));
     absent = subtractRuns(absent, intersectRuns(nowhere, lostAnywhere.get(origin, epoch)));
     if (absent.length === 0) continue;
-    for (const holding of known) {
-      if (holding.origin !== origin || holding.epoch !== epoch) continue;
+    const segments = known.get(`${origin}/${epoch}`)?.segments ?? [];
+    for (const holding of segments.flatMap((holders) => [...holders.values()])) {
       const here = intersectRuns(absent, holding.runs);
       if (here.length === 0) continue;
       absent = subtractRuns(absent, here);

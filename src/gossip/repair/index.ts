@@ -14,6 +14,7 @@ export {
 } from './inventory.ts';
 export type { Holding } from './inventory.ts';
 export { HoldingsKnown, ownHoldings } from './knowledge.ts';
+export type { RunKnown } from './knowledge.ts';
 export { Repairer } from './repairer.ts';
 export type { Backlog } from './repairer.ts';
 export { WantedOwners } from './wanted.ts';

@@ -27,12 +27,35 @@ interface PeerKnown {
   readonly segments: Set<string>;
 }
 
+/** What was heard of one run of an origin, as it was at one moment: it does not change any more. */
+export interface RunKnown {
+  readonly origin: string;
+  readonly epoch: number;
+  /** All seqs that anybody was heard to hold. */
+  readonly runs: readonly Run[];
+  /** Who holds what, by segment. */
+  readonly segments: readonly ReadonlyMap<PeerId, Holding>[];
+}
+
+interface RunNames {
+  readonly origin: string;
+  readonly epoch: number;
+  /** Of the segments that anybody holds. */
+  readonly names: Set<string>;
+  /** What was last told of it; undefined since it changed. */
+  told: RunKnown | undefined;
+}
+
+const NOBODY: ReadonlyMap<PeerId, Holding> = new Map();
+
 /** What every other peer was last heard to hold, also after it is gone: the mesh's memory of what exists (I9). */
 export class HoldingsKnown {
   /** What retention dropped anywhere. */
   readonly expired = new ExpiredRuns();
   readonly #peers = new Map<PeerId, PeerKnown>();
-  readonly #segments = new Map<string, Map<PeerId, Holding>>();
+  /** Who holds what, by segment. A change makes a new map: what was told stays as it was. */
+  readonly #segments = new Map<string, ReadonlyMap<PeerId, Holding>>();
+  readonly #runs = new Map<string, RunNames>();
 
   versionOf(peer: PeerId): InventoryVersion {
     const { instance, version, expiredVersion } = this.#peers.get(peer) ?? knownOf(new Set());
@@ -63,15 +86,30 @@ export class HoldingsKnown {
     const name = segmentName(holding);
     if (known.segments.size >= SEGMENTS_REMEMBERED_MAX && !known.segments.has(name)) return;
     known.segments.add(name);
-    let holders = this.#segments.get(name);
-    if (!holders) this.#segments.set(name, (holders = new Map()));
-    holders.set(peer, holding);
+    this.#setHolders(name, holding, new Map(this.#segments.get(name)).set(peer, holding));
   }
 
   #forget(peer: PeerId, name: string): void {
-    const holders = this.#segments.get(name);
-    holders?.delete(peer);
-    if (holders?.size === 0) this.#segments.delete(name);
+    const holders = new Map(this.#segments.get(name));
+    const holding = holders.get(peer);
+    if (!holding) return;
+    holders.delete(peer);
+    this.#setHolders(name, holding, holders);
+  }
+
+  #setHolders(name: string, { origin, epoch }: SegmentId, holders: ReadonlyMap<PeerId, Holding>): void {
+    const key = `${origin}/${epoch}`;
+    let run = this.#runs.get(key);
+    if (!run) this.#runs.set(key, (run = { origin, epoch, names: new Set(), told: undefined }));
+    run.told = undefined;
+    if (holders.size > 0) {
+      this.#segments.set(name, holders);
+      run.names.add(name);
+      return;
+    }
+    this.#segments.delete(name);
+    run.names.delete(name);
+    if (run.names.size === 0) this.#runs.delete(key);
   }
 
   /** Peers that were heard to hold anything. */
@@ -94,7 +132,8 @@ export class HoldingsKnown {
       let left = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
       left = subtractRuns(left, this.expired.runs(origin, epoch));
       for (const [other, { runs }] of holders) if (other !== peer) left = subtractRuns(left, runs);
-      if (left.length > 0) holders.set(peer, { ...holding, runs: left });
+      if (left.length > 0)
+        this.#setHolders(name, holding, new Map(holders).set(peer, { ...holding, runs: left }));
       else {
         known.segments.delete(name);
         this.#forget(peer, name);
@@ -111,13 +150,13 @@ export class HoldingsKnown {
    */
   goneEverywhere(store: Pick<Store, 'segments'>): Between {
     const held = new Map<string, Run[]>();
-    const note = ({ origin, epoch }: SegmentId, runs: readonly Run[]): void => {
+    const note = ({ origin, epoch }: Omit<SegmentId, 'index'>, runs: readonly Run[]): void => {
       const key = `${origin}/${epoch}`;
       const all = held.get(key);
       if (!all) held.set(key, [...runs]);
       else for (const run of runs) all.push(run);
     };
-    for (const [, holding] of this.all()) note(holding, holding.runs);
+    for (const run of this.runs()) note(run, run.runs);
     for (const segment of store.segments()) note(segment.id, segment.intervals());
     return (origin, epoch) =>
       subtractRuns(this.expired.runs(origin, epoch), unionRuns(held.get(`${origin}/${epoch}`) ?? [], []));
@@ -129,7 +168,18 @@ export class HoldingsKnown {
 
   /** Who was heard to hold a segment. */
   holders(id: SegmentId): ReadonlyMap<PeerId, Holding> {
-    return this.#segments.get(segmentName(id)) ?? new Map<PeerId, Holding>();
+    return this.#segments.get(segmentName(id)) ?? NOBODY;
+  }
+
+  /** Everything ever heard, as it is now. Worked out anew only for runs of which there was news: each query asks. */
+  runs(): RunKnown[] {
+    return Array.from(this.#runs.values(), (run) => (run.told ??= this.#tell(run)));
+  }
+
+  #tell({ origin, epoch, names }: RunNames): RunKnown {
+    const segments = Array.from(names, (name) => this.#segments.get(name)!);
+    const runs = segments.flatMap((holders) => [...holders.values()].flatMap((holding) => holding.runs));
+    return { origin, epoch, runs: unionRuns(runs, []), segments };
   }
 
   /** Everything ever heard, by peer. */
