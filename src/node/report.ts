@@ -110,9 +110,8 @@ export class Reporter {
     const members = membership.members();
     const shares = this.#sharesOf(members);
     return members.map((member) => {
-      let heldBytes = 0;
-      if (member.peer === membership.self) heldBytes = store.totals.storedBytes;
-      else for (const { bytes } of repairer.known.of(member.peer)) heldBytes += bytes;
+      const isSelf = member.peer === membership.self;
+      const heldBytes = isSelf ? store.totals.storedBytes : repairer.known.bytesOf(member.peer);
       const { peer, zone, weight, epoch, http, addresses, version } = member;
       const state = member.leaving && member.state === 'alive' ? 'leaving' : member.state;
       return {

@@ -126,3 +126,17 @@ test('what was told of a run stays as it was, and is told anew only when there i
   assert.deepEqual(known.runs(), []);
   assert.equal(text(), told);
 });
+
+test('the bytes of a peer are those of its holdings', () => {
+  const known = new HoldingsKnown();
+  assert.equal(known.bytesOf(alice), 0);
+  hear(known, alice, [holding(1, [[1, 10]]), holding(2, [[11, 20]])]);
+  hear(known, bob, [holding(1, [[1, 10]])]);
+  assert.equal(known.bytesOf(alice), 2);
+  hear(known, alice, [{ ...holding(1, [[1, 10]]), bytes: 7 }]);
+  assert.equal(known.bytesOf(alice), 8);
+  known.forget(alice, nothing);
+  assert.equal(known.bytesOf(alice), 1, 'bob has the other one');
+  hear(known, alice, [], '2.0');
+  assert.equal(known.bytesOf(alice), 0);
+});

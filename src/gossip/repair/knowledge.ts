@@ -25,6 +25,8 @@ interface PeerKnown {
   version: number;
   expiredVersion: number;
   readonly segments: Set<string>;
+  /** Of its holdings; undefined since they changed. */
+  bytes: number | undefined;
 }
 
 /** What was heard of one run of an origin, as it was at one moment: it does not change any more. */
@@ -71,6 +73,7 @@ export class HoldingsKnown {
       known = { ...knownOf(new Set()), instance: answer.instance };
       this.#peers.set(peer, known);
     }
+    known.bytes = undefined;
     known.version = answer.version;
     known.expiredVersion = answer.expiredVersion;
     for (const id of answer.removed) {
@@ -191,6 +194,17 @@ export class HoldingsKnown {
     for (const name of this.#peers.get(peer)?.segments ?? []) yield this.#segments.get(name)!.get(peer)!;
   }
 
+  /** Bytes of what a peer was heard to hold. */
+  bytesOf(peer: PeerId): number {
+    const known = this.#peers.get(peer);
+    if (!known) return 0;
+    if (known.bytes === undefined) {
+      known.bytes = 0;
+      for (const { bytes } of this.of(peer)) known.bytes += bytes;
+    }
+    return known.bytes;
+  }
+
   /** Names of the segments that a peer was heard to hold. */
   namesOf(peer: PeerId): ReadonlySet<string> {
     return this.#peers.get(peer)?.segments ?? new Set<string>();
@@ -220,7 +234,7 @@ export class HoldingsKnown {
 
 /** Of a peer that has to tell everything. */
 function knownOf(segments: Set<string>): PeerKnown {
-  return { instance: '', version: 0, expiredVersion: 0, segments };
+  return { instance: '', version: 0, expiredVersion: 0, segments, bytes: undefined };
 }
 
 /** This peer's holdings as it would tell them. */
