@@ -14,4 +14,5 @@ export * from './repair/index.ts';
 export { ReplicaReceiver, REPLICATE_PROTOCOL, Replicator } from './replication/index.ts';
 export { createLibp2pTransport, type Channel, type PeerId, type Transport } from './transport/index.ts';
 export * from './verify/index.ts';
+export { Turns } from './turns.ts';
 export { placeableUp, presentMembers, type MemberState } from './view.ts';

@@ -149,6 +149,11 @@ export function* peerProblems(
   }
 }
 
+/** `holdings`: what others are known to hold and the next start will not know. */
+export function leftOutText(holdings: number): string {
+  return `holdings.zst has no room for ${plural(holdings, 'segment')} that other peers hold, those of live ones left out first: should this node restart, it learns of them only from peers that are up then`;
+}
+
 /** What a peer keeps in memory for as long as it is stored. */
 export function* memoryProblems(streams: number, storedBatches: number): Generator<Problem> {
   const code = 'LV_OVERLOADED';

@@ -293,6 +293,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       repairer,
       isFull,
       isMember: (peer) => membership.member(peer as PeerId) !== undefined,
+      isAlive: (peer) => membership.member(peer as PeerId)?.state === 'alive',
       sign: (bytes) => options.sign(bytes),
       log,
     });

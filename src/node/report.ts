@@ -4,6 +4,7 @@ import {
   batchConflictProblems,
   clockProblems,
   identityProblems,
+  leftOutText,
   memoryProblems,
   peerProblems,
 } from './alarms.ts';
@@ -183,6 +184,8 @@ export class Reporter {
     const { diskFull } = store;
     if (diskFull) problems.push({ code: diskFull.code, message: diskFull.message });
     problems.push(...memoryProblems(store.streams.size, store.totals.batches));
+    const { leftOut } = this.#options.core.watermarks;
+    if (leftOut > 0) problems.push({ code: 'LV_OVERLOADED', message: leftOutText(leftOut) });
     const { room } = this.#options.core.space;
     if (room !== 'all')
       problems.push({ code: 'LV_DISK_FULL', message: `the disk is filling up: ${ROOM_TEXT[room]}` });

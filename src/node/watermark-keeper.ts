@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import {
   encodeRider,
-  holdingsSaved,
   marksSaved,
   parseRider,
   signWatermark,
@@ -12,6 +11,8 @@ import {
   type Rider,
   type Watermark,
 } from '../gossip/index.ts';
+import { leftOutText } from './alarms.ts';
+import { HoldingsFile } from './holdings-file.ts';
 import { LIMITS, messageOf, type Clock, type Disk, type Store, type Timer } from '../store/index.ts';
 
 const SAVE_EVERY_MS = 5_000;
@@ -21,10 +22,7 @@ const SAVE_SHARE_MAX = 0.02;
 /** A mark of this peer is signed at most this often, however often it is asked: what changed meanwhile comes with the next. */
 const SIGN_EVERY_MS = 1_000;
 
-const saved = z.object({
-  marks: marksSaved,
-  known: holdingsSaved,
-});
+const saved = z.object({ marks: marksSaved });
 
 interface Told {
   readonly marks: readonly Watermark[];
@@ -44,6 +42,7 @@ export interface WatermarkKeeperOptions {
   sign(bytes: Uint8Array): Uint8Array;
   /** A member of the mesh, dead ones included; false once it is forgotten. */
   isMember(peer: string): boolean;
+  isAlive(peer: string): boolean;
   /** This peer's disk takes no copies of others. */
   isFull(): boolean;
   log(level: 'info' | 'warn' | 'error', message: string): void;
@@ -57,6 +56,8 @@ export class WatermarkKeeper {
   readonly marks: Watermarks;
   readonly #options: WatermarkKeeperOptions;
   readonly #path: string;
+  readonly #holdings: HoldingsFile;
+  #leftOut = 0;
   readonly #full = new Set<string>();
   /** Most pings bring what the one before them brought: what was last told, and last heard of each peer. */
   readonly #told: { ping?: Told; state?: Told } = {};
@@ -69,7 +70,15 @@ export class WatermarkKeeper {
 
   constructor(options: WatermarkKeeperOptions) {
     this.#options = options;
-    this.#path = `${options.directory}/known.json`;
+    const { clock, disk, directory, repairer } = options;
+    this.#path = `${directory}/known.json`;
+    this.#holdings = new HoldingsFile({
+      clock,
+      disk,
+      path: `${directory}/holdings.zst`,
+      known: repairer.known,
+      isAlive: (peer) => options.isAlive(peer),
+    });
     this.marks = new Watermarks((peer) => options.isMember(peer));
   }
 
@@ -78,20 +87,26 @@ export class WatermarkKeeper {
     return this.#full.has(peer);
   }
 
+  /** Holdings of other peers that the next start will not know, for want of room in the file. */
+  get leftOut(): number {
+    return this.#leftOut;
+  }
+
   /** What the last run knew. A file that cannot be read is passed over: the mesh tells again. */
   async load(): Promise<void> {
     const { disk, repairer, isMember, log } = this.#options;
     try {
       const bytes = await disk.readFile(this.#path);
-      if (bytes) {
-        const { marks, known } = saved.parse(JSON.parse(bytes.toString('utf8')));
-        this.marks.restore(marks);
-        repairer.known.restore(known);
-        for (const peer of repairer.known.peers()) if (!isMember(peer)) this.forgotten(peer);
-      }
+      if (bytes) this.marks.restore(saved.parse(JSON.parse(bytes.toString('utf8'))).marks);
     } catch (error) {
       log('warn', `${this.#path} cannot be used: ${messageOf(error)}`);
     }
+    try {
+      await this.#holdings.load();
+    } catch (error) {
+      log('warn', `${this.#holdings.path} cannot be used: ${messageOf(error)}`);
+    }
+    for (const peer of repairer.known.peers()) if (!isMember(peer)) this.forgotten(peer);
     this.#raiseOwn();
     this.#schedule(SAVE_EVERY_MS);
   }
@@ -179,12 +194,19 @@ export class WatermarkKeeper {
   }
 
   async #save(): Promise<void> {
-    const { disk, repairer, log } = this.#options;
+    const { disk, log } = this.#options;
     try {
-      const content = JSON.stringify({ marks: this.marks.all(), known: repairer.known.toJson() });
-      await disk.replaceFile(this.#path, Buffer.from(content));
+      await disk.replaceFile(this.#path, Buffer.from(JSON.stringify({ marks: this.marks.all() })));
     } catch (error) {
       log('warn', `${this.#path} cannot be written: ${messageOf(error)}`);
+    }
+    // A file of its own: it is the larger one by far, and marks must not wait for it, nor fail with it.
+    try {
+      const leftOut = await this.#holdings.save();
+      if (leftOut > 0 && this.#leftOut === 0) log('warn', leftOutText(leftOut));
+      this.#leftOut = leftOut;
+    } catch (error) {
+      log('warn', `${this.#holdings.path} cannot be written: ${messageOf(error)}`);
     }
   }
 

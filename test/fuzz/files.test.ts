@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { crc32 } from 'node:zlib';
+import { crc32, zstdCompressSync } from 'node:zlib';
 import { encodeMessage as encodeSaved } from '../../src/gossip/membership/messages.ts';
 import { isSigned, signRecord } from '../../src/gossip/membership/record.ts';
 import { RememberedMembers } from '../../src/gossip/membership/remembered.ts';
@@ -48,45 +48,70 @@ const holding = {
   open: false,
 };
 const expired = [{ origin: origin.peer, epoch: 4, from: 1, to: 7, ...time }];
-const known = {
-  marks: [
-    { ...signWatermark({ origin: origin.peer, epoch: 5, sealed: 9, durable: 7 }, origin.sign), heardMs: 5 },
-  ],
-  known: { holdings: [[origin.peer, [holding]]], expired },
-};
+const marks = [
+  { ...signWatermark({ origin: origin.peer, epoch: 5, sealed: 9, durable: 7 }, origin.sign), heardMs: 5 },
+];
+
+async function keeperOf(files: Record<string, Buffer>) {
+  const repairer = { known: new HoldingsKnown(), heard: () => undefined };
+  const store = { origin: origin.peer, epoch: 6, sealedSeq: 0, instance: '6.0', health: { version: 1 } };
+  const keeper = new WatermarkKeeper({
+    clock: new SimClock(),
+    disk: { readFile: (path: string) => Promise.resolve(files[path.slice(DATA.length + 1)]) },
+    directory: DATA,
+    store: { ...store, segment: () => undefined },
+    replicator: { durableSeq: 0 },
+    repairer,
+    isMember: () => false,
+    isFull: () => false,
+    sign: (text: Uint8Array) => origin.sign(text),
+    log: () => undefined,
+  } as unknown as WatermarkKeeperOptions);
+  await keeper.load();
+  return { keeper, holdings: repairer.known };
+}
 
 fuzz('known.json', {
-  samples: [json(known)],
+  samples: [json({ marks })],
   isJson: true,
   refusals: [],
-  async parse(bytes) {
-    const clock = new SimClock();
-    const repairer = { known: new HoldingsKnown(), heard: () => undefined };
-    const store = { origin: origin.peer, epoch: 6, sealedSeq: 0, instance: '6.0', health: { version: 1 } };
-    const keeper = new WatermarkKeeper({
-      clock,
-      disk: diskWith(bytes),
-      directory: DATA,
-      store: { ...store, segment: () => undefined },
-      replicator: { durableSeq: 0 },
-      repairer,
-      isMember: () => false,
-      isFull: () => false,
-      sign: (text: Uint8Array) => origin.sign(text),
-      log: () => undefined,
-    } as unknown as WatermarkKeeperOptions);
-    await keeper.load();
-    return { keeper, holdings: repairer.known };
-  },
-  check({ keeper, holdings }) {
-    const { marks } = parseRider(keeper.fullState());
-    for (const { sealed, durable } of marks) assert.ok(durable <= sealed && sealed <= LIMITS.counterMax);
-    for (const [peer, { runs }] of holdings.all()) assert.ok(typeof peer === 'string' && runs.length >= 0);
-    holdings.restore(
-      JSON.parse(JSON.stringify(holdings.toJson())) as Parameters<HoldingsKnown['restore']>[0],
-    );
+  parse: (bytes) => keeperOf({ 'known.json': bytes }),
+  check({ keeper }) {
+    for (const { sealed, durable } of parseRider(keeper.fullState()).marks)
+      assert.ok(durable <= sealed && sealed <= LIMITS.counterMax);
   },
   found: [Buffer.from('null'), Buffer.from('{"marks":[],"known":{"holdings":[["x",[]]],"expired":[]}}')],
+});
+
+/** One piece: its length, and the text in zstd. */
+function pieceOf(text: Buffer): Buffer {
+  const packed = zstdCompressSync(text);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(packed.length);
+  return Buffer.concat([length, packed]);
+}
+
+const checkHoldings = ({ holdings }: { holdings: HoldingsKnown }): void => {
+  for (const [peer, { runs }] of holdings.all()) assert.ok(typeof peer === 'string' && runs.length >= 0);
+  for (const piece of [...holdings.pieces()]) holdings.restore(piece);
+};
+const piece = json({ holdings: [[origin.peer, [holding]]], expired });
+
+fuzz('holdings.zst', {
+  samples: [piece],
+  isJson: true,
+  refusals: [],
+  parse: (text) => keeperOf({ 'holdings.zst': Buffer.concat([pieceOf(piece), pieceOf(text)]) }),
+  check: checkHoldings,
+  found: [Buffer.from('null'), Buffer.from('{"holdings":[["x",[]]],"expired":[]}')],
+});
+
+fuzz('holdings.zst, its bytes', {
+  samples: [Buffer.concat([pieceOf(piece), pieceOf(piece)])],
+  refusals: [],
+  parse: (bytes) => keeperOf({ 'holdings.zst': bytes }),
+  check: checkHoldings,
+  found: [],
 });
 
 fuzz('epoch.json', {

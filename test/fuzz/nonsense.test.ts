@@ -17,7 +17,7 @@ for (const [name, input, parse] of [
   [
     'holdings',
     Buffer.from(`{"holdings":[["x",[${nonsense(100_000)}]]],"expired":[${nonsense(100_000)}]}`),
-    (bytes: Buffer) => parseMessage(holdingsSaved, bytes, 'known.json'),
+    (bytes: Buffer) => parseMessage(holdingsSaved, bytes, 'holdings'),
   ],
 ] as const) {
   test(`${name} of nonsense cost no more than their bytes`, async () => {

@@ -5,6 +5,7 @@ import {
   answerInventory,
   CONFIRM_PROTOCOL,
   Handover,
+  type HoldingsSaved,
   Dropper,
   FETCH_PROTOCOL,
   INVENTORY_PROTOCOL,
@@ -88,7 +89,7 @@ export class Peer {
   readonly catalog = new MemoryKeyValue();
   /** What it remembers of the mesh, over restarts. */
   readonly watermarks = new Watermarks();
-  remembered: unknown;
+  remembered: HoldingsSaved[] = [];
   readonly said: string[] = [];
   process: Process | undefined;
   /** What it believes of the others. */
@@ -233,8 +234,7 @@ export class StoreMesh {
       hasUnacknowledged: () => replicator.durableSeq < store.sealedSeq,
       poll: (other) => repairer.poll(other),
     });
-    if (peer.remembered)
-      repairer.known.restore(peer.remembered as Parameters<typeof repairer.known.restore>[0]);
+    for (const piece of peer.remembered) repairer.known.restore(piece);
     const scanner = createScanner(peer.disk.reader(), clock);
     const holder = new Holder({
       clock: this.clock,
@@ -330,7 +330,7 @@ export class StoreMesh {
         };
         const mark = signWatermark(progress, (bytes) => peer.keys.sign(bytes));
         peer.watermarks.raise(mark, this.clock.nowMs());
-        peer.remembered = JSON.parse(JSON.stringify(repairer.known.toJson()));
+        peer.remembered = structuredClone([...repairer.known.pieces()]);
       }
       for (const from of this.up) {
         for (const to of this.up) {

@@ -37,6 +37,7 @@ async function peerOn(
     replicator,
     repairer: { known, heard: () => undefined },
     isMember: (peer: string) => members.has(peer),
+    isAlive: (peer: string) => peer === 'alive',
     isFull: () => false,
     sign: (bytes: Uint8Array) => {
       signed++;
@@ -135,4 +136,20 @@ test('a bad sector under what was known does not keep a peer from starting', asy
   disk.failRead = () => false;
   await clock.run(second.keeper.close());
   await clock.run((await peerOn(clock, disk)).keeper.close());
+});
+
+test('marks and holdings fail each for itself', async () => {
+  for (const [broken, whole] of [
+    ['known.json', 'holdings.zst'],
+    ['holdings.zst', 'known.json'],
+  ]) {
+    const clock = new SimClock();
+    const disk = await freshDisk(clock);
+    const said: string[] = [];
+    const first = await peerOn(clock, disk, new Set(), (level, message) => said.push(`${level} ${message}`));
+    disk.failSync = (path) => path === `${DATA}/${broken}.tmp`;
+    await clock.run(first.keeper.close());
+    assert.match(said.join(), new RegExp(`^warn /data/${broken} cannot be written: [^,]*$`));
+    assert.ok(disk.node(`${DATA}/${whole}`) && !disk.node(`${DATA}/${broken}`));
+  }
 });

@@ -102,16 +102,15 @@ function fault(
   };
 }
 
-const STATE = ['epoch', 'known', 'dropped', 'members'].flatMap((name) => [
-  `${name}.json`,
-  `${name}.json.tmp`,
-]);
+const STATE = ['epoch', 'known', 'dropped', 'members']
+  .flatMap((name) => [`${name}.json`, `${name}.json.tmp`])
+  .concat('holdings.zst', 'holdings.zst.tmp');
 
 export const fsyncFaults: readonly Fault[] = [
   whileRunning('own', 'a segment of the node itself', true),
   whileRunning('replica', 'a segment of another', false),
   fromTheStart('directory', 'directories', directories),
-  fromTheStart('state', 'epoch.json, known.json, dropped.json, members.json', (node) =>
+  fromTheStart('state', 'epoch.json, known.json, holdings.zst, dropped.json, members.json', (node) =>
     STATE.map((name) => join(node.data, name)),
   ),
 ];

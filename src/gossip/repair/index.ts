@@ -12,7 +12,7 @@ export {
   INVENTORY_PROTOCOL,
   parseMessage,
 } from './inventory.ts';
-export type { Holding } from './inventory.ts';
+export type { Holding, HoldingsSaved } from './inventory.ts';
 export { HoldingsKnown, ownHoldings } from './knowledge.ts';
 export type { RunKnown } from './knowledge.ts';
 export { Repairer } from './repairer.ts';

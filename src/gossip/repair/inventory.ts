@@ -41,7 +41,7 @@ export type Holding = z.infer<typeof holding>;
 
 export const expiredRun = seqRunSchema.extend({ min: instantSchema, max: instantSchema });
 
-/** What `HoldingsKnown.toJson` wrote to this peer's own disk. */
+/** What `HoldingsKnown.pieces` gave to this peer's own disk. */
 export const holdingsSaved = z.object({
   holdings: listOf(z.tuple([z.string(), listOf(holding, SEGMENTS_MAX)]), HOLDERS_SAVED_MAX),
   expired: listOf(expiredRun, EXPIRED_MAX),

@@ -19,6 +19,8 @@ import {
 } from './inventory.ts';
 
 const SEGMENTS_REMEMBERED_MAX = 100_000;
+/** Holdings and runs in one piece for the disk. */
+const PIECE_ITEMS = 2_000;
 
 interface PeerKnown {
   instance: string;
@@ -215,21 +217,38 @@ export class HoldingsKnown {
     return this.#segments.get(name)?.get(peer);
   }
 
-  /** For the disk: what survives a restart of this peer. */
-  toJson(): unknown {
-    const holdings = [...this.#peers.keys()].map((peer) => [peer, [...this.of(peer)]]);
-    return { holdings, expired: [...this.expired.all] };
+  /** For the disk: what survives a restart of this peer, in pieces of bounded size, one peer after the other. */
+  *pieces(peers: readonly PeerId[] = this.peers()): IterableIterator<HoldingsSaved> {
+    for (const expired of inPieces([...this.expired.all], () => 1)) yield { holdings: [], expired };
+    for (const peer of peers) {
+      for (const holdings of inPieces([...this.of(peer)], ({ runs }) => 1 + runs.length))
+        yield { holdings: [[peer, holdings]], expired: [] };
+    }
   }
 
-  /** Reads `toJson` back. Versions are forgotten, so that each live peer tells everything again. */
+  /** Reads one of `pieces` back. Versions are forgotten, so that each live peer tells everything again. */
   restore({ holdings, expired }: HoldingsSaved): void {
     for (const [peer, list] of holdings) {
-      const known = knownOf(new Set());
+      const known = knownOf(this.#peers.get(peer as PeerId)?.segments ?? new Set());
       this.#peers.set(peer as PeerId, known);
       for (const holding of list) this.#remember(peer as PeerId, known, holding);
     }
     this.expired.add(expired);
   }
+}
+
+function* inPieces<Item>(all: readonly Item[], weigh: (item: Item) => number): IterableIterator<Item[]> {
+  let piece: Item[] = [];
+  let weight = 0;
+  for (const item of all) {
+    piece.push(item);
+    weight += weigh(item);
+    if (weight < PIECE_ITEMS) continue;
+    yield piece;
+    piece = [];
+    weight = 0;
+  }
+  if (piece.length > 0) yield piece;
 }
 
 /** Of a peer that has to tell everything. */
