@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { RE2JS } from 're2js';
+import { buildFilter, filterMayContain, readFilter } from '../../src/store/batch/filter.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { lineStart } from '../../src/store/index.ts';
 import { compileRegex } from '../../src/store/logql/index.ts';
 import { compileQuery } from '../../src/store/query/index.ts';
+import { neededOf } from '../../src/store/query/prune.ts';
 import { selectRows, type LineFilter, type LineTest } from '../../src/store/query/rows.ts';
 import { below, columnsFrom, forEachSeed, pick, PROPERTY, randomEntries, randomLine } from './material.ts';
 
@@ -123,6 +126,52 @@ test('any short expression, in any lines', () => {
       const columns = columnsFrom(given.map((line) => ({ ms: 0, sub: 0, line, metadata: {} })));
       const expected = given.flatMap((line, row) => (regex.testLine(line) ? [row] : []));
       assert.deepEqual([...selectRows(columns, lineFilters)], expected);
+    }),
+    { ...PROPERTY, numRuns: 1500 },
+  );
+});
+
+/** As Go reads it: each byte that is no UTF-8 is U+FFFD. The bytes in these tests are those or whole characters. */
+function textOf(pieces: readonly Buffer[]): string {
+  return pieces.map((piece) => piece.toString('utf8')).join('');
+}
+
+test('an expression with U+FFFD finds bytes that are no UTF-8, past every filter; a literal means its bytes', () => {
+  const replacement = [
+    '\\x{FFFD}',
+    '\ufffd',
+    '[\ufffd]',
+    '(?i:\\x{fffd})',
+    '[\\x{FFFD}-\\x{FFFE}]',
+    '\\x{FFFD}{4}',
+  ];
+  const others = ['a', 'error', '.', '[^a]', '(?:\ufffd|time)', '(?i:TIME)', '\\b', '日本'];
+  const pattern = fc
+    .array(fc.constantFrom(...replacement, ...others), { minLength: 1, maxLength: 4 })
+    .map((parts) => parts.join(''));
+  const piece = fc.oneof(
+    fc.constantFrom(...['a', 'b', 'error', 'time', 'TIME', '日本', '\ufffd'].map((it) => Buffer.from(it))),
+    // None of these two begins or goes on with a character.
+    fc.constantFrom(Buffer.of(0xff), Buffer.of(0xc0)),
+  );
+  const lines = fc.array(fc.array(piece, { maxLength: 8 }), { minLength: 1, maxLength: 8 });
+  const check = (given: Buffer[], query: string, expected: number[]): void => {
+    const compiled = compileQuery(`{app="a"} ${query}`, () => 0);
+    const columns = columnsFrom(given.map((line) => ({ ms: 0, sub: 0, line, metadata: {} })));
+    assert.deepEqual([...selectRows(columns, compiled.lineFilters)], expected, query);
+    const filter = readFilter(buildFilter([columns.lines]))!;
+    const mayContain = neededOf(compiled).every((group) => group.some((it) => filterMayContain(filter, it)));
+    assert.ok(mayContain || expected.length === 0, `${query} is not pruned`);
+  };
+  fc.assert(
+    fc.property(lines, pattern, fc.nat(8), (pieces, expression, literalPieces) => {
+      const given = pieces.map((line) => Buffer.concat(line));
+      const plain = RE2JS.compile(expression);
+      const matching = pieces.flatMap((line, row) => (plain.test(textOf(line)) ? [row] : []));
+      check(given, `|~ ${JSON.stringify(expression)}`, matching);
+      const literal = textOf(pieces[0].slice(0, literalPieces));
+      const holding = given.flatMap((line, row) => (line.includes(literal) ? [row] : []));
+      check(given, `|= ${JSON.stringify(literal)}`, holding);
     }),
     { ...PROPERTY, numRuns: 1500 },
   );

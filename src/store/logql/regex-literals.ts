@@ -88,11 +88,15 @@ function shortest(group: LiteralGroup): number {
   return Math.min(...group.map(({ text }) => text.length));
 }
 
-/** A class of one character, or of an ASCII letter in both cases. K and S fold beyond ASCII, so they are none. */
+/**
+ * A class of one character, or of an ASCII letter in both cases. K and S fold beyond ASCII, so they are none. Nor is
+ * U+FFFD, which any byte that is no UTF-8 matches.
+ */
 function asLiteral(ranges: Ranges): NeededLiteral | undefined {
   const pairs = pairsOf(ranges);
   if (pairs.length === 1 && pairs[0][0] === pairs[0][1]) {
-    return { text: String.fromCodePoint(pairs[0][0]), caseInsensitive: false };
+    const code = pairs[0][0];
+    return code === 0xfffd ? undefined : { text: String.fromCodePoint(code), caseInsensitive: false };
   }
   if (pairs.length !== 2 || pairs.some(([from, to]) => from !== to)) return undefined;
   const [[upper], [lower]] = pairs;
