@@ -110,7 +110,7 @@ export function createHandlers(reader: DiskReader, clock: Pick<Clock, 'nowMs'>):
       for (const stream of request.streams) {
         if (!query.matchesStream(stream.labels)) continue;
         const columns = contentOf(stream, request.discoverLevels);
-        scanColumns(columns, stream.labels, rank, request.range, query, builder);
+        scanColumns(columns, stream.labels, rank, request, query, builder);
       }
       const order = builder.sorted(request.descending).subarray(0, request.limit);
       const value = order.length > 0 ? builder.finish(order) : undefined;

@@ -16,6 +16,7 @@ import {
   packBatch,
   RunBuilder,
   scanBatches,
+  scanColumns,
   scanInWindows,
   workOf,
   type EntryRun,
@@ -348,6 +349,99 @@ test('a window that gives too much is taken in parts, and the answer is the same
       assert.ok(all.some(isGivenUp));
       for (const window of all) if (!isGivenUp(window)) assert.ok(window.MiB <= 96, `${window.MiB} MiB`);
     }
+  });
+});
+
+test('a window of which a task makes too much is taken in parts, down to a millisecond', async () => {
+  await forEachSeed(2, async (random) => {
+    const world = await newWorld(random, 24, 0);
+    const [from, to] = [
+      { ms: START_MS - 50, sub: 0 },
+      { ms: START_MS + 1_000, sub: 0 },
+    ];
+    const asked = { from, to, descending: random.unit() < 0.5, limit: 1_000_000 };
+    let refused = 0;
+    const refuseWiderThan =
+      (widthMs: number) =>
+      ({ range }: EntryScan, result: EntryScanResult): EntryScanResult => {
+        if (range.to.ms - range.from.ms <= widthMs || (result.run?.count ?? 0) < 2) return result;
+        refused++;
+        throw new LogvineError('LV_QUERY_TOO_LARGE', 'it is too much');
+      };
+    const steps = await stepsOf(world, '{app=~".+"}', asked, { random, scanned: refuseWiderThan(1) });
+    assert.ok(refused > 0);
+    assert.deepEqual(rowsIn(steps), naive(world.rows, { ...asked, matches: () => true }).map(textOf));
+    await assert.rejects(stepsOf(world, '{app=~".+"}', asked, { random, scanned: refuseWiderThan(0) }), {
+      code: 'LV_QUERY_TOO_LARGE',
+    });
+  });
+});
+
+/** So many lines of one letter, all at different times and in no order. */
+function shuffled(random: Random, count: number): Entry[] {
+  return shuffle(
+    random,
+    Array.from({ length: count }, (_, ms) => ({
+      ms,
+      sub: 0,
+      line: Buffer.from('x'),
+      metadata: { ms: `${ms}` },
+    })),
+  );
+}
+
+test('what stages make of lines is bounded, whatever is beyond the limit', () => {
+  const query = compileQuery('{app="a"} | line_format `{{ repeat 1000000 "x" }}`', () => 0);
+  const range = { from: { ms: 0, sub: 0 }, to: { ms: 1_000, sub: 0 } };
+  const random = seededRandom(1);
+  const columns = columnsFrom(shuffled(random, 200));
+  for (const descending of [false, true]) {
+    const builder = new RunBuilder();
+    const rank = builder.rank('a');
+    scanColumns(columns, { app: 'a' }, rank, { range, descending, limit: 3 }, query, builder);
+    assert.ok(builder.bytes <= LIMITS.queryBufferBytesMax);
+    const run = builder.finish(builder.sorted(descending).subarray(0, 3));
+    assert.deepEqual([...run.ms], descending ? [199, 198, 197] : [0, 1, 2]);
+    const sets = [...run.metadataIds].map((id) => run.metadata[id].ms);
+    assert.deepEqual(sets, [...run.ms].map(String));
+    assert.ok([...run.ends].every((end, row) => end === row * 1_000_001 + 1_000_000));
+  }
+  for (const limit of [50, Infinity])
+    assert.throws(
+      () =>
+        scanColumns(columns, { app: 'a' }, 0, { range, descending: false, limit }, query, new RunBuilder()),
+      { code: 'LV_QUERY_TOO_LARGE' },
+    );
+});
+
+test('a builder that forgets what is beyond the limit, now and then, has the same best rows', async () => {
+  await forEachSeed(100, (random) => {
+    const limit = 1 + below(random, 12);
+    const descending = random.unit() < 0.5;
+    const [whole, bounded] = [new RunBuilder(), new RunBuilder()];
+    for (const origin of shuffle(random, ['a', 'b', 'c', 'd'])) {
+      const ranks = [whole, bounded].map((builder) => builder.rank(origin));
+      for (const { ms, sub, line, metadata } of randomEntries(random, below(random, 20), START_MS, 5)) {
+        const labels = pick(random, LABELS);
+        const parsed = pick(random, [[], ['app'], ['host']]);
+        for (const [at, builder] of [whole, bounded].entries()) {
+          const stream = builder.stream(labels, parsed);
+          builder.add(ms, sub, stream, ranks[at], builder.metadata(metadata), line, 0, line.length);
+        }
+        if (random.unit() < 0.2) bounded.keep(bounded.sorted(descending).subarray(0, limit));
+      }
+    }
+    const best = (builder: RunBuilder): unknown => {
+      const run = builder.finish(builder.sorted(descending).subarray(0, limit));
+      return [rowsOf(run), [...run.streamIds].map((id) => run.parsedNames?.[id] ?? [])];
+    };
+    assert.deepEqual(best(bounded), best(whole));
+    bounded.keep(bounded.sorted(descending).subarray(0, limit));
+    const again = new RunBuilder();
+    const run = bounded.finish();
+    for (const id of run.streamIds) again.stream(run.streams[id], run.parsedNames?.[id]);
+    for (const id of run.metadataIds) again.metadata(run.metadata[id]);
+    assert.equal(bounded.bytes, again.bytes + run.lines.length, 'only what is kept counts');
   });
 });
 

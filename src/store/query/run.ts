@@ -134,14 +134,14 @@ function grown<T extends Float64Array | Uint32Array>(array: T, length: number): 
 
 /** Gathers rows of several sources into one run, keeping the order in which they are added. Copies lines only at the end. */
 export class RunBuilder {
-  readonly #streams: Labels[] = [];
-  readonly #parsedNames: (readonly string[])[] = [];
+  #streams: Labels[] = [];
+  #parsedNames: (readonly string[])[] = [];
   readonly #streamIds = new Map<string, number>();
   readonly #ranks: string[] = [];
-  readonly #metadata: Columns['metadata'][number][] = [];
+  #metadata: Columns['metadata'][number][] = [];
   readonly #metadataIds = new Map<string, number>();
   /** The buffers that hold lines, as many as there are sources. */
-  readonly #buffers: Uint8Array[] = [];
+  #buffers: Uint8Array[] = [];
   #count = 0;
   #bytes = 0;
   #ms: Float64Array = NO_TIMES;
@@ -273,6 +273,36 @@ export class RunBuilder {
       i = last + 1;
     }
     return { lines, ends };
+  }
+
+  /** Forgets all rows but these, and the ids of streams and metadata. Ranks stay, and the rows keep their order of adding. */
+  keep(rows: Uint32Array): void {
+    const run = this.finish(Uint32Array.from(rows).sort());
+    this.#streams = [];
+    this.#parsedNames = [];
+    this.#streamIds.clear();
+    this.#metadata = [];
+    this.#metadataIds.clear();
+    this.#buffers = [];
+    this.#count = 0;
+    this.#bytes = 0;
+    const streams: number[] = [];
+    const metadata: number[] = [];
+    for (let row = 0; row < run.count; row++) {
+      const [stream, set] = [run.streamIds[row], run.metadataIds[row]];
+      streams[stream] ??= this.stream(run.streams[stream], run.parsedNames?.[stream]);
+      metadata[set] ??= this.metadata(run.metadata[set]);
+      this.add(
+        run.ms[row],
+        run.sub[row],
+        streams[stream],
+        run.rankIds[row],
+        metadata[set],
+        run.lines,
+        lineStart(run, row),
+        run.ends[row],
+      );
+    }
   }
 
   /** Row indexes sorted by time (then rank, then order of adding), ascending or descending. */

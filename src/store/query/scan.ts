@@ -11,7 +11,9 @@ import {
   type Labels,
   type StreamPart,
 } from '../batch/index.ts';
+import { LogvineError } from '../errors.ts';
 import type { DiskReader } from '../host/index.ts';
+import { LIMITS } from '../limits.ts';
 import { metadataBeside, type EvalTimes } from '../logql/index.ts';
 import type { CompiledQuery } from './compile.ts';
 import type { FirstBuckets } from './known-answers.ts';
@@ -51,14 +53,18 @@ export interface TimeRange {
   readonly to: Instant;
 }
 
-/** Wants the entries of a log query. */
-export interface EntryScan {
-  readonly kind: 'entries';
-  readonly query: string;
+/** Which rows are wanted. */
+export interface RowsWanted {
   readonly range: TimeRange;
   readonly descending: boolean;
-  /** Rows wanted at most; the best ones in the direction are kept. */
+  /** So many at most: the best ones in the direction. */
   readonly limit: number;
+}
+
+/** Wants the entries of a log query. */
+export interface EntryScan extends RowsWanted {
+  readonly kind: 'entries';
+  readonly query: string;
   readonly segments: readonly SegmentScan[];
 }
 
@@ -122,7 +128,10 @@ export interface PatternScanResult extends ScanTold {
 
 export type ScanResult = EntryScanResult | MetricScanResult | PatternScanResult;
 
-/** Scans batches in a worker. Never throws for rot: it names the batch in `failed`. */
+/**
+ * Scans batches in a worker. Never throws for rot: it names the batch in `failed`. Throws LV_QUERY_TOO_LARGE where stages make
+ * more of the lines than a worker should hold: a narrower range may give less.
+ */
 export function scanBatches(request: EntryScan, query: CompiledQuery, reader: DiskReader): EntryScanResult {
   const builder = new RunBuilder();
   const selections = [neededOf(query)];
@@ -146,7 +155,7 @@ export function scanBatches(request: EntryScan, query: CompiledQuery, reader: Di
       // nothing about its bytes.
       const rank = builder.rank(batchRank(segment.origin, segment.epoch, batch.seq));
       for (const { columns, rows, labels } of selected.parts)
-        addRows(columns, rows, labels, rank, request.range, query, builder);
+        addRows(columns, rows, labels, rank, request, query, builder);
       bytesScanned += selected.bytesScanned;
       read.push([index, batch.seq]);
     }
@@ -204,16 +213,16 @@ function selectFrom(
   return { parts, bytesScanned };
 }
 
-/** Adds the rows of one stream that match. Also used for lines that are not sealed yet. */
+/** Adds the rows of one stream that match. Also used for lines that are not sealed yet. Throws LV_QUERY_TOO_LARGE as `scanBatches`. */
 export function scanColumns(
   columns: Columns,
   labels: Labels,
   rank: number,
-  range: TimeRange,
+  wanted: RowsWanted,
   query: CompiledQuery,
   builder: RunBuilder,
 ): void {
-  addRows(columns, selectRows(columns, query.lineFilters), labels, rank, range, query, builder);
+  addRows(columns, selectRows(columns, query.lineFilters), labels, rank, wanted, query, builder);
 }
 
 function addRows(
@@ -221,12 +230,12 @@ function addRows(
   rows: Uint32Array,
   labels: Labels,
   rank: number,
-  range: TimeRange,
+  wanted: RowsWanted,
   query: CompiledQuery,
   builder: RunBuilder,
 ): void {
   const { ms, sub, ends, metadataIds } = columns;
-  const { from, to } = range;
+  const { from, to } = wanted.range;
   const stream = query.process ? -1 : builder.stream(labels);
   const metadata = query.process
     ? undefined
@@ -256,6 +265,18 @@ function addRows(
         0,
         copy.length,
       );
+      if (builder.bytes > LIMITS.queryBufferBytesMax) keepBest(builder, wanted);
     }
   }
+}
+
+/** A stage can make megabytes of a line: what is beyond the limit has to go before all are through. */
+function keepBest(builder: RunBuilder, { descending, limit }: RowsWanted): void {
+  if (builder.count > limit) builder.keep(builder.sorted(descending).subarray(0, limit));
+  // It takes a sort each time, and so has to make room for many more.
+  if (builder.bytes <= LIMITS.queryBufferBytesMax / 2) return;
+  throw new LogvineError(
+    'LV_QUERY_TOO_LARGE',
+    'the lines that the query makes weigh too much: ask for fewer, or a shorter range',
+  );
 }

@@ -278,7 +278,7 @@ interface WindowScan {
   readonly bytesMax: number;
 }
 
-/** Resolves to undefined, and begins nothing more, once more than `bytesMax` are found. */
+/** Resolves to undefined, and begins nothing more, once more than `bytesMax` are found, or more in a task than that may hold. */
 async function scanChosen(
   { job, tally, chosen, streams, passed, range, limit, bytesMax }: WindowScan,
   progress: ProgressCounter,
@@ -295,7 +295,16 @@ async function scanChosen(
     if (bytes > bytesMax) return undefined;
     const segments = segmentsOf(task, streams, told);
     const request: EntryScan = { kind: 'entries', query, range, descending, limit, segments };
-    const result = await job.scan(request, signal).finally(() => settle(task, segments, memory));
+    let result: EntryScanResult;
+    try {
+      result = await job.scan(request, signal);
+    } catch (error) {
+      if (bytesMax === Infinity || (error as { code?: string }).code !== 'LV_QUERY_TOO_LARGE') throw error;
+      bytes = Infinity;
+      return undefined;
+    } finally {
+      settle(task, segments, memory);
+    }
     progress.advance(task.length);
     tally.bytesScanned += result.bytesScanned;
     if (result.run) bytes += runBytes(result.run);

@@ -31,7 +31,11 @@ export const T = Date.UTC(2024, 1, 29, 23, 5, 9, 7);
 /** What templates take for now: 2026-11-21T12:00:00Z. */
 const NOW_MS = Date.UTC(2026, 10, 21, 12);
 const STREAM: Labels = { app: 'api' };
-const EVER = { from: { ms: -1e12, sub: 0 }, to: { ms: 1e14, sub: 0 } };
+const ALL = {
+  range: { from: { ms: -1e12, sub: 0 }, to: { ms: 1e14, sub: 0 } },
+  descending: false,
+  limit: Infinity,
+};
 const NO_LIMITS = { seriesMax: 1000, numbersMax: 100_000 };
 
 function streamsOf(entries: readonly Entry[]): { labels: Labels; columns: Columns }[] {
@@ -67,7 +71,7 @@ export function ask(query: string, entries: readonly Entry[]): Seen[] {
   const builder = new RunBuilder();
   const rank = builder.rank('origin/1/1');
   for (const { labels, columns } of streamsOf(entries)) {
-    if (compiled.matchesStream(labels)) scanColumns(columns, labels, rank, EVER, compiled, builder);
+    if (compiled.matchesStream(labels)) scanColumns(columns, labels, rank, ALL, compiled, builder);
   }
   const run = builder.finish();
   return Array.from({ length: run.count }, (_, row) => ({
