@@ -416,6 +416,47 @@ test('templates: errors are labels, and nothing runs for ever', () => {
   }
 });
 
+test('templates: what those of a line go over is bounded, however few steps that is', () => {
+  const a = '(repeat 4000000 "a")';
+  const tooMuch = [
+    `| line_format \`{{ range $i := 30000 }}{{ $y := replace "a" "b" ${a} }}{{ end }}\``,
+    `| line_format \`{{ range $i := 30000 }}{{ $y := regexReplaceAll "x" (repeat 4000 "é") "y" }}{{ end }}\``,
+    `| line_format \`{{ $x := ${a} }}{{ range $i := 30000 }}{{ $y := len $x }}{{ end }}\``,
+    `| line_format \`{{ $x := ${a} }}{{ $y := print ${'$x '.repeat(90)} }}\``,
+    `| line_format \`{{ $x := ${a} }}{{ $y := printf "${'%[1]s'.repeat(1000)}" $x }}\``,
+    // Each is little for a search, and together they would take it hours.
+    `| line_format \`{{ contains (print "a" (repeat 1000 "a") "b" (repeat 2000000 "a")) ${a} }}\``,
+    `| line_format \`{{ replace (print (repeat 1000 "a") "b" (repeat 2000000 "a")) "" ${a} }}\``,
+    `| line_format \`{{ range $i := 90000 }}{{ range $j := 90000 }}{{ break }}{{ end }}{{ end }}\``,
+    // All stages of a line together.
+    `| label_format ${Array.from({ length: 9 }, (_, i) => `x${i}=\`{{ $x := ${a} }}\``).join()}`,
+    `| line_format \`{{ $x := ${a} }}\` `.repeat(9),
+  ];
+  for (const stages of tooMuch) {
+    const found = labels(stages, '');
+    assert.equal(found?.__error__, 'TemplateFormatErr', stages);
+    assert.match(String(found?.__error_details__), /too much work|too long/, stages);
+  }
+  // Quadratic once: these end.
+  assert.equal(
+    labels(`| line_format \`{{ len (Replace ${a} "a" "bc" 2000000) }}\``, '')?.__error__,
+    'TemplateFormatErr',
+  );
+  assert.equal(formatted('{{ len (Replace (repeat 1000000 "a") "a" "bc" 900000) }}', ''), '1900000');
+  assert.equal(formatted('{{ trimAll (print (repeat 500000 "b") "a") (repeat 500000 "a") }}', ''), '');
+  assert.equal(formatted('{{ int (repeat 4000000 "9") }}', ''), '0');
+  // One line's work is not the next one's, and a line of a MiB may be gone over several times.
+  const pipeline = compilePipeline(
+    parseLogQuery('{a="b"} | line_format `{{ __line__ | replace "a" "b" | ToUpper }}`').stages,
+    { nowMs: () => 0 },
+  );
+  for (let i = 0; i < 5; i++) {
+    pipeline.process(Buffer.alloc(1 << 20, 'a'), {}, {}, 0, 0);
+    assert.ok(pipeline.line.equals(Buffer.alloc(1 << 20, 'B')));
+    assert.deepEqual(pipeline.allLabels(), {});
+  }
+});
+
 test('a line that is not UTF-8 comes out as it came in', () => {
   const pipeline = compilePipeline(parseLogQuery('{a="b"} | line_format "{{__line__}}!"').stages, {
     nowMs: () => 0,

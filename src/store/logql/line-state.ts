@@ -11,6 +11,8 @@ export class LineState {
   ms = 0;
   /** Nanoseconds within the millisecond. */
   sub = 0;
+  /** What its templates have gone over so far: see `WORK_MAX`. */
+  templateWork = 0;
 
   constructor(nowMs: () => number) {
     this.nowMs = nowMs;

@@ -64,6 +64,7 @@ class CompiledPipeline implements Pipeline {
     state.setLine(line);
     state.ms = ms;
     state.sub = sub;
+    state.templateWork = 0;
     state.labels.reset(stream, metadata);
     for (const run of this.#runners) if (!run(state)) return false;
     return true;

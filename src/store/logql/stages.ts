@@ -17,7 +17,7 @@ import { compileMatcher } from './matchers.ts';
 import { compilePattern } from './pattern.ts';
 import { compileRegex } from './regex.ts';
 import { compileTemplate, type Template, type TemplateContext } from './template.ts';
-import { TemplateError } from './template-values.ts';
+import { TemplateError, WORK_MAX } from './template-values.ts';
 import { withoutInvalid } from './text.ts';
 
 export type StageRunner = (state: LineState) => boolean;
@@ -195,6 +195,10 @@ function contextOf(state: LineState): TemplateContext {
     line: () => state.text,
     timeNs: () => BigInt(state.ms) * 1_000_000n + BigInt(state.sub),
     nowNs: () => BigInt(Math.floor(state.nowMs())) * 1_000_000n,
+    spend(characters) {
+      state.templateWork += characters;
+      if (state.templateWork > WORK_MAX) throw new TemplateError('it is too much work for one line');
+    },
   };
 }
 

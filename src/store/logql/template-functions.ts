@@ -8,6 +8,7 @@ import {
   isMap,
   isTime,
   isTruthy,
+  sizeOf,
   OUTPUT_LENGTH_MAX,
   sprintf,
   TemplateError,
@@ -42,6 +43,8 @@ function toInt(value: Value): bigint {
   if (typeof value === 'boolean') return value ? 1n : 0n;
   if (typeof value === 'number') return Number.isFinite(value) ? BigInt(Math.trunc(value)) : 0n;
   if (typeof value !== 'string') return 0n;
+  // It would be out of range, and take a second to find out.
+  if (value.length > DIGITS_MAX) return 0n;
   const digits = INTEGER.exec(value.replace(FRACTION, '$1'));
   if (digits === null) return 0n;
   const [, sign, octal, plain] = digits;
@@ -50,6 +53,7 @@ function toInt(value: Value): bigint {
   return BigInt.asIntN(64, whole) === whole ? whole : 0n;
 }
 
+const DIGITS_MAX = 10_000;
 /** A decimal number's whole part. */
 const FRACTION = /^([+-]?\d*)\.\d*$/;
 /** strconv.ParseInt with base 0: underscores stand between digits, a leading zero means octal. */
@@ -117,10 +121,11 @@ function repeat(value: string, count: number): string {
 
 function trimSet(value: string, set: string, start: boolean, end: boolean): string {
   const chars = [...value];
+  const members = new Set(set);
   let from = 0;
   let to = chars.length;
-  while (start && from < to && set.includes(chars[from])) from++;
-  while (end && to > from && set.includes(chars[to - 1])) to--;
+  while (start && from < to && members.has(chars[from])) from++;
+  while (end && to > from && members.has(chars[to - 1])) to--;
   return chars.slice(from, to).join('');
 }
 
@@ -466,15 +471,37 @@ function floorTo(ns: bigint, unit: bigint): bigint {
 /** strings.Replace: all of them when `count` is negative. */
 function replaceUpTo(value: string, from: string, to: string, count: number): string {
   if (count < 0) return bounded(value.replaceAll(from, () => to));
-  let out = value;
+  let out = '';
   let at = 0;
   for (let i = 0; i < count; i++) {
-    const found = out.indexOf(from, at);
+    const found = value.indexOf(from, at);
     if (found === -1 || from === '') break;
-    out = out.slice(0, found) + to + out.slice(found + from.length);
-    at = found + to.length;
+    out = bounded(out + value.slice(at, found) + to);
+    at = found + from.length;
   }
-  return bounded(out);
+  return bounded(out + value.slice(at));
+}
+
+/** Texts in which another is looked for: [the text, the other]. */
+const SEARCHES: Readonly<Record<string, readonly [number, number]>> = {
+  Replace: [0, 1],
+  replace: [2, 0],
+  contains: [1, 0],
+};
+/** V8 may look again at all of what it looks for at each place: so much of it at a time costs as much as the text. */
+const SEARCHED_PIECE = 256;
+const REGEXES: readonly string[] = ['regexReplaceAll', 'regexReplaceAllLiteral', 'count'];
+/** How much longer than others a regex takes for a character, where RE2's own machine has to run it. */
+const REGEX_COST = 8;
+
+/** About how many characters a call goes over, apart from what it gives back. */
+export function workOf(name: string, args: readonly Value[]): number {
+  let work = 0;
+  for (const value of args) work += sizeOf(value);
+  if (REGEXES.includes(name)) return work * REGEX_COST;
+  const search = SEARCHES[name];
+  if (search === undefined || args.length <= Math.max(...search)) return work;
+  return work + sizeOf(args[search[0]]) * Math.floor(sizeOf(args[search[1]]) / SEARCHED_PIECE);
 }
 
 export function isTemplateFunction(name: string): boolean {

@@ -21,6 +21,18 @@ export class TemplateError extends Error {}
 /** Longest text that a template may make, in UTF-16 units. */
 export const OUTPUT_LENGTH_MAX = 4 << 20;
 
+/**
+ * Characters that the templates of one line may go over, in what they call functions with, and what those give back: a step
+ * can be work over a text of `OUTPUT_LENGTH_MAX`.
+ */
+export const WORK_MAX = 16 << 20;
+
+/** What it costs to go over a value once. */
+export function sizeOf(value: Value): number {
+  if (typeof value === 'string' || isList(value)) return value.length;
+  return isMap(value) ? value.size : 1;
+}
+
 export function isTime(value: Value): value is GoTime {
   return typeof value === 'object' && value !== null && 'kind' in value;
 }
@@ -72,6 +84,7 @@ const PADDING_MAX = 100_000;
 export function sprintf(format: string, args: readonly Value[]): string {
   let used = 0;
   let isInOrder = true;
+  let made = 0;
   const take = (): Value => args[used++];
   const count = (text: string | undefined): number | undefined => {
     if (text === undefined) return undefined;
@@ -94,7 +107,11 @@ export function sprintf(format: string, args: readonly Value[]): string {
         if (used < 0 || used >= args.length) return `%!${verb}(BADINDEX)`;
       }
       if (used >= args.length) return `%!${verb}(MISSING)`;
-      return (isBad ? '%!(BADPREC)' : '') + padded(formatVerb(verb, flags, precision, take()), flags, width);
+      const text = padded(formatVerb(verb, flags, precision, take()), flags, width);
+      // One argument may be asked for again and again.
+      made += text.length;
+      if (made > OUTPUT_LENGTH_MAX) throw new TemplateError('the text is too long');
+      return (isBad ? '%!(BADPREC)' : '') + text;
     },
   );
   if (!isInOrder) return out;

@@ -1,12 +1,13 @@
 /** Go templates of line_format and label_format: parsed once, run for each line. */
 import { timeOf } from './go-time.ts';
-import { callTemplateFunction, isTemplateFunction } from './template-functions.ts';
+import { callTemplateFunction, isTemplateFunction, workOf } from './template-functions.ts';
 import { parseTemplate, type Operand, type Pipe, type TemplateNode } from './template-parse.ts';
 import {
   isList,
   isMap,
   isTruthy,
   OUTPUT_LENGTH_MAX,
+  sizeOf,
   TemplateError,
   textOf,
   type Value,
@@ -21,6 +22,8 @@ export interface TemplateContext {
   line(): string;
   timeNs(): bigint;
   nowNs(): bigint;
+  /** Told how many characters are gone over; throws TemplateError when that is too much for one line. */
+  spend(characters: number): void;
 }
 
 export interface Template {
@@ -147,7 +150,9 @@ class Rendering {
   }
 
   #range(node: TemplateNode & { kind: 'if' | 'with' | 'range' }, dot: Dot): Outcome {
-    const items = this.#items(this.#value(this.#evaluate(node.pipe, dot)));
+    const value = this.#value(this.#evaluate(node.pipe, dot));
+    this.#context.spend(typeof value === 'bigint' ? Math.max(0, Number(value)) : sizeOf(value));
+    const items = this.#items(value);
     if (items.length === 0) return this.#list(node.otherwise, dot);
     const names = node.pipe.variables;
     const depth = this.#variables.length;
@@ -233,7 +238,10 @@ class Rendering {
         throw new TemplateError(`wrong number of args for ${name}: want 0 got ${args.length}`);
       return name === '__line__' ? this.#context.line() : timeOf(this.#context.timeNs());
     }
-    return callTemplateFunction(name, args, () => this.#context.nowNs());
+    this.#context.spend(workOf(name, args));
+    const value = callTemplateFunction(name, args, () => this.#context.nowNs());
+    this.#context.spend(sizeOf(value));
+    return value;
   }
 
   #operand(operand: Operand, dot: Dot): Dot {
@@ -265,11 +273,16 @@ class Rendering {
   }
 
   #value(dot: Dot): Value {
-    return dot === ROOT ? this.#context.labels() : dot;
+    if (dot !== ROOT) return dot;
+    const labels = this.#context.labels();
+    this.#context.spend(labels.size);
+    return labels;
   }
 
   #text(dot: Dot): string {
     const value = this.#value(dot);
-    return value === undefined || value === null ? '<no value>' : textOf(value);
+    const text = value === undefined || value === null ? '<no value>' : textOf(value);
+    this.#context.spend(text.length);
+    return text;
   }
 }
