@@ -414,11 +414,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       parallel: pool.size * 2,
       compile: remembering(LIMITS.queriesCompiledMax, (query) => compileQuery(query, () => clock.nowMs())),
       scan: (request, signal) => pool.run('scan', request, { ...read, signal }),
-      unsealed: (query, range, descending, limit) =>
+      unsealed: (query, range, descending, limit, signal) =>
         batcher.withUnsealed(async (streams) => {
           if (streams.length === 0) return undefined;
           const request = { query, range, descending, limit, rank, discoverLevels, streams };
-          return pool.run('scanUnsealed', request, read);
+          return pool.run('scanUnsealed', request, { ...read, signal });
         }),
       unsealedLabels: () => batcher.unsealedLabels(),
     });

@@ -54,6 +54,7 @@ export interface Answerer {
     range: TimeRange,
     descending: boolean,
     limit: number,
+    signal: AbortSignal,
   ): Promise<EntryRun | undefined>;
   unsealedLabels(): Labels[];
 }
@@ -94,7 +95,7 @@ export async function* answerEntries(
   { range, work, isFresh, signal, memory, alive }: Part,
 ): AsyncGenerator<AnswerStep> {
   // Asked for in the turn in which the work was listed: no line can go from unsealed to sealed between the two.
-  const fresh = isFresh ? answerer.unsealed(query, range, descending, limit) : undefined;
+  const fresh = isFresh ? answerer.unsealed(query, range, descending, limit, signal) : undefined;
   fresh?.catch(() => undefined);
   const compiled = answerer.compile(query);
   yield* scanInWindows({
@@ -124,7 +125,7 @@ export async function* answerMetric(
   // No template runs in this thread: what `now` is doesn't matter.
   const metric = compileMetric(query, times, () => 0);
   const fresh = metric.leaves.map(({ selection, range }) =>
-    isFresh ? answerer.unsealed(selection, range, false, Infinity) : Promise.resolve(undefined),
+    isFresh ? answerer.unsealed(selection, range, false, Infinity, signal) : Promise.resolve(undefined),
   );
   const partials = metric.newPartials();
   const scan = (part: Pick<MetricScan, 'segments' | 'rows'>) =>
@@ -178,7 +179,7 @@ export async function* answerPatterns(
   { query, stepMs }: QuestionOf<'patterns'>,
   { range, work, isFresh, signal, memory, alive }: Part,
 ): AsyncGenerator<AnswerStep> {
-  const fresh = isFresh ? answerer.unsealed(query, range, false, Infinity) : undefined;
+  const fresh = isFresh ? answerer.unsealed(query, range, false, Infinity, signal) : undefined;
   const compiled = answerer.compile(query);
   const tree = new PatternTree();
   const scan = (part: Pick<PatternScan, 'segments' | 'rows'>) =>

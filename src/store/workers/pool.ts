@@ -17,6 +17,7 @@ export interface TaskMap {
 
 interface Task {
   readonly kind: string;
+  readonly priority: TaskOptions['priority'];
   readonly request: object;
   readonly transfer: readonly Transferable[];
   readonly signal: AbortSignal | undefined;
@@ -44,7 +45,7 @@ export interface TaskRunner<Tasks extends TaskMap> {
   /**
    * Runs one task. 'write' goes before 'read', so that queries never hold back what is to be made durable. Rejects with
    * what the handler threw, LV_CLOSED, or for a 'read' LV_OVERLOADED when too many wait (what is written is bounded by
-   * who writes it); a task whose signal fires before it began rejects with the signal's reason.
+   * who writes it); with the signal's reason when that fires before it began, or for a 'read' some time before it ended.
    */
   run<Kind extends keyof Tasks & string>(
     kind: Kind,
@@ -53,6 +54,11 @@ export interface TaskRunner<Tasks extends TaskMap> {
   ): Promise<Tasks[Kind]['response']>;
 }
 
+/**
+ * How long a 'read' that nobody waits for any more may go on: most end sooner, and a new worker costs more than their rest. Queries
+ * can make a single task last for hours.
+ */
+const ABORTED_MS = 1_000;
 /** Workers handle large buffers, which are outside of it; the default would grow to tens of megabytes a thread. */
 const YOUNG_GENERATION_MB = 8;
 /** How often it is looked at which workers are still needed, while there are any that might not be. */
@@ -67,6 +73,8 @@ interface Thread {
   readonly worker: Worker;
   isReady: boolean;
   task: Task | undefined;
+  /** Stops waiting for the task's signal. */
+  unwatch: () => void;
   /** When it began what it does, or the last look, if that was later. */
   sinceMs: number;
   /** How long it was busy since the last look, without what it does now. */
@@ -78,7 +86,7 @@ interface Thread {
 /**
  * Starts workers as they are needed, up to `count`. One that had nothing to do for half a minute is ended, down to the last; one
  * that had little to do and keeps much memory is ended too, and the last is replaced, so that there is one ready
- * for what comes. A worker with a task is never ended.
+ * for what comes. A worker with a task is ended only when nobody waits for that any more.
  */
 export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
   readonly #entry: URL;
@@ -120,9 +128,10 @@ export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
       return Promise.reject(new LogvineError('LV_OVERLOADED', message));
     }
     return new Promise((resolve, reject) => {
-      const { transfer = [], signal } = options;
-      this.#queues[options.priority === 'write' ? 0 : 1].push({
+      const { priority, transfer = [], signal } = options;
+      this.#queues[priority === 'write' ? 0 : 1].push({
         kind,
+        priority,
         request,
         transfer,
         signal,
@@ -138,7 +147,15 @@ export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
       workerData: this.#data,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
-    const thread: Thread = { worker, isReady: false, task: undefined, sinceMs: 0, busyMs: 0, wasUsed: false };
+    const thread: Thread = {
+      worker,
+      isReady: false,
+      task: undefined,
+      unwatch: () => undefined,
+      sinceMs: 0,
+      busyMs: 0,
+      wasUsed: false,
+    };
     this.#threads.add(thread);
     worker.on('message', (answer: WorkerAnswer) => this.#onAnswer(thread, answer));
     worker.on('error', (error) =>
@@ -155,6 +172,7 @@ export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
     if (answer.ready) thread.isReady = true;
     else thread.busyMs += this.#clock.monotonicMs() - thread.sinceMs;
     thread.task = undefined;
+    thread.unwatch();
     this.#idle.push(thread);
     if (answer.error) task?.reject(toError(answer.error));
     else task?.resolve(answer.value);
@@ -171,8 +189,27 @@ export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
     this.#dispatch();
   }
 
+  /** A worker that goes on with a 'read' for long after its signal is ended in the middle of it. */
+  #watch(thread: Thread, { priority, signal }: Task): void {
+    if (priority !== 'read' || !signal) return;
+    let timer: Timer | undefined;
+    const aborted = (): void => {
+      timer = this.#clock.after(ABORTED_MS, () => {
+        void thread.worker.terminate();
+        this.#onGone(thread, signal.reason as Error);
+      });
+    };
+    signal.addEventListener('abort', aborted, { once: true });
+    thread.unwatch = () => {
+      signal.removeEventListener('abort', aborted);
+      timer?.cancel();
+      thread.unwatch = () => undefined;
+    };
+  }
+
   /** False when it was removed before. */
   #remove(thread: Thread): boolean {
+    thread.unwatch();
     const at = this.#idle.indexOf(thread);
     if (at >= 0) this.#idle.splice(at, 1);
     return this.#threads.delete(thread);
@@ -195,6 +232,7 @@ export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
       thread.task = task;
       thread.wasUsed = true;
       thread.sinceMs = this.#clock.monotonicMs();
+      this.#watch(thread, task);
       thread.worker.postMessage({ kind: task.kind, request: task.request }, task.transfer as Transferable[]);
     }
     if (this.#closed) return;
@@ -252,7 +290,10 @@ export class WorkerPool<Tasks extends TaskMap> implements TaskRunner<Tasks> {
     const threads = [...this.#threads];
     this.#threads.clear();
     this.#idle.length = 0;
-    for (const { task } of threads) task?.reject(closed);
+    for (const { task, unwatch } of threads) {
+      unwatch();
+      task?.reject(closed);
+    }
     await Promise.all(threads.map(({ worker }) => worker.terminate()));
   }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { test, type TestContext } from 'node:test';
 import { WorkerPool } from '../../../src/store/workers/index.ts';
+import type { TaskOptions } from '../../../src/store/workers/pool.ts';
 import { SimClock } from '../../helpers/sim-clock.ts';
 
 type Tasks = {
@@ -42,9 +43,9 @@ class Bench {
   }
 
   /** Keeps one worker busy until it is let go; resolves once it is. */
-  async hold(): Promise<Held> {
+  async hold(options: TaskOptions = read): Promise<Held> {
     const flag = new Int32Array(new SharedArrayBuffer(8));
-    const done = this.pool.run('wait', { flag }, read);
+    const done = this.pool.run('wait', { flag }, options);
     done.catch(() => undefined);
     await eventually(() => Atomics.load(flag, 1) === 1, 'a worker holds on');
     return {
@@ -203,4 +204,39 @@ test('a task that nobody waits for is not begun, what is written goes first, and
   await bench.pool.close();
   await told;
   await assert.rejects(bench.count(), { code: 'LV_CLOSED' });
+});
+
+test('a worker that goes on after nobody waits is ended, and the next task gets a new one', async (t) => {
+  const bench = new Bench(t, 1);
+  const gone = new AbortController();
+  const held = await bench.hold({ ...read, signal: gone.signal });
+  const waiting = bench.count();
+  await bench.clock.advance(60_000);
+  assert.equal(bench.pool.threadCount, 1, 'a task may take its time');
+  gone.abort(new Error('gone away'));
+  const told = assert.rejects(held.done, /gone away/);
+  await bench.clock.advance(2_000);
+  await told;
+  assert.equal(await waiting, 0, 'by a new one');
+
+  // One that ends in time stays, and its signal means nothing to what it does next.
+  const late = new AbortController();
+  const inTime = await bench.hold({ ...read, signal: late.signal });
+  late.abort(new Error('gone away'));
+  inTime.release();
+  await inTime.done;
+  const next = await bench.hold();
+  await bench.clock.advance(10_000);
+  next.release();
+  await next.done;
+  assert.equal(await bench.count(), 3);
+
+  // What is to be made durable is not given up.
+  const written = new AbortController();
+  const write = await bench.hold({ priority: 'write', signal: written.signal });
+  written.abort(new Error('gone away'));
+  await bench.clock.advance(10_000);
+  write.release();
+  await write.done;
+  assert.equal(await bench.count(), 5);
 });
