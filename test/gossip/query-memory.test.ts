@@ -286,6 +286,7 @@ test('what depends on the moment of asking, or is as large as the lines, is read
   const world = await newWorld();
   for (const query of [
     'sum(count_over_time({app="a"} | label_format t="{{ now | unixEpoch }}" [2h]))',
+    'sum(count_over_time({app="a"} | label_format t=`{{ date "15:04" .none }}` [2h]))',
     'last_over_time({app="a"} | regexp "line (?P<n>[0-9]+)" | n!="" | unwrap n [2h]) by (app)',
     `sum by (x) (count_over_time({app="a"} | label_format x="${'long'.repeat(1_000)}{{ __line__ }}" [2h]))`,
   ]) {

@@ -10,8 +10,8 @@ const ANSWER_BYTES_MAX = 2 * 1024;
 const ANSWERS_PLANNED_MAX = 32_768;
 /** Their states hold times from the grid's start, and so mean something else in another grid. */
 const TIMED: readonly RangeOp[] = ['first_over_time', 'last_over_time', 'rate_counter'];
-/** In a template it may be the time of asking. */
-const NOW = /\bnow\b/;
+/** In a template either may be the time of asking: `date` is, of what is no time. */
+const NOW = /\b(?:now|date)\b/;
 
 /** Where in the grid of each leaf a batch begins: what is found in it is said from there. */
 export type FirstBuckets = readonly number[];
