@@ -94,6 +94,10 @@ export const LIMITS = {
   queriesAtOnceMax: 64,
   /** Compiled queries that a thread remembers, and regular expressions. */
   queriesCompiledMax: 64,
+  /** Labels that the parsers of a query set for one line: a line of a MiB has room for some 100,000. */
+  parsedLabelsMax: 10_000,
+  /** Names and values of one label set on its way, whatever gave them: the stream, metadata, parsers, or the query itself. */
+  labelSetMax: 64 * 1024,
   /** WebSocket tails at one peer. */
   tailsAtOnceMax: 64,
   /** Queries that wait for their turn; beyond it they are refused. */
@@ -175,6 +179,15 @@ export function assertLimits(): void {
     [
       'a query fits a small request, however it is escaped',
       LIMITS.queryLengthMax * 6 < LIMITS.smallRequestBytesMax,
+    ],
+    [
+      'a label set fits what is decoded: of the stream, metadata, parsers, a query that writes `a=b,` and so on, and an error',
+      LIMITS.labelsStoredMax +
+        LIMITS.batchStreamsMax +
+        LIMITS.parsedLabelsMax +
+        LIMITS.queryLengthMax / 4 +
+        2 <=
+        LIMITS.labelSetMax,
     ],
     ['a chunk fits one message', LIMITS.queryChunkBytes + LIMITS.batchBytesMax < LIMITS.messageBytesMax],
   ];

@@ -1,9 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { decodeParts, encodeParts, LIMITS, LogvineError, PatternTree } from '../../src/store/index.ts';
+import {
+  compileMetric,
+  compileQuery,
+  decodeParts,
+  decodeRun,
+  encodeParts,
+  encodeRun,
+  LIMITS,
+  lineOf,
+  LogvineError,
+  PatternTree,
+  RunBuilder,
+  scanColumns,
+} from '../../src/store/index.ts';
 import type { PartialSeries } from '../../src/store/logql/index.ts';
-import { PROPERTY } from './material.ts';
+import { columnsFrom, PROPERTY } from './material.ts';
 
 const number = fc.oneof(
   fc.nat(),
@@ -35,6 +48,83 @@ test('partial results: what is encoded is decoded', () => {
     }),
     PROPERTY,
   );
+});
+
+test('a line with more fields than labels may be: it is told as its error, and the answer can be read', () => {
+  const keys = Array.from({ length: 20_001 }, (_, at) => `k${at}`);
+  const json = JSON.stringify({ ...Object.fromEntries(keys.map((key) => [key, 'v'])), _entry: 'e' });
+  const logfmt = keys.map((key) => `${key}=v`).join(' ');
+  const range = { from: { ms: 0, sub: 0 }, to: { ms: 10, sub: 0 } };
+  const times = { startNs: 10_000_000n, endNs: 10_000_000n, stepNs: 0n };
+  for (const [parser, line] of [
+    ['json', json],
+    ['unpack', json],
+    ['logfmt', logfmt],
+  ]) {
+    const query = `{app="a"} | ${parser}`;
+    const lines = [line, '{"a":"b"}'].map((text) => ({
+      ms: 5,
+      sub: 0,
+      line: Buffer.from(text),
+      metadata: { m: 'n' },
+    }));
+    const columns = columnsFrom(lines);
+    const builder = new RunBuilder();
+    const wanted = { range, descending: false, limit: Infinity };
+    scanColumns(
+      columns,
+      { app: 'a' },
+      builder.rank('a'),
+      wanted,
+      compileQuery(query, () => 0),
+      builder,
+    );
+    const run = decodeRun(encodeRun(builder.finish()));
+    assert.equal(run.count, 2);
+    const { __error__, ...labels } = run.streams[run.streamIds[0]];
+    assert.equal(__error__, 'LabelLimitErr');
+    const parsed = Object.keys(labels).filter((name) => /^k\d+$/.test(name));
+    assert.equal(parsed.length, LIMITS.parsedLabelsMax);
+    assert.equal(Buffer.from(lineOf(run, 0)).toString(), parser === 'unpack' ? 'e' : line);
+    assert.equal(run.streams[run.streamIds[1]].__error__, undefined, 'the next line has room again');
+
+    const metric = compileMetric(`count_over_time(${query} [1m])`, times, () => 0);
+    const [partial] = metric.newPartials();
+    const { sampler } = metric.leaves[0];
+    assert.ok(sampler.process(Buffer.from(line), { app: 'a' }, {}, 5, 0));
+    partial.add(sampler.key, sampler.labels, 5, 0, 1);
+    const found = [...encodeParts([partial.parts()])].flatMap((bytes) => decodeParts(bytes, 1));
+    assert.equal(found[0].series.labels.__error__, 'LabelLimitErr');
+  }
+  // What nobody asks for does not count.
+  const sum = compileMetric(`sum by (k20000) (count_over_time({app="a"} | json [1m]))`, times, () => 0);
+  assert.ok(sum.leaves[0].sampler.process(Buffer.from(json), { app: 'a' }, {}, 5, 0));
+  assert.deepEqual({ ...sum.leaves[0].sampler.labels }, { k20000: 'v' });
+});
+
+test('a query that writes as many labels as it has room for: its answer can be read', () => {
+  const formats = Array.from({ length: 12_000 }, (_, at) => `q${at.toString(36)}="v"`);
+  const query = `{a="b"} | json | label_format ${formats.join()}`;
+  assert.ok(query.length <= LIMITS.queryLengthMax);
+  const fields = Array.from({ length: 9_000 }, (_, at) => [`field_${at}`, 'v'] as const);
+  const line = Buffer.from(JSON.stringify(Object.fromEntries(fields)));
+  const builder = new RunBuilder();
+  const wanted = {
+    range: { from: { ms: 0, sub: 0 }, to: { ms: 10, sub: 0 } },
+    descending: false,
+    limit: Infinity,
+  };
+  const columns = columnsFrom([{ ms: 5, sub: 0, line, metadata: {} }]);
+  scanColumns(
+    columns,
+    { a: 'b' },
+    builder.rank('a'),
+    wanted,
+    compileQuery(query, () => 0),
+    builder,
+  );
+  const run = decodeRun(encodeRun(builder.finish()));
+  assert.ok(Object.keys(run.streams[0]).length > 20_000);
 });
 
 test('partial results: cut or garbled bytes are LV_PROTOCOL or other results, never anything else', () => {

@@ -122,7 +122,7 @@ export function decodeColumns(bytes: Uint8Array, lines: Uint8Array): Columns {
     for (let row = 0; row < count; row++) sub[row] *= divisor;
   }
   const ends = readEnds(reader, count, lines.length);
-  const metadata = readSets(reader, bytes);
+  const metadata = readSets(reader, bytes, LIMITS.batchStreamsMax);
   const metadataIds = new Uint32Array(count);
   if (metadata.length > 1) reader.varints(metadataIds, metadata.length - 1, 'unknown metadata');
   else if (metadata.length === 0 && count > 0) throw new RangeError('no metadata set');
@@ -165,6 +165,7 @@ function readEnds(reader: ByteReader, count: number, linesBytes: number): Uint32
 export function readSets(
   reader: ByteReader,
   bytes: Uint8Array,
+  pairsMax: number,
   /** Reads what stands behind each set, and tells it from others that are alike. */
   readRest: () => void = () => undefined,
 ): Record<string, string>[] {
@@ -175,7 +176,7 @@ export function readSets(
   while (sets.length < count) {
     const start = reader.position;
     const set = Object.create(null) as Record<string, string>;
-    for (let pairs = reader.count(LIMITS.batchStreamsMax); pairs > 0; pairs--) {
+    for (let pairs = reader.count(pairsMax); pairs > 0; pairs--) {
       const name = reader.text(LIMITS.batchBytesMax);
       set[name] = reader.text(LIMITS.batchBytesMax);
     }

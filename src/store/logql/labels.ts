@@ -1,5 +1,6 @@
 /** The labels of the line at hand: the stream's, the entry's structured metadata, and what stages have made of them. */
 import type { Labels, Metadata } from '../batch/columns.ts';
+import { LIMITS } from '../limits.ts';
 
 export const ERROR_LABEL = '__error__';
 export const ERROR_DETAILS_LABEL = '__error_details__';
@@ -49,6 +50,7 @@ export class LabelState {
   /** The names that stages have set or deleted in this line, each once: the first `#touchedCount`. */
   readonly #touched: LabelSlot[] = [];
   #touchedCount = 0;
+  #parsedCount = 0;
   #lineNumber = 1;
   error = '';
   errorDetails = '';
@@ -63,6 +65,7 @@ export class LabelState {
       this.#named = named;
     }
     this.#touchedCount = 0;
+    this.#parsedCount = 0;
     this.#lineNumber++;
     if (this.#slots.size > SLOTS_MAX) this.#forget();
     this.error = '';
@@ -107,12 +110,18 @@ export class LabelState {
 
   /**
    * Where a parser puts a field; it has its own name when the line comes with that label. Undefined when a stage has
-   * set it already, even if another deleted it since, when nobody wants it, or when the name is too long.
+   * set it already, even if another deleted it since, when nobody wants it, when the name is too long, or, with an error, when the
+   * line has too many.
    */
   slotForParsed(name: string, wanted: ReadonlySet<string> | undefined): LabelSlot | undefined {
     if (name.length > NAME_LENGTH_MAX) return undefined;
     const slot = this.#parsedSlot(name);
     if (slot.setIn === this.#lineNumber || (wanted !== undefined && !wanted.has(slot.name))) return undefined;
+    if (this.#parsedCount >= LIMITS.parsedLabelsMax) {
+      this.fail('LabelLimitErr', `a line gives at most ${LIMITS.parsedLabelsMax} labels`);
+      return undefined;
+    }
+    this.#parsedCount++;
     return slot;
   }
 

@@ -70,7 +70,7 @@ export function decodeParts(bytes: Uint8Array, leafCount: number): { leaf: numbe
 
 function readSeries(reader: ByteReader): PartialSeries {
   const labels = Object.create(null) as Record<string, string>;
-  for (let left = reader.count(LIMITS.batchStreamsMax); left > 0; left--) {
+  for (let left = reader.count(LIMITS.labelSetMax); left > 0; left--) {
     const name = reader.text(LIMITS.batchBytesMax);
     labels[name] = reader.text(LIMITS.batchBytesMax);
   }

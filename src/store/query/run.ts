@@ -64,7 +64,12 @@ export function decodeRun(bytes: Uint8Array): EntryRun {
     const count = reader.varint();
     if (count > Math.min(bytes.length, LIMITS.batchEntriesMax)) throw new RangeError('count too large');
     const parsedNames: string[][] = [];
-    const streams = readSets(reader, bytes, () => void parsedNames.push(readNames(reader)));
+    const streams = readSets(
+      reader,
+      bytes,
+      LIMITS.labelSetMax,
+      () => void parsedNames.push(readNames(reader)),
+    );
     const ranks: string[] = [];
     for (let left = reader.count(LIMITS.batchEntriesMax); left > 0; left--) ranks.push(reader.text(256));
     const streamIds = readIds(reader, count, streams.length);
@@ -88,7 +93,7 @@ function someNames(parsedNames: readonly (readonly string[])[]): Pick<EntryRun, 
 
 function readNames(reader: ByteReader): string[] {
   const names: string[] = [];
-  for (let left = reader.count(LIMITS.batchStreamsMax); left > 0; left--)
+  for (let left = reader.count(LIMITS.labelSetMax); left > 0; left--)
     names.push(reader.text(LIMITS.batchBytesMax));
   return names;
 }
