@@ -115,7 +115,8 @@ function fixedTimes(at: NonNullable<RangeAggregation['range']['at']>, times: Eva
 
 /** A value at each step: a number, or a vector. */
 type Value = number | readonly Sample[];
-type StepFunction = (step: number) => Value;
+/** At the step that the leaves are at. */
+type StepFunction = () => Value;
 
 export interface ResultLimits {
   readonly seriesMax: number;
@@ -135,7 +136,7 @@ export function evaluateMetric(
   }
 }
 
-/** The same, yielding after each step, so that a long evaluation need not hold up its thread. */
+/** The same, yielding after each step and after so many numbers, so that a long evaluation need not hold up its thread. */
 export function* evaluateByStep(
   plan: MetricPlan,
   partials: readonly RangePartial[],
@@ -143,10 +144,15 @@ export function* evaluateByStep(
 ): Generator<undefined, MetricResult> {
   const { times } = plan;
   const queue = [...partials];
-  const at = compile(plan.expr, queue, times);
+  const leaves: LeafValues[] = [];
+  const valueOf = compile(plan.expr, queue, leaves);
+  function* at(step: number): Generator<undefined, Value> {
+    for (const leaf of leaves) yield* leaf.moveTo(step);
+    return valueOf();
+  }
   const startMs = Number(times.startNs / 1_000_000n);
   const instant = times.stepNs === 0n;
-  const first = at(0);
+  const first = yield* at(0);
   if (instant && typeof first === 'number') return { kind: 'scalar', ms: startMs, value: first };
   if (instant) {
     const samples = ordersByValue(plan.expr) ? toVector(first) : [...toVector(first)].sort(byKey);
@@ -161,7 +167,7 @@ export function* evaluateByStep(
   let points = 0;
   for (let step = 0; step < steps; step++) {
     const ms = Number((times.startNs + times.stepNs * BigInt(step)) / 1_000_000n);
-    for (const { key, labels, value } of toVector(step === 0 ? first : at(step))) {
+    for (const { key, labels, value } of toVector(step === 0 ? first : yield* at(step))) {
       let one = series.get(key);
       if (one === undefined) series.set(key, (one = { labels, points: [] }));
       one.points.push([ms, value]);
@@ -201,39 +207,65 @@ function ordersByValue(expr: MetricExpr): boolean {
 }
 
 /** Takes the partials of its leaves from the front of `queue`. */
-function compile(expr: MetricExpr, queue: RangePartial[], times: EvalTimes): StepFunction {
+function compile(expr: MetricExpr, queue: RangePartial[], leaves: LeafValues[]): StepFunction {
   switch (expr.kind) {
     case 'number':
       return () => expr.value;
     case 'vector':
       return () => [sampleOf({}, expr.value)];
-    case 'rangeAggregation':
-      return compileRange(expr, queue.shift() as RangePartial);
+    case 'rangeAggregation': {
+      const leaf = new LeafValues(expr, queue.shift() as RangePartial);
+      leaves.push(leaf);
+      return expr.op === 'absent_over_time' ? compileAbsent(expr, leaf) : () => leaf.samples;
+    }
     case 'vectorAggregation': {
-      const inner = compile(expr.inner, queue, times);
+      const inner = compile(expr.inner, queue, leaves);
       const groups = groupFinder(expr.grouping);
-      return (step) => aggregate(expr, toVector(inner(step)), groups);
+      return () => aggregate(expr, toVector(inner()), groups);
     }
     case 'labelReplace':
-      return compileLabelReplace(expr, compile(expr.inner, queue, times));
+      return compileLabelReplace(expr, compile(expr.inner, queue, leaves));
     case 'binary':
-      return compileBinary(expr, compile(expr.left, queue, times), compile(expr.right, queue, times));
+      return compileBinary(expr, compile(expr.left, queue, leaves), compile(expr.right, queue, leaves));
   }
 }
 
-function compileRange(expr: RangeAggregation, partial: RangePartial): StepFunction {
-  const finished = partial.finish();
-  for (const { labels, key } of finished) refuseErrors(labels, key);
-  const fixed = expr.range.at !== undefined;
-  if (expr.op === 'absent_over_time') {
-    const absent = [sampleOf(absentLabels(expr.range.log.matchers), 1)];
-    return (step) => (finished.some(({ values }) => values[fixed ? 0 : step] !== undefined) ? [] : absent);
+/** Numbers gone over between two yields: some milliseconds. */
+const NUMBERS_PER_TURN = 20_000;
+
+/** What a range aggregation gives at one step after another. */
+class LeafValues {
+  readonly #series: ReturnType<RangePartial['finish']>;
+  readonly #isFixed: boolean;
+  #step = -1;
+  samples: readonly Sample[] = [];
+
+  constructor({ range }: RangeAggregation, partial: RangePartial) {
+    this.#series = partial.finish();
+    this.#isFixed = range.at !== undefined;
+    for (const { labels, key } of this.#series) refuseErrors(labels, key);
   }
-  return (step) =>
-    finished.flatMap(({ key, labels, values }) => {
-      const value = values[fixed ? 0 : step];
-      return value === undefined ? [] : [{ key, labels, value }];
-    });
+
+  *moveTo(step: number): Generator<undefined, void> {
+    const own = this.#isFixed ? 0 : step;
+    if (own === this.#step) return;
+    this.#step = own;
+    const samples: Sample[] = [];
+    let numbers = 0;
+    for (const { key, labels, windows } of this.#series) {
+      numbers += windows.moveTo(own);
+      if (windows.value !== undefined) samples.push({ key, labels, value: windows.value });
+      if (numbers < NUMBERS_PER_TURN) continue;
+      numbers = 0;
+      yield undefined;
+    }
+    this.samples = samples;
+  }
+}
+
+function compileAbsent({ range }: RangeAggregation, leaf: LeafValues): StepFunction {
+  const absent = [sampleOf(absentLabels(range.log.matchers), 1)];
+  return () => (leaf.samples.length > 0 ? [] : absent);
 }
 
 /** A line that a stage failed on must be filtered out, or the numbers would be wrong in silence. */
@@ -268,8 +300,8 @@ function compileLabelReplace(
     const rest = Object.entries(labels).filter(([name]) => name !== target);
     return Object.fromEntries(text === '' ? rest : [...rest, [target, text]]);
   };
-  return (step) =>
-    toVector(inner(step)).map((sample) => {
+  return () =>
+    toVector(inner()).map((sample) => {
       let result = known.get(sample.key);
       if (result === undefined) {
         const labels = replaced(sample.labels);
@@ -280,9 +312,9 @@ function compileLabelReplace(
 }
 
 function compileBinary(expr: BinaryExpr, left: StepFunction, right: StepFunction): StepFunction {
-  return (step) => {
-    const a = left(step);
-    const b = right(step);
+  return () => {
+    const a = left();
+    const b = right();
     if (typeof a === 'number') {
       return typeof b === 'number' ? apply(expr.op, a, b) : applyNumber(expr, b, a, true);
     }

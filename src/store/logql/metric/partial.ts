@@ -3,7 +3,8 @@ import type { Labels } from '../../batch/columns.ts';
 import { LogvineError } from '../../errors.ts';
 import type { RangeAggregation } from '../ast.ts';
 import type { Grid } from './grid.ts';
-import { OPERATIONS, type State } from './state.ts';
+import { OPERATIONS, type Operation, type State } from './state.ts';
+import { Windows } from './windows.ts';
 
 /** One series on its way between peers: `states[i]` belongs to bucket `buckets[i]`. */
 export interface PartialSeries {
@@ -18,7 +19,7 @@ export interface PartialLimits {
   readonly numbersMax: number;
 }
 
-/** A value of a step outlives the numbers that it is made of only for a moment. */
+/** A value costs less than the numbers that it is made of. */
 const VALUES_PER_NUMBER = 4;
 
 export function tooManySeries(seriesMax: number): LogvineError {
@@ -39,7 +40,7 @@ export class RangePartial {
   readonly aggregation: RangeAggregation;
   readonly grid: Grid;
   readonly #limits: PartialLimits;
-  readonly #operation: (typeof OPERATIONS)[RangeAggregation['op']];
+  readonly #operation: Operation;
   readonly #series = new Map<string, Series>();
   #numbers = 0;
 
@@ -112,41 +113,21 @@ export class RangePartial {
     }
   }
 
-  /** The finished series, in the order of their keys: per step a value, or undefined where the window is empty. */
-  finish(): { key: string; labels: Labels; values: (number | undefined)[] }[] {
-    const values = this.#series.size * this.grid.steps;
+  /** The finished series, in the order of their keys. Their values are made when a step is gone to: that can take long. */
+  finish(): { key: string; labels: Labels; windows: Windows }[] {
+    const { aggregation, grid } = this;
+    const values = this.#series.size * grid.steps;
     if (values > this.#limits.numbersMax * VALUES_PER_NUMBER) {
       throw new LogvineError(
         'LV_QUERY_TOO_LARGE',
-        `${this.#series.size} series over ${this.grid.steps} steps are too many; use a larger step or fewer series`,
+        `${this.#series.size} series over ${grid.steps} steps are too many; use a larger step or fewer series`,
       );
     }
+    const of = { rangeMs: aggregation.range.rangeMs, quantile: aggregation.param ?? 0 };
     return [...this.#series]
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, series]) => ({ key, labels: series.labels, values: this.#windows(series) }));
-  }
-
-  #windows(series: Series): (number | undefined)[] {
-    const { grid, aggregation } = this;
-    const operation = this.#operation;
-    const buckets = [...series.states].sort(([a], [b]) => a - b);
-    const values: (number | undefined)[] = [];
-    let from = 0;
-    for (let step = 0; step < grid.steps; step++) {
-      const first = step * grid.stepBuckets;
-      while (from < buckets.length && buckets[from][0] < first) from++;
-      let state: State | undefined;
-      for (let i = from; i < buckets.length && buckets[i][0] < first + grid.windowBuckets; i++) {
-        if (state === undefined) state = [...buckets[i][1]];
-        else operation.merge(state, buckets[i][1]);
-      }
-      const window = {
-        rangeMs: aggregation.range.rangeMs,
-        endMs: grid.windowEndMs(step),
-        quantile: aggregation.param ?? 0,
-      };
-      values.push(state && operation.finish(state, window));
-    }
-    return values;
+      .map(([key, { labels, states }]) => {
+        return { key, labels, windows: new Windows(this.#operation, grid, states, of) };
+      });
   }
 }

@@ -7,7 +7,7 @@ import type { RangeOp } from '../ast.ts';
 /** Plain numbers, so that it travels as it is. Its meaning is its operation's own. */
 export type State = number[];
 
-interface Operation {
+export interface Operation {
   /** The state of one sample; `at` is milliseconds from the grid's start. */
   first(value: number, at: number): State;
   /** Adds a sample without making a state of it; only where states never grow. */
@@ -16,6 +16,8 @@ interface Operation {
   merge(into: State, other: readonly number[]): void;
   /** The result for a window. */
   finish(state: State, window: Window): number;
+  /** How a window can be made of the one before: by adding and taking off where sums are exact, or as its samples in order. */
+  readonly slides?: 'sum' | 'sorted';
 }
 
 export interface Window {
@@ -35,6 +37,7 @@ const sum: Operation = {
     into[0] += other[0];
   },
   finish: (state) => state[0],
+  slides: 'sum',
 };
 
 const perSecond: Operation = { ...sum, finish: (state, { rangeMs }) => state[0] / (rangeMs / 1000) };
@@ -91,15 +94,32 @@ function appendAll(into: State, other: readonly number[]): void {
 const quantile: Operation = {
   first: (value) => [value],
   merge: appendAll,
-  finish: (state, window) => quantileOf(state, window.quantile),
+  finish: (state, window) => quantileOfSorted(inOrder([state]), window.quantile),
+  slides: 'sorted',
 };
 
+/** All of the numbers, -0 before 0 and NaN last. */
+export function inOrder(states: readonly (readonly number[])[]): Float64Array<ArrayBuffer> {
+  const all = new Float64Array(states.reduce((length, state) => length + state.length, 0));
+  let at = 0;
+  for (const state of states) {
+    all.set(state, at);
+    at += state.length;
+  }
+  return all.sort();
+}
+
+/** In that order. */
+export function precedes(a: number, b: number): boolean {
+  if (a === b) return a === 0 && Object.is(a, -0) && !Object.is(b, -0);
+  return a < b || (Number.isNaN(b) && !Number.isNaN(a));
+}
+
 /** The value at a quantile, between the two samples that it lies between. */
-export function quantileOf(values: readonly number[], q: number): number {
-  if (values.length === 0) return Number.NaN;
+export function quantileOfSorted(sorted: Float64Array, q: number): number {
+  if (sorted.length === 0) return Number.NaN;
   if (q < 0) return -Infinity;
   if (q > 1) return Infinity;
-  const sorted = Float64Array.from(values).sort();
   const rank = q * (sorted.length - 1);
   const lower = Math.max(0, Math.floor(rank));
   const upper = Math.min(sorted.length - 1, lower + 1);
