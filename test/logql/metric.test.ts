@@ -263,6 +263,9 @@ test('bounds: steps, series, numbers', () => {
     () => evaluate(quantile, many, instant(), () => 0, { seriesMax: 10, numbersMax: 10 }),
     /more than 10 numbers/,
   );
+  const long4M =
+    'sum by (x) (count_over_time({y="same"} | label_format x=`{{ .i }}{{ repeat 4000000 "x" }}` [1m]))';
+  assert.throws(() => evaluate(long4M, many, instant()), /labels of the series weigh more than 64 MiB/);
 });
 
 /** The same, entry by entry and window by window, with no buckets, no partials and no merging. */

@@ -1,6 +1,7 @@
 /** The partial result of one range aggregation: what a holder makes of its samples, and what a coordinator merges. */
 import type { Labels } from '../../batch/columns.ts';
 import { LogvineError } from '../../errors.ts';
+import { LIMITS } from '../../limits.ts';
 import type { RangeAggregation } from '../ast.ts';
 import type { Grid } from './grid.ts';
 import { OPERATIONS, type Operation, type State } from './state.ts';
@@ -43,6 +44,8 @@ export class RangePartial {
   readonly #operation: Operation;
   readonly #series = new Map<string, Series>();
   #numbers = 0;
+  /** Of all label sets: a stage can make megabytes of a label. */
+  #labelsLength = 0;
 
   constructor(aggregation: RangeAggregation, grid: Grid, limits: PartialLimits) {
     this.aggregation = aggregation;
@@ -84,6 +87,13 @@ export class RangePartial {
     let series = this.#series.get(key);
     if (series !== undefined) return series;
     if (this.#series.size >= this.#limits.seriesMax) throw tooManySeries(this.#limits.seriesMax);
+    this.#labelsLength += key.length;
+    if (this.#labelsLength > LIMITS.queryBufferBytesMax) {
+      throw new LogvineError(
+        'LV_QUERY_TOO_LARGE',
+        `the labels of the series weigh more than ${LIMITS.queryBufferBytesMax / 1024 / 1024} MiB; use fewer labels, or sum by few`,
+      );
+    }
     series = { labels, states: new Map() };
     this.#series.set(key, series);
     return series;
