@@ -7,6 +7,7 @@ export * from './segment/index.ts';
 export * from './query/index.ts';
 export * from './retention/index.ts';
 export * from './pace.ts';
+export * from './printable.ts';
 export * from './runs.ts';
 export * from './store.ts';
 export * from './workers/index.ts';

@@ -126,6 +126,12 @@ export const LIMITS = {
   /** A peer whose clock differs by more from this one's is named. */
   clockSkewMsMax: 60_000,
   membersMax: 10_000,
+  /** What a member says of itself, signed, as JSON: a name of 253 characters and a dozen addresses fit. */
+  memberRecordBytesMax: 2 * KiB,
+  /** How another member sees it, around that record. */
+  memberRowBytesMax: 2 * KiB + 128,
+  /** All members in one message, and in members.json. */
+  membersBytesMax: 21 * MiB,
   /** Sources whose position is remembered after their batches are dropped. */
   sourcesMax: 100_000,
   /** Dropped segments that inventories tell one by one. */
@@ -188,6 +194,11 @@ export function assertLimits(): void {
         LIMITS.queryLengthMax / 4 +
         2 <=
         LIMITS.labelSetMax,
+    ],
+    [
+      'as many members as there may be, each with its longest record, fit one message and members.json',
+      LIMITS.membersMax * LIMITS.memberRowBytesMax + 128 <= LIMITS.membersBytesMax &&
+        LIMITS.membersBytesMax <= LIMITS.messageBytesMax,
     ],
     ['a chunk fits one message', LIMITS.queryChunkBytes + LIMITS.batchBytesMax < LIMITS.messageBytesMax],
   ];

@@ -214,6 +214,11 @@ describe('problems', () => {
       /^--label: "__proto__=x" is not/,
     ],
     [
+      'a zone that cannot be shown',
+      { file: String.raw`zone: "a\e[2J"` },
+      /yaml:1: zone: "a\\u001b\[2J" is not allowed/,
+    ],
+    [
       'a bad zone of time',
       { file: 'timeZone: Mars/Olympus' },
       /yaml:1: timeZone: "Mars\/Olympus" is not allowed/,

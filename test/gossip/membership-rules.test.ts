@@ -1,16 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { DEFAULT_TIMING } from '../../src/gossip/membership/constants.ts';
+import { BOUNDS, DEFAULT_TIMING } from '../../src/gossip/membership/constants.ts';
 import { LocalHealth } from '../../src/gossip/membership/health.ts';
-import { parseRequest, type Claim } from '../../src/gossip/membership/messages.ts';
-import { isSigned, signRecord, type MemberRecord } from '../../src/gossip/membership/record.ts';
+import {
+  encodeMessage,
+  parseRequest,
+  parseSaved,
+  type Claim,
+  type StateRow,
+} from '../../src/gossip/membership/messages.ts';
+import { isSigned, signRecord, withinBounds, type MemberRecord } from '../../src/gossip/membership/record.ts';
 import { Rumours } from '../../src/gossip/membership/rumours.ts';
 import { Seeds } from '../../src/gossip/membership/seeds.ts';
 import { Suspicion, suspicionMs, suspicionSpan } from '../../src/gossip/membership/suspicion.ts';
 import { MemberTable } from '../../src/gossip/membership/table.ts';
 import { keysFromSeed, type PeerId, type Transport } from '../../src/gossip/transport/index.ts';
-import { LogvineError } from '../../src/store/index.ts';
+import { LIMITS, LogvineError } from '../../src/store/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 
 const [alice, bob, charlie] = await Promise.all(
@@ -244,6 +250,67 @@ const refused = (text: string | Buffer) =>
     () => parseRequest(Buffer.from(text)),
     (error: unknown) => error instanceof LogvineError && error.code === 'LV_PROTOCOL',
   );
+
+/** A record as long as any that others take. */
+function longest(of: typeof alice): MemberRecord {
+  const name = `${'name'.repeat(15)}.`.repeat(4) + 'example';
+  const full = record(of, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, {
+    addresses: Array.from({ length: 30 }, () => `/dns/${name}/tcp/65535/p2p/${of!.peer}`),
+    weight: 0.012_345_678_901_234_567,
+    zone: '語'.repeat(64),
+    http: 'h'.repeat(BOUNDS.httpLength),
+    version: 'v'.repeat(BOUNDS.versionLength),
+  });
+  const told = withinBounds(full);
+  const spare = LIMITS.memberRecordBytesMax - Buffer.byteLength(JSON.stringify({ ...full, ...told }));
+  assert.ok(told.addresses.length >= 2 && spare >= 0 && spare < full.addresses[0]!.length + 3);
+  return record(of, full.epoch, full.incarnation, {
+    ...told,
+    zone: told.zone + '語'.repeat(Math.floor(Math.min(spare, 64) / 3)),
+  });
+}
+
+const encoded = (members: readonly StateRow[]): Buffer =>
+  encodeMessage({ kind: 'sync', members: [...members] });
+const rowOf = (said: MemberRecord): StateRow => ({
+  record: said,
+  state: 'suspect',
+  ageMs: 72 * 3_600_000 + 1 / 3,
+  presumed: false,
+});
+
+test('as many members as there may be fit one message and members.json, however much each says of itself', () => {
+  const row = rowOf(longest(bob));
+  assert.doesNotThrow(() => parseRequest(encoded([row])));
+  assert.ok(encoded(Array.from({ length: LIMITS.membersMax }, () => row)).length <= LIMITS.membersBytesMax);
+  const saved = { record: row.record, state: row.state, sinceMs: 1_700_000_000_000 + 1 / 3 };
+  const members = Array.from({ length: LIMITS.membersMax }, () => saved);
+  const file = encodeMessage({ version: 1, introduced: true, members });
+  assert.ok(file.length <= LIMITS.membersBytesMax);
+  const long = record(bob, 1, 1, { addresses: Array.from({ length: 9 }, () => `/dns/${'a'.repeat(240)}`) });
+  refused(encoded([rowOf(long)]));
+});
+
+test('a member says nothing that could not be shown as it is', () => {
+  for (const changes of [
+    { addresses: ['/ip4/10.0.0.1/tcp/1\u0000'] },
+    { zone: 'a\u001b[2J' },
+    { zone: 'a\u202eb' },
+    { zone: '\ud800' },
+    { http: 'http://a/ b' },
+    { version: '1\n' },
+    { signature: '\u0001'.repeat(88) },
+  ])
+    refused(encoded([rowOf({ ...record(bob, 1, 1), ...changes })]));
+  assert.doesNotThrow(() => parseRequest(encoded([rowOf(record(bob, 1, 1, { zone: 'Zürich "1"' }))])));
+});
+
+test('a member of members.json that this version does not take costs nobody the others', () => {
+  const good = { record: record(bob, 1, 1), state: 'alive', sinceMs: 5 } as const;
+  const bad = { ...good, record: record(charlie, 1, 1, { zone: '\u0000' }) };
+  const file = encodeMessage({ version: 1, introduced: true, members: [bad, good, bad] });
+  assert.deepEqual(parseSaved(file), { version: 1, introduced: true, members: [good] });
+});
 
 test('malformed messages are refused with a code', () => {
   const good = { kind: 'ping', seq: 1, updates: [] };

@@ -75,11 +75,11 @@ export const BOUNDS = {
   stallMs: 400,
   leaveTimeoutMs: 2_000,
   addresses: 16,
-  addressLength: 256,
+  /** The longest host name, and the peer id, as a multiaddr. */
+  addressLength: 336,
   zoneLength: 128,
   httpLength: 256,
   versionLength: 64,
-  membersFileBytes: 16 * 1024 * 1024,
   /** members.json is written at most this often when many join at once. */
   membersGatherMs: 50,
   /** What a process had sent before its end does not arrive later than this. */

@@ -3,8 +3,8 @@ import { LogvineError } from '../../store/errors.ts';
 import { LIMITS } from '../../store/limits.ts';
 import type { PeerId } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
-import { peerIdSchema } from '../wire.ts';
-import { counterSchema, recordSchema, type MemberRecord } from './record.ts';
+import { peerIdSchema, soundOf } from '../wire.ts';
+import { addressSchema, counterSchema, recordSchema, type MemberRecord } from './record.ts';
 
 /** `accuser` has had no answer from the subject at this incarnation (suspect), or for so long that it is over (dead). */
 export interface Claim {
@@ -55,7 +55,7 @@ const speaker = {
     .array(
       z.object({
         epoch: counterSchema,
-        addresses: z.array(z.string().max(BOUNDS.addressLength)).max(BOUNDS.addresses),
+        addresses: z.array(addressSchema).max(BOUNDS.addresses),
       }),
     )
     .max(BOUNDS.twins)
@@ -92,9 +92,10 @@ const savedSchema = z.object({
   version: z.literal(1),
   /** This peer was introduced to the mesh. */
   introduced: z.boolean().default(false),
-  members: z
-    .array(z.object({ record: recordSchema, state: rowSchema.shape.state, sinceMs: z.number() }))
-    .max(LIMITS.membersMax),
+  members: soundOf(
+    z.object({ record: recordSchema, state: rowSchema.shape.state, sinceMs: z.number() }),
+    LIMITS.membersMax,
+  ),
 });
 
 export type Vouch = z.infer<typeof vouchSchema>;

@@ -3,7 +3,14 @@ import type { PeerId, Transport, TransportLog } from '../transport/index.ts';
 import { BOUNDS, MEMBERS_TOPIC, type MembershipTiming } from './constants.ts';
 import type { LocalHealth } from './health.ts';
 import { encodeMessage, parseTopicMessage, type Claim, type StateRow, type Update } from './messages.ts';
-import { compareAge, isSigned, signRecord, type MemberRecord, type UnsignedRecord } from './record.ts';
+import {
+  compareAge,
+  isSigned,
+  signRecord,
+  withinBounds,
+  type MemberRecord,
+  type UnsignedRecord,
+} from './record.ts';
 import { Rumours } from './rumours.ts';
 import { Suspicion, suspicionSpan } from './suspicion.ts';
 import { Identities, type Twin } from './identities.ts';
@@ -62,11 +69,11 @@ export class News {
   // This peer's own record.
 
   #sign(record: UnsignedRecord): MemberRecord {
-    return signRecord(record, (bytes) => this.#transport.sign(bytes));
+    return signRecord(withinBounds(record), (bytes) => this.#transport.sign(bytes));
   }
 
   #addresses(): string[] {
-    return this.#transport.addresses().slice(0, BOUNDS.addresses);
+    return this.#transport.addresses();
   }
 
   /** Signs a newer record of this peer and tells everybody. A peer that has left stays silent. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { signedBy } from '../../store/index.ts';
+import { isPrintable, LIMITS, signedBy } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
 import { peerIdSchema } from '../wire.ts';
 import { BOUNDS } from './constants.ts';
@@ -28,22 +28,45 @@ export interface MemberRecord {
 
 export type UnsignedRecord = Omit<MemberRecord, 'signature'>;
 
+const SIGNATURE_LENGTH = 88;
+
 const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 export const counterSchema = counter;
 
-export const recordSchema = z.object({
-  peer: peerIdSchema,
-  addresses: z.array(z.string().max(BOUNDS.addressLength)).max(BOUNDS.addresses).readonly(),
-  zone: z.string().max(BOUNDS.zoneLength),
-  weight: z.number().positive().max(1_000_000),
-  epoch: counter,
-  incarnation: counter,
-  leaving: z.boolean(),
-  left: z.boolean(),
-  http: z.string().max(BOUNDS.httpLength),
-  version: z.string().max(BOUNDS.versionLength),
-  signature: z.string().length(88),
-});
+/** Others print what a member says of itself, and an address has no need of more. */
+const visibleAscii = z.string().regex(/^[!-~]*$/);
+export const addressSchema = visibleAscii.max(BOUNDS.addressLength);
+
+export const recordSchema = z
+  .object({
+    peer: peerIdSchema,
+    addresses: z.array(addressSchema).max(BOUNDS.addresses).readonly(),
+    zone: z.string().max(BOUNDS.zoneLength).refine(isPrintable),
+    weight: z.number().positive().max(1_000_000),
+    epoch: counter,
+    incarnation: counter,
+    leaving: z.boolean(),
+    left: z.boolean(),
+    http: visibleAscii.max(BOUNDS.httpLength),
+    version: visibleAscii.max(BOUNDS.versionLength),
+    signature: z.string().regex(/^[A-Za-z0-9+/]{86}==$/),
+  })
+  .refine(fits);
+
+/** Everybody passes on the records of all members in one message: one long record must not be able to fill it. */
+function fits(record: MemberRecord): boolean {
+  return Buffer.byteLength(JSON.stringify(record)) <= LIMITS.memberRecordBytesMax;
+}
+
+/** As many of its addresses, from the first, as leave its record within bounds, once it is signed. */
+export function withinBounds(record: UnsignedRecord): UnsignedRecord {
+  const { addressLength, addresses: atMost } = BOUNDS;
+  let addresses = record.addresses.filter(({ length }) => length <= addressLength).slice(0, atMost);
+  const signature = '='.repeat(SIGNATURE_LENGTH);
+  while (addresses.length > 0 && !fits({ ...record, addresses, signature }))
+    addresses = addresses.slice(0, -1);
+  return { ...record, addresses };
+}
 
 /** The bytes that a record's signature covers: its fields in a fixed order, after a name that nothing else signs. */
 function signedBytes(record: UnsignedRecord): Buffer {

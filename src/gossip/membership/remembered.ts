@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { LogvineError, messageOf, type Clock, type Disk } from '../../store/index.ts';
+import { LIMITS, LogvineError, messageOf, type Clock, type Disk } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
 import { encodeMessage, parseSaved, type SavedMembers } from './messages.ts';
@@ -44,7 +44,7 @@ export class RememberedMembers {
     try {
       const bytes = await this.#disk.readFile(this.#path);
       if (bytes === undefined) return nothing;
-      if (bytes.length > BOUNDS.membersFileBytes)
+      if (bytes.length > LIMITS.membersBytesMax)
         throw new LogvineError('LV_PROTOCOL', 'members.json is too large');
       const { members: saved, introduced } = parseSaved(bytes);
       const members = saved.filter(({ record }) => isSigned(record));

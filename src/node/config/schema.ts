@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { PeerId } from '../../gossip/index.ts';
-import { compileQuery, LIMITS } from '../../store/index.ts';
+import { compileQuery, isPrintable, LIMITS } from '../../store/index.ts';
 import { parseHostPort } from './address.ts';
 import { DURATION_ALLOWED, parseDuration, parseSize, SIZE_ALLOWED } from './units.ts';
 
@@ -184,7 +184,11 @@ export const configSchema = z.strictObject({
     .describe(
       'The mesh secret, made by `logvine init`, the same on every peer. Two lines while it is being changed.',
     ),
-  zone: kind(z.string().min(1).max(64), 'text', 'a text of up to 64 characters')
+  zone: kind(
+    z.string().min(1).max(64).refine(isPrintable),
+    'text',
+    'a text of up to 64 characters, all of them visible',
+  )
     .optional()
     .describe('Rack, room or region. The copies of a batch are spread over zones.'),
   weight: kind(z.number().min(0.01).max(1000), 'number', 'a number from 0.01 to 1000')
