@@ -312,6 +312,15 @@ test('a member of members.json that this version does not take costs nobody the 
   assert.deepEqual(parseSaved(file), { version: 1, introduced: true, members: [good] });
 });
 
+test('of a full state of nonsense, only the first row that is malformed is looked at', () => {
+  const row = { record: { ...record(bob, 1, 1), addresses: [1, 2, 3] } };
+  const members = Array.from({ length: LIMITS.membersMax }, () => row);
+  assert.throws(
+    () => parseRequest(Buffer.from(JSON.stringify({ kind: 'sync', members }))),
+    ({ cause }: Error) => (cause as { issues: unknown[] }).issues.length === 1,
+  );
+});
+
 test('malformed messages are refused with a code', () => {
   const good = { kind: 'ping', seq: 1, updates: [] };
   assert.deepEqual(parseRequest(Buffer.from(JSON.stringify(good))), good);

@@ -185,6 +185,8 @@ export class Exchange implements StateHost {
     for (;;) {
       const message = await channel.receive();
       if (message === undefined || this.#closed) return;
+      // Only a sync is as long as that. What there is no time for costs nothing: it is not even read.
+      if (message.length > BOUNDS.pingMessageBytes) this.#refuseManySyncs();
       const request = parseRequest(message);
       if (request.kind === 'sync') return this.#answerSync(channel, request.members);
       if (request.kind === 'ping') await this.#answerPing(channel, request);
@@ -235,10 +237,14 @@ export class Exchange implements StateHost {
     else this.#relayingFor.delete(peer);
   }
 
-  async #answerSync(channel: Channel, rows: readonly StateRow[]): Promise<void> {
+  #refuseManySyncs(): void {
     if (this.#answering >= BOUNDS.syncsAnsweredAtOnce) {
       throw new LogvineError('LV_OVERLOADED', 'Too many syncs at once');
     }
+  }
+
+  async #answerSync(channel: Channel, rows: readonly StateRow[]): Promise<void> {
+    this.#refuseManySyncs();
     this.#answering++;
     try {
       const late = () => new LogvineError('LV_PEER_TIMEOUT', `${channel.peer} did not finish a sync`);

@@ -1,4 +1,4 @@
-import { messageOf, type Clock, type Disk, LogvineError, type Random } from '../../store/index.ts';
+import { LIMITS, messageOf, type Clock, type Disk, LogvineError, type Random } from '../../store/index.ts';
 import { withDeadline, type PeerId, type Transport, type TransportLog } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
 import { BOUNDS, DEFAULT_TIMING, MEMBERS_TOPIC, SWIM_PROTOCOL, type MembershipTiming } from './constants.ts';
@@ -191,7 +191,9 @@ class Swim implements Membership {
 
   start(): void {
     const { transport, random, seeds, log } = this.#options;
-    transport.handle(SWIM_PROTOCOL, (channel) => this.#exchange.answer(channel));
+    transport.handle(SWIM_PROTOCOL, (channel) => this.#exchange.answer(channel), {
+      requestBytesMax: LIMITS.membersBytesMax,
+    });
     transport.subscribe(MEMBERS_TOPIC, (from, message) => {
       if (!this.#timers.closed) this.#news.onTopic(from, message);
     });

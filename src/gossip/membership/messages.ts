@@ -3,7 +3,7 @@ import { LogvineError } from '../../store/errors.ts';
 import { LIMITS } from '../../store/limits.ts';
 import type { PeerId } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
-import { peerIdSchema, soundOf } from '../wire.ts';
+import { listOf, peerIdSchema, soundOf } from '../wire.ts';
 import { addressSchema, counterSchema, recordSchema, type MemberRecord } from './record.ts';
 
 /** `accuser` has had no answer from the subject at this incarnation (suspect), or for so long that it is over (dead). */
@@ -40,7 +40,7 @@ const updateSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('dead'), ...claimFields }),
 ]);
 const news = {
-  updates: z.array(updateSchema).max(BOUNDS.updatesPerMessage + 1),
+  updates: listOf(updateSchema, BOUNDS.updatesPerMessage + 1),
   /** Base64. */
   digest: z
     .string()
@@ -51,15 +51,13 @@ const news = {
 const speaker = {
   epoch: counterSchema.optional(),
   wallMs: z.number().optional(),
-  twins: z
-    .array(
-      z.object({
-        epoch: counterSchema,
-        addresses: z.array(addressSchema).max(BOUNDS.addresses),
-      }),
-    )
-    .max(BOUNDS.twins)
-    .optional(),
+  twins: listOf(
+    z.object({
+      epoch: counterSchema,
+      addresses: listOf(addressSchema, BOUNDS.addresses),
+    }),
+    BOUNDS.twins,
+  ).optional(),
 };
 const seq = z.number().int().nonnegative().max(0xffff_ffff);
 const rowSchema = z.object({
@@ -77,7 +75,7 @@ const requestSchema = z.discriminatedUnion('kind', [
   /** `newcomer`: too few know the sender yet (see `Introduction`). */
   z.object({ kind: z.literal('ping'), seq, ...news, ...speaker, newcomer: z.boolean().optional() }),
   z.object({ kind: z.literal('ping-req'), seq, target: peerIdSchema }),
-  z.object({ kind: z.literal('sync'), members: z.array(rowSchema).max(LIMITS.membersMax) }),
+  z.object({ kind: z.literal('sync'), members: listOf(rowSchema, LIMITS.membersMax) }),
 ]);
 const answerSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('ack'), seq, ...news, ...speaker, vouchedBy: vouchSchema.optional() }),
@@ -85,9 +83,9 @@ const answerSchema = z.discriminatedUnion('kind', [
 ]);
 const syncAnswerSchema = z.object({
   kind: z.literal('sync'),
-  members: z.array(rowSchema).max(LIMITS.membersMax),
+  members: listOf(rowSchema, LIMITS.membersMax),
 });
-const topicSchema = z.object({ updates: z.array(updateSchema).max(BOUNDS.updatesPerTopicMessage) });
+const topicSchema = z.object({ updates: listOf(updateSchema, BOUNDS.updatesPerTopicMessage) });
 const savedSchema = z.object({
   version: z.literal(1),
   /** This peer was introduced to the mesh. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { isPrintable, LIMITS, signedBy } from '../../store/index.ts';
 import type { PeerId } from '../transport/index.ts';
-import { peerIdSchema } from '../wire.ts';
+import { listOf, peerIdSchema } from '../wire.ts';
 import { BOUNDS } from './constants.ts';
 
 /** What a member says of itself. Only its signature makes it true: whoever passes it on cannot change it. */
@@ -40,7 +40,7 @@ export const addressSchema = visibleAscii.max(BOUNDS.addressLength);
 export const recordSchema = z
   .object({
     peer: peerIdSchema,
-    addresses: z.array(addressSchema).max(BOUNDS.addresses).readonly(),
+    addresses: listOf(addressSchema, BOUNDS.addresses).readonly(),
     zone: z.string().max(BOUNDS.zoneLength).refine(isPrintable),
     weight: z.number().positive().max(1_000_000),
     epoch: counter,
