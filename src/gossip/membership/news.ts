@@ -140,9 +140,22 @@ export class News {
       return;
     }
     if (update.subject === this.#own.peer) return this.#refute(update);
-    if (update.kind === 'suspect' && this.#suspicions.has(update.subject)) return this.#confirm(update);
-    const change = this.table.applyClaim(update);
-    if (change) this.#took(change, update);
+    // One faulty member must not end everybody. Who is convicted justly has been silent everywhere for as long.
+    const claim: Claim = this.#wasHeardLately(update.subject) ? { ...update, kind: 'suspect' } : update;
+    if (claim.kind === 'suspect' && this.#suspicions.has(claim.subject)) return this.#confirm(claim);
+    this.#takeClaim(claim);
+  }
+
+  #takeClaim(claim: Claim): void {
+    const change = this.table.applyClaim(claim);
+    if (change) this.#took(change, claim);
+  }
+
+  /** Within the shortest time that a suspicion takes. */
+  #wasHeardLately(peer: PeerId): boolean {
+    const heardMs = this.#options.lastHeardMs(peer) ?? -Infinity;
+    const { minMs } = suspicionSpan(this.table.live, this.#options.timing);
+    return this.#options.clock.monotonicMs() - heardMs < minMs;
   }
 
   /** Takes a row of another peer's full state: a claim in it weighs no more than that peer's own suspicion. */
@@ -224,7 +237,7 @@ export class News {
 
   #convict(claim: Claim, suspicion: Suspicion): void {
     const verdict: Claim = { ...claim, kind: 'dead', accuser: this.#own.peer };
-    this.apply(verdict);
+    this.#takeClaim(verdict);
     // Everybody's own timer runs too: only those who accused say it aloud.
     if (suspicion.accusedBy(this.#own.peer)) this.#publish(verdict);
   }
