@@ -275,6 +275,52 @@ test('messages that a peer begins and does not end are bounded, and their room c
   }
 });
 
+/** Listens, and never says a word. */
+async function blackHole(): Promise<{ address: string; close(): void }> {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => void sockets.push(socket.on('error', () => undefined)));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    address: `/ip4/127.0.0.1/tcp/${(server.address() as AddressInfo).port}`,
+    close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+test(
+  'a peer is reached at the address that answers, whatever stands before it',
+  { timeout: 30_000 },
+  async () => {
+    const secrets = [randomBytes(32)];
+    const [alice, bob, charlie] = [
+      await start({ secrets }),
+      await start({ secrets }),
+      await start({ secrets }),
+    ];
+    const holes = await Promise.all(Array.from({ length: 6 }, blackHole));
+    const swallowed = holes.map(({ address }) => address);
+    const timeoutMs = 3_000;
+    try {
+      for (const peer of [bob, charlie]) peer.handle(PROTOCOL, async () => undefined);
+      alice.learn(bob.self, [swallowed[0]!, ...bob.addresses()]);
+      // Another one that asks meanwhile does not make it begin anew.
+      const first = alice.open(bob.self, PROTOCOL, { timeoutMs });
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await Promise.all([first, alice.open(bob.self, PROTOCOL, { timeoutMs })]);
+      // Where there are too many of them for one time, the next one goes on.
+      alice.learn(charlie.self, [...swallowed, ...charlie.addresses()]);
+      await assert.rejects(alice.open(charlie.self, PROTOCOL, { timeoutMs }));
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      await alice.open(charlie.self, PROTOCOL, { timeoutMs });
+    } finally {
+      await Promise.all([alice, bob, charlie].map((peer) => peer.close()));
+      for (const hole of holes) hole.close();
+    }
+  },
+);
+
 test('announced addresses replace the found ones', async () => {
   const transport = await start({ announce: ['logs.example:7421'] });
   try {

@@ -71,6 +71,7 @@ class Libp2pTransport implements Transport {
   readonly #unfinished = new UnfinishedMessages();
   readonly #lastReceivedMs = new Map<PeerId, number>();
   readonly #learned = new Map<PeerId, Multiaddr[]>();
+  readonly #dialling = new Map<PeerId, Promise<Connection>>();
   readonly #receivers = new Map<string, (from: PeerId, message: Buffer) => void>();
   #closing: Promise<void> | undefined;
 
@@ -166,7 +167,7 @@ class Libp2pTransport implements Transport {
     if (peer === this.self)
       throw new LogvineError('LV_PEER_UNREACHABLE', 'A peer does not open channels to itself');
     return this.#within(peer, options.timeoutMs, async (signal) => {
-      const connection = this.#openConnection(peer) ?? (await this.#dialPeer(peer, signal));
+      const connection = this.#openConnection(peer) ?? (await this.#dialPeer(peer));
       const stream = await connection.newStream(protocol, {
         signal,
         maxOutboundStreams: BOUNDS.streamsPerProtocol,
@@ -186,10 +187,47 @@ class Libp2pTransport implements Transport {
       );
   }
 
-  #dialPeer(peer: PeerId, signal: AbortSignal): Promise<Connection> {
-    const addresses = this.#learned.get(peer);
-    if (!addresses) throw new LogvineError('LV_PEER_UNREACHABLE', `No address of ${peer} is known`);
-    return this.#node.dial(addresses, { signal });
+  /** One dial a peer, for all who wait for it: what it has found out by the time that they give up is of use to the next. */
+  #dialPeer(peer: PeerId): Promise<Connection> {
+    let dial = this.#dialling.get(peer);
+    if (!dial) {
+      dial = this.#dialAddresses(peer).finally(() => this.#dialling.delete(peer));
+      this.#dialling.set(peer, dial);
+    }
+    return dial;
+  }
+
+  /**
+   * One address after the other, each with a time of its own: behind one that swallows everything (a bridge, a firewall) may
+   * be one that answers. (libp2p gives each as long as all together, and always begins with the public ones.)
+   */
+  async #dialAddresses(peer: PeerId): Promise<Connection> {
+    const addresses = this.#learned.get(peer) ?? [];
+    const eachMs = Math.max(BOUNDS.addressDialMsMin, BOUNDS.dialTimeoutMs / addresses.length);
+    const untilMs = this.clock.monotonicMs() + BOUNDS.dialTimeoutMs;
+    let failure: unknown = new LogvineError('LV_PEER_UNREACHABLE', `No address of ${peer} is known`);
+    for (const address of addresses) {
+      const leftMs = untilMs - this.clock.monotonicMs();
+      if (leftMs <= 0) break;
+      const dial = (signal: AbortSignal) => this.#node.dial(address, { signal });
+      try {
+        return await this.#within(String(address), Math.min(eachMs, leftMs), dial);
+      } catch (error) {
+        failure = error;
+        this.#tryLast(peer, address);
+        // Within this turn of the loop, libp2p would have the next dial join the one that was given up, and end with it.
+        await new Promise<void>((resolve) => void this.clock.after(0, resolve));
+      }
+    }
+    throw failure;
+  }
+
+  /** The next dial begins with those that have not failed. */
+  #tryLast(peer: PeerId, address: Multiaddr): void {
+    const known = this.#learned.get(peer);
+    if (known?.includes(address)) {
+      this.#learned.set(peer, [...known.filter((other) => other !== address), address]);
+    }
   }
 
   async connect(address: string, options: { timeoutMs: number }): Promise<PeerId> {
