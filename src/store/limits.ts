@@ -126,6 +126,10 @@ export const LIMITS = {
   /** A peer whose clock differs by more from this one's is named. */
   clockSkewMsMax: 60_000,
   membersMax: 10_000,
+  /** Addresses that a member tells, and that it is dialled at. */
+  memberAddressesMax: 16,
+  /** Addresses to find the mesh at: each is dialled for ever. */
+  seedsMax: 100,
   /** What a member says of itself, signed, as JSON: a name of 253 characters and a dozen addresses fit. */
   memberRecordBytesMax: 2 * KiB,
   /** How another member sees it, around that record. */

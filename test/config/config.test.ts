@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { Seeds, type SeedHost } from '../../src/gossip/membership/seeds.ts';
+import type { Transport } from '../../src/gossip/transport/index.ts';
 import {
   commentedFile,
   loadConfig,
@@ -8,7 +10,8 @@ import {
   settingsText,
   type Flags,
 } from '../../src/node/config/index.ts';
-import { LogvineError } from '../../src/store/index.ts';
+import { LIMITS, LogvineError } from '../../src/store/index.ts';
+import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 
 interface Layers {
   file?: string;
@@ -122,6 +125,16 @@ describe('layers', () => {
     assert.equal(config.batch.targetBytes, 524_288);
     assert.equal(config.segment.ageMaxMs, 1_800_000);
     assert.equal(config.zone, '7');
+  });
+
+  test('a node may name as many addresses to join as it dials', async () => {
+    const join = Array.from({ length: LIMITS.seedsMax }, (_, at) => `a:${at + 1}`);
+    const { config } = await load({ flags: { join } });
+    assert.deepEqual(config.join, join);
+    assert.equal((await problems({ flags: { join: [...join, 'b:1'] } })).length, 1);
+    const transport = { clock: new SimClock() } as unknown as Transport;
+    const host: SeedHost = { isLive: () => true, join: () => Promise.resolve(), failed: () => undefined };
+    new Seeds(transport, seededRandom(1), config.join, host).close();
   });
 
   test('labels and files add up, each list of files with its own base directory', async () => {

@@ -60,7 +60,6 @@ export const BOUNDS = {
   syncTimeoutMs: 10_000,
   syncsAnsweredAtOnce: 8,
   connectTimeoutMs: 5_000,
-  seeds: 64,
   redialMsMin: 1_000,
   redialMsMax: 30_000,
   /** How often a silent member is tried again, while there are others and while there are none. */
@@ -74,7 +73,6 @@ export const BOUNDS = {
   /** A timer this late means that this process stood still: it must not judge others. */
   stallMs: 400,
   leaveTimeoutMs: 2_000,
-  addresses: 16,
   /** The longest host name, and the peer id, as a multiaddr. */
   addressLength: 336,
   zoneLength: 128,

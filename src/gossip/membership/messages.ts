@@ -54,7 +54,7 @@ const speaker = {
   twins: listOf(
     z.object({
       epoch: counterSchema,
-      addresses: listOf(addressSchema, BOUNDS.addresses),
+      addresses: listOf(addressSchema, LIMITS.memberAddressesMax),
     }),
     BOUNDS.twins,
   ).optional(),

@@ -40,7 +40,7 @@ export const addressSchema = visibleAscii.max(BOUNDS.addressLength);
 export const recordSchema = z
   .object({
     peer: peerIdSchema,
-    addresses: listOf(addressSchema, BOUNDS.addresses).readonly(),
+    addresses: listOf(addressSchema, LIMITS.memberAddressesMax).readonly(),
     zone: z.string().max(BOUNDS.zoneLength).refine(isPrintable),
     weight: z.number().positive().max(1_000_000),
     epoch: counter,
@@ -60,8 +60,9 @@ function fits(record: MemberRecord): boolean {
 
 /** As many of its addresses, from the first, as leave its record within bounds, once it is signed. */
 export function withinBounds(record: UnsignedRecord): UnsignedRecord {
-  const { addressLength, addresses: atMost } = BOUNDS;
-  let addresses = record.addresses.filter(({ length }) => length <= addressLength).slice(0, atMost);
+  let addresses = record.addresses
+    .filter(({ length }) => length <= BOUNDS.addressLength)
+    .slice(0, LIMITS.memberAddressesMax);
   const signature = '='.repeat(SIGNATURE_LENGTH);
   while (addresses.length > 0 && !fits({ ...record, addresses, signature }))
     addresses = addresses.slice(0, -1);

@@ -1,4 +1,4 @@
-import { LogvineError, type Random } from '../../store/index.ts';
+import { LIMITS, LogvineError, type Random } from '../../store/index.ts';
 import type { PeerId, Transport } from '../transport/index.ts';
 import { BOUNDS } from './constants.ts';
 import { Timers } from './timers.ts';
@@ -25,8 +25,8 @@ export class Seeds {
     this.#host = host;
     this.#timers = new Timers(transport.clock);
     const distinct = [...new Set(seeds)];
-    if (distinct.length > BOUNDS.seeds) {
-      throw new LogvineError('LV_CONFIG_INVALID', `join: more than ${BOUNDS.seeds} addresses`);
+    if (distinct.length > LIMITS.seedsMax) {
+      throw new LogvineError('LV_CONFIG_INVALID', `join: more than ${LIMITS.seedsMax} addresses`);
     }
     for (const seed of distinct)
       this.#timers.after(0, () => void this.#dial(seed, undefined, BOUNDS.redialMsMin));

@@ -49,7 +49,6 @@ export const BOUNDS = {
   addressDialMsMin: 1_000,
   streamsPerConnection: 2_048,
   streamsPerProtocol: 1_024,
-  addressesPerPeer: 16,
   topicMessageBytes: 64 * 1024,
   /** The window that a stream may grow to. It must fit the read buffer, where it lands while the reader is away. */
   streamWindowBytes: 4 * 1024 * 1024,
@@ -114,7 +113,7 @@ export async function createNode(options: Libp2pTransportOptions, keys: PeerKeys
       maxParallelDials: BOUNDS.dialsAtOnce,
       maxDialQueueLength: BOUNDS.dialsQueued,
       addressDialTimeout: BOUNDS.dialTimeoutMs,
-      maxPeerAddrsToDial: BOUNDS.addressesPerPeer,
+      maxPeerAddrsToDial: LIMITS.memberAddressesMax,
       reconnectRetries: 0,
     },
     connectionMonitor: {

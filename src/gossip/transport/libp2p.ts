@@ -270,7 +270,7 @@ class Libp2pTransport implements Transport {
     if (peer === this.self) return;
     this.#learned.delete(peer);
     const usable: Multiaddr[] = [];
-    for (const text of addresses.slice(0, BOUNDS.addressesPerPeer)) {
+    for (const text of addresses.slice(0, LIMITS.memberAddressesMax)) {
       try {
         const address = parseAddress(text);
         const named = address.getComponents().some((part) => part.name === 'p2p');

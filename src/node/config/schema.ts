@@ -62,7 +62,7 @@ const seed = kind(
   'text',
   'HOST:PORT or a multiaddr, such as logs-1.example.net:7421',
 );
-const seeds = () => kind(z.array(seed).max(100), 'list', 'a list of HOST:PORT or multiaddrs');
+const seeds = () => kind(z.array(seed).max(LIMITS.seedsMax), 'list', 'a list of HOST:PORT or multiaddrs');
 
 /** Of an Ed25519 key. Parsing one takes libp2p, which no command but `run` should wait for. */
 const PEER_ID = /^12D3Koo[1-9A-HJ-NP-Za-km-z]{45}$/;
