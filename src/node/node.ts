@@ -74,6 +74,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
     const transport = await createLibp2pTransport({
       seed: identity.seed,
       listen: formatHostPort(config.listen),
+      announce: config.announce,
       secrets,
       topics: [MEMBERS_TOPIC],
       clock,

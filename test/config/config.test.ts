@@ -48,6 +48,7 @@ describe('defaults', () => {
     assert.deepEqual(config, {
       dataDirectory: '/work/logvine-data',
       listen: { host: '127.0.0.1', port: 7421 },
+      announce: [],
       http: { host: '127.0.0.1', port: 7420 },
       httpBehindProxy: false,
       tls: undefined,
@@ -110,6 +111,7 @@ describe('layers', () => {
     const { config } = await load({
       env: {
         LOGVINE_JOIN: 'a:1, b:2',
+        LOGVINE_ANNOUNCE: 'c:3',
         LOGVINE_LABELS: 'env=prod,note=a=b',
         LOGVINE_REPLICAS: '5',
         LOGVINE_DISCOVER_SERVICE_NAME: 'false',
@@ -119,6 +121,7 @@ describe('layers', () => {
       },
     });
     assert.deepEqual(config.join, ['a:1', 'b:2']);
+    assert.deepEqual(config.announce, ['c:3']);
     assert.deepEqual(config.labels, { env: 'prod', note: 'a=b' });
     assert.equal(config.replicas, 5);
     assert.equal(config.discoverServiceName, false);
@@ -235,6 +238,11 @@ describe('problems', () => {
       'a bad zone of time',
       { file: 'timeZone: Mars/Olympus' },
       /yaml:1: timeZone: "Mars\/Olympus" is not allowed/,
+    ],
+    [
+      'an address to announce without a port',
+      { file: 'announce: [logs.example]' },
+      /yaml:1: announce\[0\]: "logs\.example" is not allowed; allowed: HOST:PORT or a multiaddr/,
     ],
     [
       'a port beyond the last',

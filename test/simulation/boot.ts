@@ -71,6 +71,7 @@ function configOf(host: SimHost, settings: MeshSettings, lostPeers: readonly Pee
   return {
     dataDirectory: DATA,
     listen: { host: host.name, port: 1 },
+    announce: [],
     http: { host: '127.0.0.1', port: 0 },
     httpBehindProxy: false,
     tls: undefined,

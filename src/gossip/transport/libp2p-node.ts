@@ -25,7 +25,7 @@ export interface Libp2pTransportOptions {
   readonly listen: string;
   /** The mesh secret (32 bytes), or two of them, the preferred first, while it is being changed. */
   readonly secrets: readonly Uint8Array[];
-  /** `HOST:PORT` addresses to tell others instead of those found on the interfaces. */
+  /** Addresses, `HOST:PORT` or multiaddrs, to tell others instead of those found on the interfaces. */
   readonly announce?: readonly string[];
   /** When given, only these peers are let in or dialled. */
   readonly allowPeers?: readonly PeerId[];

@@ -15,6 +15,8 @@ const FILE_BYTES_MAX = 1024 * 1024;
 export interface Config {
   readonly dataDirectory: string;
   readonly listen: HostPort;
+  /** `host:port` or multiaddr; empty: those of the interfaces that it listens on. */
+  readonly announce: readonly string[];
   readonly http: HostPort;
   readonly httpBehindProxy: boolean;
   /** Undefined: plain HTTP. */
@@ -253,6 +255,7 @@ function toConfig(
   return {
     dataDirectory: path('data', written.data),
     listen: written.listen,
+    announce: written.announce,
     http: written.http,
     httpBehindProxy: written.httpBehindProxy,
     tls: certFile && keyFile ? { certFile, keyFile } : undefined,

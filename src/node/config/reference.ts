@@ -36,6 +36,7 @@ export function commentedFile(set: Readonly<Record<string, unknown>>): string {
 }
 
 const EXAMPLES: Readonly<Record<string, unknown>> = {
+  announce: ['logs-1.example.net:7421'],
   join: ['logs-1.example.net:7421'],
   labels: { env: 'production' },
   zone: 'rack-1',

@@ -57,12 +57,13 @@ const hostPort = () =>
     'HOST:PORT, such as 127.0.0.1:7421 or [::1]:7421; port 0 picks a free one',
   );
 
-const seed = kind(
+const address = kind(
   z.string().refine((text) => /^\/[\w./:@-]+$/.test(text) || (parseHostPort(text)?.port ?? 0) > 0),
   'text',
   'HOST:PORT or a multiaddr, such as logs-1.example.net:7421',
 );
-const seeds = () => kind(z.array(seed).max(LIMITS.seedsMax), 'list', 'a list of HOST:PORT or multiaddrs');
+const addresses = (max: number) =>
+  kind(z.array(address).max(max), 'list', 'a list of HOST:PORT or multiaddrs');
 
 /** Of an Ed25519 key. Parsing one takes libp2p, which no command but `run` should wait for. */
 const PEER_ID = /^12D3Koo[1-9A-HJ-NP-Za-km-z]{45}$/;
@@ -148,6 +149,11 @@ export const configSchema = z.strictObject({
   listen: hostPort()
     .prefault('127.0.0.1:7421')
     .describe('Where other peers reach this one. Beyond loopback it needs `secretFile`.'),
+  announce: addresses(LIMITS.memberAddressesMax)
+    .prefault([])
+    .describe(
+      'What this peer tells others to reach it at, where that is not what it listens on: behind NAT, or in a container.',
+    ),
   http: hostPort()
     .prefault('127.0.0.1:7420')
     .describe(
@@ -171,7 +177,7 @@ export const configSchema = z.strictObject({
         ),
     })
     .prefault({}),
-  join: seeds()
+  join: addresses(LIMITS.seedsMax)
     .prefault([])
     .describe('Peers to find the mesh through. They are redialled for ever; one that answers is enough.'),
   lostPeers: peerIds()
