@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { connect as connectSocket, createServer, type AddressInfo, type Socket } from 'node:net';
 import { test } from 'node:test';
 import {
@@ -154,6 +155,23 @@ test('a thousand strangers do not slow a mesh down', { timeout: 60_000 }, async 
     } finally {
       await charlie.close();
     }
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await Promise.all([alice, bob].map((peer) => peer.close()));
+  }
+});
+
+test('strangers on one host do not keep out a member on another', { timeout: 60_000 }, async () => {
+  const secrets = [randomBytes(32)];
+  const [alice, bob] = [await start({ secrets }), await start({ secrets })];
+  const sockets: Socket[] = [];
+  try {
+    for (let index = 0; index < 600; index++) {
+      const socket = connectSocket({ port: portOf(bob), host: '127.0.0.1', localAddress: '127.0.0.2' });
+      sockets.push(socket.on('error', () => {}));
+    }
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+    assert.equal(await meets(alice, bob), true);
   } finally {
     for (const socket of sockets) socket.destroy();
     await Promise.all([alice, bob].map((peer) => peer.close()));

@@ -39,8 +39,12 @@ export interface Libp2pTransportOptions {
 export const BOUNDS = {
   connections: 1024,
   /** Handshakes under way from outside: strangers can hold so many, each no longer than the upgrade timeout. */
-  inboundPending: 256,
-  inboundPerSecondAndHost: 512,
+  inboundPending: 1_024,
+  /**
+   * Over the upgrade timeout, less than half of these: one host cannot keep out the others. Hundreds of peers behind one address
+   * that all come at once have connected within seconds.
+   */
+  inboundPerSecondAndHost: 100,
   upgradeTimeoutMs: 5_000,
   dialsAtOnce: 32,
   dialsQueued: 1_000,
