@@ -106,6 +106,35 @@ test('of an origin that ran very often, the newest runs are kept', () => {
   );
 });
 
+test('of the runs in which an origin sealed nothing, only its newest is kept, in whatever order they come', () => {
+  const told = [
+    said(alice, 1, 0),
+    said(alice, 2, 3),
+    said(alice, 3, 0),
+    said(alice, 4, 0),
+    said(alice, 5, 0),
+  ];
+  for (let round = 0; round < 20; round++) {
+    const marks = new Watermarks();
+    for (const mark of shuffle(random, told))
+      marks.merge(random.unit() < 0.5 ? alice.peer : bob.peer, [mark], NOW_MS);
+    const kept = marks.all().map(({ epoch }) => epoch);
+    assert.deepEqual(
+      kept.sort((a, b) => a - b),
+      [2, 5],
+    );
+    assert.deepEqual(
+      marks.latest().map(({ epoch }) => epoch),
+      [5],
+    );
+    marks.takeChanged();
+    marks.merge(bob.peer, told, NOW_MS);
+    assert.equal(marks.takeChanged(), false);
+    marks.merge(bob.peer, [said(alice, 3, 1)], NOW_MS);
+    assert.equal(marks.get(alice.peer, 3)?.sealed, 1);
+  }
+});
+
 test('one message makes a bounded number of signatures be checked; the rest is learned from the next', () => {
   const epochs = Array.from({ length: SIGNATURES_CHECKED_MAX + 20 }, (_, at) => at + 1);
   const told = epochs.map((epoch) => said(alice, epoch, 1));

@@ -102,6 +102,10 @@ type Known = Watermark & {
   signed: 'unchecked' | 'good' | 'bad';
 };
 
+function newestIn(epochs: ReadonlyMap<number, Known> | undefined): number | undefined {
+  return epochs && epochs.size > 0 ? Math.max(...epochs.keys()) : undefined;
+}
+
 /** Of two words of one origin about one run, the later: both numbers only rise. */
 function isLater(mark: Progress, known: Progress): boolean {
   return mark.durable > known.durable || (mark.durable === known.durable && mark.sealed > known.sealed);
@@ -147,7 +151,9 @@ export class Watermarks {
 
   #isNews(mark: Watermark): boolean {
     const known = this.get(mark.origin, mark.epoch);
-    return !known || isLater(mark, known);
+    if (known) return isLater(mark, known);
+    // A run in which nothing was sealed promises nothing: only that it is the newest says something.
+    return mark.sealed > 0 || mark.epoch > (newestIn(this.#marks.get(mark.origin)) ?? -1);
   }
 
   #take(mark: Watermark, heardMs: number, signed: Known['signed']): void {
@@ -160,7 +166,10 @@ export class Watermarks {
       this.#makeRoom();
       this.#marks.set(origin, (epochs = new Map()));
     }
+    const before = newestIn(epochs);
     epochs.set(epoch, { ...mark, heardMs: Math.max(heardMs, known?.heardMs ?? 0), signed });
+    // Else an origin that crashes at each start would fill its places here with runs that say nothing.
+    if (before !== undefined && before < epoch && epochs.get(before)!.sealed === 0) epochs.delete(before);
     if (epochs.size > EPOCHS_PER_ORIGIN_MAX) epochs.delete(Math.min(...epochs.keys()));
     this.#changed = true;
     this.#passedOn = undefined;
@@ -193,7 +202,7 @@ export class Watermarks {
 
   /** The newest epoch of each origin, with the time it was last heard from. */
   latest(): HeardMark[] {
-    return [...this.#marks.values()].map((epochs) => epochs.get(Math.max(...epochs.keys()))!);
+    return [...this.#marks.values()].map((epochs) => epochs.get(newestIn(epochs)!)!);
   }
 
   all(): HeardMark[] {
