@@ -101,8 +101,8 @@ class PushKeeper {
 
   async #prepare(push: PushBody, lease: Lease, goOn: () => void): Promise<PreparedPush> {
     const { batcher, pool } = this.#options;
-    // Where nothing can be stored there would be no room either, and the client would be told to be slower.
-    batcher.checkTaking();
+    // Where nothing can be stored there will be no room, and the client would be told to be slower.
+    if (batcher.isFull) batcher.checkTaking();
     await batcher.room();
     goOn();
     let prepared: PreparedPush;

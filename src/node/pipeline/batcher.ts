@@ -363,7 +363,8 @@ export class Batcher implements BlockSink {
     this.#wake();
   }
 
-  #isFull(): boolean {
+  /** No room for more at present. */
+  get isFull(): boolean {
     return (
       this.#unsealedBytes > LIMITS.unsealedBytesMax ||
       this.#arena.bytesInUse > LIMITS.arenaBytesMax ||
@@ -372,14 +373,14 @@ export class Batcher implements BlockSink {
   }
 
   async #room(): Promise<void> {
-    while (this.#isFull() && !this.#closed && !this.#failure) {
+    while (this.isFull && !this.#closed && !this.#failure) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     this.#checkOpen();
   }
 
   #wake(): void {
-    if (this.#isFull() && !this.#failure && !this.#closed) return;
+    if (this.isFull && !this.#failure && !this.#closed) return;
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
