@@ -150,7 +150,7 @@ export function checkAnswer(
   const { doubtfulSinceMs } = cluster.checks;
   for (const line of ledger.all()) {
     if (line.acknowledgedMs === undefined || line.acknowledgedMs >= asked.atMs) continue;
-    if (line.excused || line.expired || wasTwins(line.acknowledgedMs)) continue;
+    if (line.excused || line.expired || line.apart || wasTwins(line.acknowledgedMs)) continue;
     if (line.acknowledgedMs >= doubtfulSinceMs) continue;
     if (line.ms < fromMs || line.ms >= toMs || !matches(line) || times.has(line)) continue;
     // At the limit, only what comes before the last line is owed.
@@ -167,7 +167,7 @@ export function checkAnswer(
 }
 
 /** Newcomers that have found only each other are a mesh of their own (docs/how-it-works.md, "What a receipt says"). */
-function isOfTheMesh({ present, size, hosts }: Cluster, { core, peer: self }: SimHost): boolean {
+export function isOfTheMesh({ present, size, hosts }: Cluster, { core, peer: self }: SimHost): boolean {
   const known = new Set<string>(core?.membership.members().map(({ peer }) => peer));
   const joiners = present.filter((host) => hosts.indexOf(host) >= size || host.identitiesLost > 0);
   const newcomers = new Set(joiners.map(({ peer }) => peer as string | undefined));

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { LIMITS, type SealedBatch } from '../../src/store/index.ts';
+import { isOfTheMesh } from './asking.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn, durableBatches, textsIn, type StoredBatch } from './disk-image.ts';
 import type { SimHost, SimProcess } from './host.ts';
@@ -125,7 +126,7 @@ export class Checks {
       const to = Number(position);
       if (to < process.acknowledgedTo) story.violated('I3', `${source} goes back to ${to}`, [name]);
       for (const line of ledger.linesOf(host.file).slice(process.acknowledgedTo, to)) {
-        ledger.acknowledge(line, clock.monotonicMs());
+        ledger.acknowledge(line, clock.monotonicMs(), !isOfTheMesh(this.#cluster, host));
       }
       process.acknowledgedTo = Math.max(process.acknowledgedTo, to);
     }

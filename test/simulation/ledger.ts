@@ -13,6 +13,8 @@ export interface Line {
   readonly word: number;
   /** Simulated time at which the mesh promised to keep it. */
   acknowledgedMs: number | undefined;
+  /** Acknowledged by newcomers that had found only each other: the others cannot know of it yet. */
+  apart: boolean;
   /** Every disk that had it was destroyed by a fault, after the acknowledgement. */
   excused: boolean;
   /** Its batch was dropped somewhere because of its age, or for want of room. */
@@ -57,6 +59,7 @@ export class Ledger {
       writtenMs,
       word,
       acknowledgedMs: undefined,
+      apart: false,
       excused: false,
       expired: false,
       timesMax: 1,
@@ -75,8 +78,9 @@ export class Ledger {
     return line?.text === text ? line : undefined;
   }
 
-  acknowledge(line: Line, nowMs: number): void {
+  acknowledge(line: Line, nowMs: number, apart: boolean): void {
     if (line.acknowledgedMs !== undefined) return;
+    line.apart = apart;
     line.acknowledgedMs = nowMs;
     this.acknowledged++;
   }

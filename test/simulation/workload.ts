@@ -1,5 +1,6 @@
 import { preparePush } from '../../src/node/http/push-prepare.ts';
 import type { Core } from '../../src/node/core.ts';
+import { isOfTheMesh } from './asking.ts';
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';
 import type { SimHost, SimProcess } from './host.ts';
@@ -94,7 +95,8 @@ export class Workload {
         const outcome = await this.#send(host, body);
         story.tell(host.name, `push ${source} (${count} lines): ${outcome}`);
         if (outcome === 'taken') {
-          for (const line of lines) ledger.acknowledge(line, clock.monotonicMs());
+          const apart = !isOfTheMesh(this.#cluster, host);
+          for (const line of lines) ledger.acknowledge(line, clock.monotonicMs(), apart);
           return;
         }
       }
