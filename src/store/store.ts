@@ -55,7 +55,7 @@ export interface StoreOptions {
   chooseOwners(id: SegmentId): readonly string[];
   /** Undefined while copies of others' batches are taken. */
   whyNoReplicas(): LogvineError | undefined;
-  /** Somebody has a batch with this peer's signature from a later run than this one. */
+  /** Somebody has a batch with this peer's signature from a later run than this one, or from another with its epoch. */
   onLaterRun(epoch: number): void;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
@@ -306,7 +306,8 @@ export class Store {
     const isOwn = header.origin === this.origin && !this.isReleased(id);
     const isUnknown = header.epoch > this.epoch || header.seq > (segment?.accepted?.seq ?? 0);
     if (isOwn && header.epoch >= this.epoch && isUnknown) {
-      if (header.epoch > this.epoch) this.#options.onLaterRun(header.epoch);
+      // Of this very epoch, another run with it must have sealed what this one has not.
+      if (header.epoch > this.epoch || header.seq > this.sealedSeq) this.#options.onLaterRun(header.epoch);
       throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
     }
     if (!segment) {

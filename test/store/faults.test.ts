@@ -469,6 +469,17 @@ test('of a later epoch, a peer keeps no batch of its own, and is told that it is
   assert.equal(toldOf.length, 1, 'who has not its key tells it nothing');
 });
 
+test('of its own epoch, a batch that this run has not sealed tells it that another run had it', async () => {
+  const first = await start(newWorld());
+  const sealed = first.seal(linePack('a'), []);
+  await sealed.written;
+  const toldOf: number[] = [];
+  const second = await start(newWorld(), { onLaterRun: (epoch: number) => void toldOf.push(epoch) });
+  assert.equal(second.epoch, first.epoch);
+  await assert.rejects(second.appendReplica(frameOf(sealed)), { code: 'LV_PROTOCOL' });
+  assert.deepEqual(toldOf, [first.epoch]);
+});
+
 test('replicas sent at once are written in their order', async () => {
   const world = newWorld();
   const store = await start(world);

@@ -97,8 +97,8 @@ async function fetchOwn(
   offered.sort(({ holding: a }, { holding: b }) => b.epoch - a.epoch || b.index - a.index);
   for (const { peer, holding } of offered) {
     if (signal.aborted || options.isClosed()) return;
-    // Of a later run than this one, what comes is not kept, but tells the store of it.
-    if (holding.origin !== view.self || holding.epoch === store.epoch || store.isReleased(holding)) continue;
+    // Of this run, which has sealed nothing yet, or a later one, what comes is not kept, but tells the store of it.
+    if (holding.origin !== view.self || store.isReleased(holding)) continue;
     const missing = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
     if (missing.length === 0) continue;
     const what = `${countRuns(missing)} own batches of ${segmentName(holding)}`;
