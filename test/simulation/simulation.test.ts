@@ -54,6 +54,10 @@ const FIXED: readonly [seed: number, why: string][] = [
   [740854, 'an older disk was put back while it was full: the node stood still when there was room again'],
   [751756, 'a node left on the strength of a copy whose disk had been put back to an older state since'],
   [
+    827262,
+    'an older copy of a disk, a clock that stands still, and an epoch that came by chance a second time',
+  ],
+  [
     771844,
     'a copy of a disk had run with a clock ahead: its original refused those batches of its own for ever',
   ],
