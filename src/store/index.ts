@@ -6,6 +6,7 @@ export * from './limits.ts';
 export * from './segment/index.ts';
 export * from './query/index.ts';
 export * from './retention/index.ts';
+export * from './one-by-one.ts';
 export * from './pace.ts';
 export * from './printable.ts';
 export * from './runs.ts';

@@ -464,8 +464,8 @@ export class Store {
    */
   drop(segments: readonly Segment[], why: 'surplus' | 'expired'): Promise<void> {
     for (const { id } of segments) this.#removing.add(segmentName(id));
-    return this.dropped
-      .inTurn(() => this.#drop(segments, why))
+    return this.dropped.changes
+      .run(() => this.#drop(segments, why))
       .finally(() => {
         for (const { id } of segments) this.#removing.delete(segmentName(id));
       });
@@ -557,7 +557,7 @@ export class Store {
   /** Finishes what is being written and leaves a catalog from which the next start needs to read no segment. */
   async close(): Promise<void> {
     await this.#own.close();
-    await this.dropped.settled();
+    await this.dropped.changes.idle();
     for (const segment of this.#segments.values()) {
       await segment.close();
       await this.#catalog.remember(segment);

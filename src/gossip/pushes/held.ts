@@ -1,5 +1,6 @@
 import {
   LIMITS,
+  OneByOne,
   parseHeader,
   PREAMBLE_BYTES,
   readHead,
@@ -43,7 +44,7 @@ export class HeldPushes {
   /** Oldest first. */
   readonly #places = new Map<string, Place[]>();
   readonly #progress = new Map<string, Progress>();
-  #reading: Promise<void> = Promise.resolve();
+  readonly #reads = new OneByOne();
 
   constructor(options: { store: Store; disk: PushDisk; clock: Clock; windowMs: number }) {
     this.#store = options.store;
@@ -78,9 +79,7 @@ export class HeldPushes {
   }
 
   #catchUp(): Promise<void> {
-    const done = this.#reading.then(() => this.#readNew());
-    this.#reading = done.catch(() => undefined);
-    return done;
+    return this.#reads.run(() => this.#readNew());
   }
 
   async #readNew(): Promise<void> {

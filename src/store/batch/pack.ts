@@ -1,9 +1,9 @@
 import { createHash, hash } from 'node:crypto';
 import { constants, crc32, zstdCompressSync } from 'node:zlib';
+import { LIMITS } from '../limits.ts';
 import { ByteWriter } from './bytes.ts';
 import { labelsKey, lineStart, type Columns, type Labels, type StreamRows } from './columns.ts';
 import { encodeRows, joinRows, SetEncoder, type RowRange } from './content.ts';
-import { LIMITS } from '../limits.ts';
 import { buildFilter } from './filter.ts';
 import { checkBounds, type BlockExtent } from './header.ts';
 import { COUNTED_LEVELS, StreamTableWriter, type Instant, type StreamTotals } from './stream-table.ts';

@@ -1,4 +1,5 @@
 import { LogvineError, messageOf } from '../errors.ts';
+import { OneByOne } from '../one-by-one.ts';
 import { segmentName, type DiskHealth, type Segment } from '../segment/index.ts';
 import type { Catalog } from './index.ts';
 
@@ -22,7 +23,7 @@ export class CatalogWriter {
   /** How many want it not to be remembered. */
   readonly #barred = new WeakMap<Segment, number>();
   /** What is put and what is removed reaches the catalog in this order. */
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #changes = new OneByOne();
 
   constructor(options: CatalogWriterOptions) {
     this.#options = options;
@@ -47,7 +48,7 @@ export class CatalogWriter {
    * catalog does not take it: that costs the next start a scan, and nothing else (I5).
    */
   remember(segment: Segment): Promise<boolean> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       const { version, record } = segment;
       if (record.fileBytes === 0 || this.#options.health.failure || this.#barred.has(segment)) return true;
       // The next start is to look again at what the disk would not give.
@@ -94,7 +95,7 @@ export class CatalogWriter {
   }
 
   #forget(segment: Segment): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       if (this.#absent.has(segment)) return;
       this.#remembered.delete(segment);
       try {
@@ -105,12 +106,6 @@ export class CatalogWriter {
       }
       this.#absent.add(segment);
     });
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#last.then(work);
-    this.#last = done.catch(() => undefined);
-    return done;
   }
 
   #warn(message: string): void {

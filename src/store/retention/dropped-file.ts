@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { LogvineError } from '../errors.ts';
 import type { Disk } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
+import { OneByOne } from '../one-by-one.ts';
 import { unwritten, type DiskHealth } from '../segment/index.ts';
 import type { DroppedLog, Loss } from './dropped.ts';
 import type { ExpiredRuns } from './expired.ts';
@@ -16,7 +17,8 @@ export interface DroppedFileOptions {
 export class DroppedFile {
   readonly log: DroppedLog;
   readonly #options: DroppedFileOptions;
-  #last: Promise<unknown> = Promise.resolve();
+  /** Each changes the log and saves it. */
+  readonly changes = new OneByOne();
 
   constructor(options: DroppedFileOptions, log: DroppedLog) {
     this.#options = options;
@@ -38,7 +40,7 @@ export class DroppedFile {
    * many): then it does not count.
    */
   acceptLoss(loss: Loss): Promise<void> {
-    return this.inTurn(async () => {
+    return this.changes.run(async () => {
       if (this.#options.health.failure) throw this.#options.health.failure;
       const before = this.losses;
       if (before.some((known) => isDeepStrictEqual(known, loss))) return;
@@ -55,19 +57,12 @@ export class DroppedFile {
 
   /** Forgets the losses that hold no more. Rejects with LV_DISK_FULL: then they are on disk still. */
   endLosses(isOver: (loss: Loss) => boolean): Promise<void> {
-    return this.inTurn(async () => {
+    return this.changes.run(async () => {
       const left = this.losses.filter((loss) => !isOver(loss));
       if (left.length === this.losses.length) return;
       this.log.losses = left;
       await this.save();
     });
-  }
-
-  /** Changes the log and saves it, after those who came before. */
-  inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#last.then(work);
-    this.#last = done.catch(() => undefined);
-    return done;
   }
 
   /** Resolves when the log is on disk as it is now. To be called in turn. Rejects with LV_DISK_FULL, LV_DATA_UNSAFE. */
@@ -78,10 +73,5 @@ export class DroppedFile {
     } catch (cause) {
       throw unwritten(this.#options.health, path, cause);
     }
-  }
-
-  /** Resolves when all that has come by now is done. */
-  async settled(): Promise<void> {
-    await this.#last;
   }
 }

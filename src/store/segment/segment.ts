@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { LogvineError, messageOf } from '../errors.ts';
 import { compareInstants, type BatchHeader, type Instant, type SealedHeader } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
+import { OneByOne } from '../one-by-one.ts';
 import type { FileHolder, OpenFiles } from './open-files.ts';
 import {
   addBatch,
@@ -97,8 +98,8 @@ export class Segment implements FileHolder {
   #running: Promise<void> | undefined;
   /** Settled with the last frame that was accepted: they are written in order. */
   #written = Promise.resolve();
-  #healing: Promise<unknown> = Promise.resolve();
-  #healingCount = 0;
+  /** The same batch may come from two peers at once. */
+  readonly #heals = new OneByOne();
   /** Seq and header hash of the last frame accepted for writing. */
   #accepted: { seq: number; headerHash: Buffer } | undefined;
 
@@ -293,12 +294,12 @@ export class Segment implements FileHolder {
    * besides it: see `readmit`.
    */
   heal(frame: FrameToWrite): Promise<Healed[] | undefined> {
-    return this.#afterHeals(() => this.#healOne(frame));
+    return this.#heals.run(() => this.#healOne(frame));
   }
 
   /** Reads once more what is quarantined: resolves with what is held again. Rejects with Node's errors. */
   readAgain(): Promise<Healed[]> {
-    return this.#afterHeals(async () => {
+    return this.#heals.run(async () => {
       const file = await this.#disk.open(this.path, 'read');
       try {
         return await this.#readmit(new ReadableFile(file));
@@ -306,14 +307,6 @@ export class Segment implements FileHolder {
         await file.close();
       }
     });
-  }
-
-  /** One after the other: the same batch may come from two peers at once. */
-  #afterHeals<Result>(work: () => Promise<Result>): Promise<Result> {
-    this.#healingCount++;
-    const healed = this.#healing.then(work).finally(() => this.#healingCount--);
-    this.#healing = healed.catch(() => undefined);
-    return healed;
   }
 
   async #healOne(frame: FrameToWrite): Promise<Healed[] | undefined> {
@@ -398,7 +391,7 @@ export class Segment implements FileHolder {
 
   /** The file is opened again when something is written. */
   letGo(): boolean {
-    if (this.#running || this.#healingCount > 0) return false;
+    if (this.#running || !this.#heals.isIdle) return false;
     const file = this.#file;
     this.#file = undefined;
     // All that was written is on disk.
@@ -457,7 +450,7 @@ export class Segment implements FileHolder {
   /** Waits for what is being written and lets go of the file. */
   async close(): Promise<void> {
     await this.#running;
-    await this.#healing;
+    await this.#heals.idle();
     await this.#file?.close();
     this.#file = undefined;
     this.#health.files.closed(this);
