@@ -133,6 +133,25 @@ export class PushMesh {
     await kept.sealed.tracked.acknowledged;
   }
 
+  /** From now on the peer does not say what is held: to one other, or to nobody. Answers what ends that. */
+  silence(name: string, asker?: string): () => void {
+    const { transport } = this.mesh.peer(name).running;
+    const { pushes } = this.runs.get(name)!;
+    transport.handle(PUSH_PROTOCOL, async (channel) => {
+      const message = await channel.receive();
+      const isToAsker = asker === undefined || channel.peer === this.mesh.peer(asker).id;
+      if (isToAsker && message?.includes('"find"')) return new Promise(() => {});
+      await pushes.serve({
+        peer: channel.peer,
+        receive: () => Promise.resolve(message),
+        send: (answer) => channel.send(answer),
+        close: () => channel.close(),
+        abort: (reason) => channel.abort(reason),
+      });
+    });
+    return () => transport.handle(PUSH_PROTOCOL, (channel) => pushes.serve(channel));
+  }
+
   kill(name: string, tear?: Parameters<StoreMesh['kill']>[1]): void {
     this.runs.get(name)!.pushes.close();
     this.mesh.kill(name, tear);

@@ -266,23 +266,11 @@ test('one that was taken over, and then refused, is looked for again by whoever 
     all.kill('alice', 'lose');
     await clock.advance(6_000);
     // Charlie does not say what is held, so Bob cannot know: he gives up in time.
-    const { transport } = all.mesh.peer('charlie').running;
-    const { pushes } = all.runs.get('charlie')!;
-    transport.handle('/logvine/push/1', async (channel) => {
-      const message = await channel.receive();
-      if (message?.includes('"find"')) return new Promise(() => {});
-      await pushes.serve({
-        peer: channel.peer,
-        receive: () => Promise.resolve(message),
-        send: (answer) => channel.send(answer),
-        close: () => channel.close(),
-        abort: (reason) => channel.abort(reason),
-      });
-    });
+    const speak = all.silence('charlie');
     const undecided = watch(all.push('bob', 'large', 3));
     assert.ok(await clock.until(() => undecided.state !== 'pending', 30_000));
     assert.equal(undecided.state, 'LV_REPLICATION_TIMEOUT');
-    transport.handle('/logvine/push/1', (channel) => pushes.serve(channel));
+    speak();
     await clock.advance(6_000);
     await clock.run(all.push(next, 'large', 3), 60_000);
     const kept = all.kept.filter(({ body, part }) => body === 'large' && part === 0);
@@ -304,20 +292,7 @@ test('who steps back from one that it took over itself does not say that there i
   const free = others.filter((name) => !all.has(name, 'second'));
   const [winner, loser] = free.sort((a, b) => (mesh.peer(a).id < mesh.peer(b).id ? -1 : 1));
   // What the first one asks for takes long; meanwhile the client has gone to another, which comes before it.
-  for (const name of others) {
-    const { pushes } = all.runs.get(name)!;
-    mesh.peer(name).running.transport.handle('/logvine/push/1', async (channel) => {
-      const message = await channel.receive();
-      if (channel.peer === mesh.peer(loser).id && message?.includes('"find"')) return new Promise(() => {});
-      await pushes.serve({
-        peer: channel.peer,
-        receive: () => Promise.resolve(message),
-        send: (answer) => channel.send(answer),
-        close: () => channel.close(),
-        abort: (reason) => channel.abort(reason),
-      });
-    });
-  }
+  for (const name of others) all.silence(name, loser);
   watch(all.push(loser, 'second'));
   await clock.advance(1_000);
   await clock.run(
