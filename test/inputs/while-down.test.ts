@@ -271,6 +271,28 @@ test('a copy that was read in full is known again when its original has lost its
   assert.deepEqual(bench.sink.lines().sort(), ['new', 'one']);
 });
 
+test('a copy that was read in full is known again, though its forerunner was read in the same millisecond', async (t) => {
+  const bench = new Bench(t, ['app.log*']);
+  const readAtMs = Date.now();
+  bench.clock.nowMs = () => readAtMs;
+  bench.write('app.log', 'one\n');
+  await bench.outlive('app.log');
+  await bench.pass();
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'two\n');
+  await bench.pass();
+  await bench.tail.close();
+  const source = sourceOf(bench, 'app.log');
+  bench.rename('app.log.1', 'app.log.2');
+  await bench.outlive('app.log');
+  fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+  remove(t, bench, 'app.log');
+  bench.write('app.log', '');
+  moveInode(bench, source, 'app.log');
+  await bench.restart();
+  assert.deepEqual(bench.sink.lines().sort(), ['one', 'two']);
+});
+
 test('what begins alike is no copy if it was there before, or has the same name', async (t) => {
   const bench = new Bench(t, ['app.log']);
   bench.write('app.log.1', 'started\nnot asked for\n');

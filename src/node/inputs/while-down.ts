@@ -132,7 +132,7 @@ export class WhileDown {
       trail = { path, foundBy, newest: { source, position }, bornMs: birthMs, ...nothing };
       this.#trails.set(path, trail);
     }
-    if (readAtMs > trail.newest.position.readAtMs) trail.newest = { source, position };
+    if (isReadLater(position, trail.newest.position)) trail.newest = { source, position };
     for (const state of position.previous) trail.continued.add(keyOf(state));
     trail.bornMs = Math.max(trail.bornMs, birthMs);
     this.#lastReadMs = Math.max(this.#lastReadMs, readAtMs);
@@ -375,10 +375,17 @@ export class WhileDown {
   }
 }
 
+/** Of two that were read in the same millisecond, the one made later took the other's place. */
+function isReadLater(a: TailPosition, b: TailPosition): boolean {
+  return a.readAtMs === b.readAtMs ? a.birthMs > b.birthMs : a.readAtMs > b.readAtMs;
+}
+
 /** Whether there may be more of a file than was read. */
-function mayHaveRest({ source, position, trail }: Remembered): boolean {
+function mayHaveRest({ position, trail }: Remembered): boolean {
   const { isGone, offset, seenBytes } = position;
-  return isGone !== true && (offset < seenBytes || trail.newest.source === source);
+  // In one millisecond a file and its successor may have been read.
+  const isReadLast = position.readAtMs === trail.newest.position.readAtMs;
+  return isGone !== true && (offset < seenBytes || isReadLast);
 }
 
 /**
