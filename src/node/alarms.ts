@@ -162,7 +162,7 @@ export function* memoryProblems(streams: number, storedBatches: number): Generat
     yield { code, message: `${message}: what differs from line to line belongs into structured metadata` };
   }
   if (storedBatches > LIMITS.batchesToldMax) {
-    const message = `${storedBatches} batches are stored here, and each takes more than half a kilobyte of memory`;
+    const message = `${storedBatches} batches are stored here, and each takes 120 bytes of memory or more`;
     yield {
       code,
       message: `${message}: let retention drop some, or raise batch.pushLinger, so that pushes share them`,

@@ -48,7 +48,7 @@ export const LIMITS = {
   /** Streams in the segments of one peer, beyond which pushes name no new ones there: about a kilobyte of memory each. */
   streamsMax: 500_000,
   /** Batches in the segments of one peer, beyond which its status says that they take much memory. */
-  batchesToldMax: 2_000_000,
+  batchesToldMax: 10_000_000,
   segmentAgeMsMax: 3_600_000,
   ownersMax: 16,
   /** Lines read and not yet sealed, over all inputs: inputs wait beyond it. */

@@ -103,7 +103,7 @@ test('rot is healed from another peer, byte for byte', async () => {
     const rotten = mesh.peer(pick(random, THREE));
     const whole = new Map(rotten.disk.files().map((path) => [path, rotten.disk.contentOf(path)]));
     for (const { id, record, path } of rotten.store.segments()) {
-      for (const batch of record.batches.slice()) {
+      for (const batch of record.batches) {
         if (random.unit() < 0.6) continue;
         rotten.disk.flipBit(path, (batch.offset + below(random, batch.frameBytes)) * 8 + below(random, 8));
         assert.equal(await rotten.store.readFrame(id, batch.seq), undefined);

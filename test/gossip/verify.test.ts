@@ -269,8 +269,9 @@ test('a sector that cannot be read takes the batches on it, and not those behind
   const sealed = Array.from({ length: 60 }, (_, at) => store.seal(linePack(`line ${at}`), []));
   await Promise.all(sealed.map(({ written }) => written));
   const [segment] = store.segments();
-  const { batches } = segment.record;
-  const on = batches.filter(({ offset, frameBytes }) => offset < 8192 && offset + frameBytes > 4096);
+  const on = [...segment.record.batches].filter(
+    ({ offset, frameBytes }) => offset < 8192 && offset + frameBytes > 4096,
+  );
   assert.ok(on.length > 1 && on.at(-1)!.seq < 50);
   disk.failRead = (_path, position, length) => position < 8192 && position + length > 4096;
   const audit = await auditSegment(
@@ -280,7 +281,7 @@ test('a sector that cannot be read takes the batches on it, and not those behind
   );
   const damage = audit!.damage.map(({ fromSeq, toSeq, problem }) => [fromSeq, toSeq, problem]);
   assert.deepEqual(damage, [[on[0].seq, on.at(-1)!.seq, 'the disk cannot read it']]);
-  assert.equal(batches.length, 60 - on.length);
+  assert.equal(segment.record.batches.length, 60 - on.length);
   await store.close();
 });
 

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AnswerMemory, labelsText, type BatchEntry } from '../../src/store/index.ts';
+import { AnswerMemory, labelsText } from '../../src/store/index.ts';
 import { parseMetricQuery, planMetric, type RangePartial } from '../../src/store/logql/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
-import { below } from './material.ts';
-
-const entry = (seq: number): BatchEntry => ({ seq }) as BatchEntry;
+import { batchesOfOneList, below } from './material.ts';
 
 function newPartials(): RangePartial[] {
   const times = { startNs: 60_000_000_000n, endNs: 60_000_000_000n, stepNs: 0n };
@@ -21,7 +19,7 @@ test('what is remembered stays within its bound, the oldest question goes first,
   const random = seededRandom(7);
   const bytesMax = 600_000;
   const memory = new AnswerMemory(bytesMax);
-  const batches = Array.from({ length: 2_000 }, (_, seq) => entry(seq));
+  const batches = batchesOfOneList(2_000);
   let known = 0;
   for (let round = 0; round < 20_000; round++) {
     const question = below(random, 8);
@@ -46,7 +44,8 @@ test('what is remembered stays within its bound, the oldest question goes first,
 test('a question alone fills the memory up to its bound, and no further', () => {
   const memory = new AnswerMemory(400_000);
   const record = memory.recordOf('one');
-  for (let seq = 0; seq < 5_000; seq++) memory.keep(record, entry(seq), answer(`app ${seq}`, 1), labelsText);
+  const batches = batchesOfOneList(5_000);
+  for (const batch of batches) memory.keep(record, batch, answer(`app ${batch.seq}`, 1), labelsText);
   assert.ok(!memory.hasRoomIn(record));
   assert.ok(memory.bytes > 200_000 && memory.bytes <= 400_000, `${memory.bytes} bytes`);
   memory.recordOf('two');
@@ -54,6 +53,6 @@ test('a question alone fills the memory up to its bound, and no further', () => 
     memory.hasRoomIn(memory.recordOf('two')),
     'the other one gives way when there is something to keep',
   );
-  memory.keep(memory.recordOf('two'), entry(1), answer('a', 1), labelsText);
+  memory.keep(memory.recordOf('two'), batches[1], answer('a', 1), labelsText);
   assert.ok(!record.isKept);
 });

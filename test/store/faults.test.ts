@@ -123,7 +123,7 @@ test('a batch counts as written only when its fsync has ended', async () => {
   assert.equal(replica.state, 'pending');
   assert.equal(store.position('f'), undefined);
   assert.equal(store.totals.batches, 0);
-  assert.equal([...store.segments()].flatMap(({ record }) => record.batches).length, 0);
+  assert.equal([...store.segments()].flatMap(({ record }) => [...record.batches]).length, 0);
   gate.resolve();
   await quiet();
   assert.equal(written.state, 'done');

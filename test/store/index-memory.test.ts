@@ -2,21 +2,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { IndexMemory, type BatchEntry } from '../../src/store/index.ts';
+import { IndexMemory } from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
-import { below, quiet } from './material.ts';
+import { batchesOfOneList, below, quiet } from './material.ts';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-const entry = (seq: number): BatchEntry => ({ seq }) as BatchEntry;
 const filterFor = (seq: number, bytes: number): Uint8Array => new Uint8Array(bytes).fill(seq);
 
 test('what is remembered stays within its bound, and is what was found', () => {
   const random = seededRandom(5);
   const bytesMax = 300_000;
   const memory = new IndexMemory(bytesMax);
-  const batches = Array.from({ length: 100 }, (_, seq) => entry(seq));
+  const batches = batchesOfOneList(100);
   let known = 0;
   for (let round = 0; round < 3_000; round++) {
     const batch = batches[below(random, batches.length)];
@@ -35,7 +34,7 @@ test('what is remembered stays within its bound, and is what was found', () => {
 
 test('what is larger than the whole memory is not kept, and drives nothing out', () => {
   const memory = new IndexMemory(20_000);
-  const [small, large] = [entry(1), entry(2)];
+  const [small, large] = batchesOfOneList(2);
   memory.keepFilter(small, filterFor(1, 1_024));
   const { bytes } = memory;
   memory.keepFilter(large, filterFor(2, 32_768));
@@ -46,7 +45,7 @@ test('what is larger than the whole memory is not kept, and drives nothing out',
 
 test('a sweep over more batches than there is room for finds its share of them again', () => {
   const memory = new IndexMemory(1_000_000);
-  const batches = Array.from({ length: 120 }, (_, seq) => entry(seq));
+  const batches = batchesOfOneList(120);
   let found = 0;
   let brought = 0;
   for (let sweep = 0; sweep < 40; sweep++) {
@@ -66,7 +65,7 @@ test('a sweep over more batches than there is room for finds its share of them a
 
 test('of a batch, one task at a time is asked to tell', () => {
   const memory = new IndexMemory();
-  const [one, other] = [entry(1), entry(2)];
+  const [one, other] = batchesOfOneList(2);
   assert.ok(memory.claim(one));
   assert.ok(!memory.claim(one));
   assert.ok(memory.claim(other));
@@ -74,16 +73,15 @@ test('of a batch, one task at a time is asked to tell', () => {
   assert.ok(memory.claim(one), 'it told nothing: another may');
 });
 
-test('a batch that is no more gives its memory back', async () => {
+test('a segment that is no more gives its memory back', async () => {
   const memory = new IndexMemory();
-  const kept = entry(1);
+  const [kept] = batchesOfOneList(1);
   memory.keepFilter(kept, filterFor(1, 1_024));
   const { bytes } = memory;
   // In a function of its own, so that nothing here holds them.
   const fill = (): void => {
-    for (let seq = 2; seq < 200; seq++) {
-      const batch = entry(seq);
-      memory.keepFilter(batch, filterFor(seq, 1_024));
+    for (const batch of [...batchesOfOneList(100), ...batchesOfOneList(100)]) {
+      memory.keepFilter(batch, filterFor(batch.seq, 1_024));
       memory.keepParts(batch, []);
     }
   };

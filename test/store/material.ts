@@ -16,6 +16,7 @@ import { StreamTableReader } from '../../src/store/batch/stream-table.ts';
 import { catalogOver, type KeyValueStore } from '../../src/store/catalog/index.ts';
 import type { Clock, Disk, Random } from '../../src/store/host/index.ts';
 import { lineStart, openStreams, readFrame, verifyFrame } from '../../src/store/index.ts';
+import { BatchList, type BatchEntry } from '../../src/store/segment/batch-list.ts';
 import { Store, type StoreOptions } from '../../src/store/store.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 
@@ -235,7 +236,7 @@ export async function openStore({ disk, clock, keys, catalog, more, said }: Open
 export async function framesOf(store: Store): Promise<Map<string, Buffer>> {
   const frames = new Map<string, Buffer>();
   for (const segment of [...store.segments()]) {
-    for (const { seq } of segment.record.batches.slice()) {
+    for (const { seq } of segment.record.batches) {
       const frame = await store.readFrame(segment.id, seq);
       if (frame) frames.set(`${segment.id.origin}/${segment.id.epoch}/${seq}`, frame);
     }
@@ -246,4 +247,13 @@ export async function framesOf(store: Store): Promise<Map<string, Buffer>> {
 /** Lets everything happen that needs no time to pass. */
 export async function quiet(turns = 20): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** So many batches of one segment, with seqs from 0. */
+export function batchesOfOneList(count: number): BatchEntry[] {
+  const list = new BatchList();
+  const nothing = { frameBytes: 0, headerBytes: 0, filterBytes: 0, entries: 0, rawBytes: 0, sealedAtMs: 0 };
+  const at = { min: { ms: 0, sub: 0 }, max: { ms: 0, sub: 0 }, headerHash: new Uint8Array(32), streams: [0] };
+  for (let seq = 0; seq < count; seq++) list.add({ seq, offset: 0, ...nothing, ...at });
+  return [...list];
 }

@@ -121,7 +121,7 @@ function checkOwnChain(store: Store): void {
   const own = [...store.segments()]
     .filter(({ id }) => id.origin === store.origin)
     .sort((a, b) => a.id.epoch - b.id.epoch || a.id.index - b.id.index)
-    .flatMap(({ id, record }) => record.batches.map((batch) => ({ epoch: id.epoch, ...batch })));
+    .flatMap(({ id, record }) => Array.from(record.batches, ({ seq }) => ({ epoch: id.epoch, seq })));
   for (const [at, batch] of own.entries()) {
     const before = own[at - 1];
     assert.equal(batch.seq, before?.epoch === batch.epoch ? before.seq + 1 : 1);
@@ -344,13 +344,13 @@ test('rot near the end of a file that was finished long ago takes nothing else w
   await store.close();
   const [first, second] = [...store.segments()].sort((a, b) => a.id.index - b.id.index);
   assert.ok(second);
-  const batches = first.record.batches;
+  const batches = [...first.record.batches];
   const rotten = batches.at(-2)!;
   world.disk.flipBit(first.path, (rotten.offset + rotten.frameBytes - 3) * 8);
   world.disk.kill();
   world.catalog.values.clear();
   store = await start(world, more);
-  const seqs = store.segment(first.id)!.record.batches.map(({ seq }) => seq);
+  const seqs = Array.from(store.segment(first.id)!.record.batches, ({ seq }) => seq);
   assert.deepEqual(
     seqs,
     batches.filter((batch) => batch !== rotten).map(({ seq }) => seq),
@@ -385,7 +385,7 @@ test('one batch healed from two peers at once is there once', async () => {
   const copies = [0, 1, 0, 1].map((at) => store.appendReplica(frames[at]));
   await Promise.all(copies);
   assert.deepEqual(
-    segment.record.batches.map(({ seq }) => seq),
+    Array.from(segment.record.batches, ({ seq }) => seq),
     [1, 2, 3],
   );
   assert.deepEqual(store.totals, totals);

@@ -479,7 +479,7 @@ test('a rotten batch is named, and none of its lines is served', async () => {
   await forEachSeed(15, async (random) => {
     const world = await newWorld(random, 12, 0);
     const segment = pick(random, [...world.store.segments()]);
-    const batch = pick(random, segment.record.batches);
+    const batch = pick(random, [...segment.record.batches]);
     world.disk.flipBit(segment.path, (batch.offset + below(random, batch.frameBytes)) * 8);
     const rank = batchRank(segment.id.origin, segment.id.epoch, batch.seq);
     const asked = {

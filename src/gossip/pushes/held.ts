@@ -95,10 +95,10 @@ export class HeldPushes {
       const before = this.#progress.get(name);
       if (before?.version === version) continue;
       const { batches } = segment.record;
-      const added = batches.filter(({ seq }) => seq > (before?.lastSeq ?? 0));
+      const added = batches.between([[(before?.lastSeq ?? 0) + 1, Infinity]]);
       // A batch that was healed, or proved rotten, stands between those that were read: all are read again.
       const isContinued = before !== undefined && before.batches + added.length === batches.length;
-      const wanted = (isContinued ? added : batches).filter(({ sealedAtMs }) => sealedAtMs >= fromMs);
+      const wanted = [...(isContinued ? added : batches)].filter(({ sealedAtMs }) => sealedAtMs >= fromMs);
       const progress = { version, batches: batches.length, lastSeq: last.seq };
       await this.#read(segment, wanted);
       this.#progress.set(name, progress);

@@ -190,7 +190,7 @@ export class Dropper {
     const { store, pace, clock, confirmTimeoutMs } = this.#options;
     const untilMs = clock.monotonicMs() + confirmTimeoutMs;
     for (const [from, to, lastHash] of runs) {
-      const batches = store.segment(id)?.record.batches.filter(({ seq }) => seq >= from && seq <= to) ?? [];
+      const batches = [...(store.segment(id)?.record.batches.between([[from, to]]) ?? [])];
       if (batches.length !== to - from + 1) return false;
       if (batches.at(-1)?.headerHash.toString('hex') !== lastHash) return false;
       for (const { seq, frameBytes } of batches) {

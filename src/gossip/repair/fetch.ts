@@ -27,7 +27,7 @@ export async function serveFetch(channel: Channel, store: Store): Promise<void> 
   const { runs, ...id } = parseMessage(fetchRequest, message, 'fetch');
   for (const [from, to] of runs) {
     // Bounded by what is held: a run may claim to be longer than any segment.
-    const held = store.segment(id)?.record.batches.filter(({ seq }) => seq >= from && seq <= to) ?? [];
+    const held = store.segment(id)?.record.batches.between([[from, to]]) ?? [];
     for (const { seq } of held) {
       const frame = await store.readFrame(id, seq);
       if (frame) await channel.send(frame);

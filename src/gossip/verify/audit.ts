@@ -58,7 +58,7 @@ export function outlineOf({ id, path, record }: Segment): SegmentAudit {
 
 const EMPTY = Buffer.alloc(0);
 
-export function sealedBounds(batches: readonly BatchEntry[]): { sealedFromMs: number; sealedToMs: number } {
+export function sealedBounds(batches: Iterable<BatchEntry>): { sealedFromMs: number; sealedToMs: number } {
   let sealedFromMs = Infinity;
   let sealedToMs = 0;
   for (const { sealedAtMs } of batches) {
@@ -81,9 +81,10 @@ export async function auditSegment(
 ): Promise<SegmentAudit | undefined> {
   const { store, disk } = host;
   // What is on disk now; batches only ever come behind it.
-  const entries = segment.record.batches.slice();
+  const entries = [...segment.record.batches];
   const findings = new Findings(store, segment);
-  for (const { offset, bytes } of segment.record.quarantined) findings.alreadyQuarantined(offset, bytes);
+  for (const { offset, bytes } of segment.record.quarantined)
+    findings.alreadyQuarantined(entries, offset, bytes);
   let file: DiskFile | undefined;
   try {
     file = await disk.open(segment.path, 'read');
@@ -195,12 +196,11 @@ class Findings {
     }
   }
 
-  alreadyQuarantined(offset: number, bytes: number): void {
+  alreadyQuarantined(entries: readonly BatchEntry[], offset: number, bytes: number): void {
     if (this.#damage.length >= DAMAGE_PER_SEGMENT_MAX) return;
     // Which batches stood there, those around it tell.
-    const { batches } = this.#segment.record;
-    const before = batches.findLast((batch) => batch.offset < offset);
-    const after = batches.find((batch) => batch.offset > offset);
+    const before = entries.findLast((batch) => batch.offset < offset);
+    const after = entries.find((batch) => batch.offset > offset);
     const fromSeq = (before?.seq ?? 0) + 1;
     const toSeq = after ? after.seq - 1 : fromSeq;
     const problem = 'it was found damaged before and waits for a sound copy';

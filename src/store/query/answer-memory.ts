@@ -22,8 +22,8 @@ export class AnswerRecord {
   readonly #series: { readonly leaf: number; readonly labels: Labels; readonly key: string }[] = [];
   /** By leaf and `labelsText` of the labels: place in `#series`. */
   readonly #places = new Map<string, number>();
-  /** For each bucket of each series: its place, the bucket from the batch's first, the length of the state, the state. */
-  readonly #answers = new WeakMap<BatchEntry, Float64Array>();
+  /** By list and row of the batch. For each bucket of each series: its place, the bucket from the batch's first, the length of the state, the state. */
+  readonly #answers = new WeakMap<object, Map<number, Float64Array>>();
 
   constructor(question: string) {
     this.bytes = SERIES_BYTES + 2 * question.length;
@@ -31,7 +31,7 @@ export class AnswerRecord {
 
   /** Adds the batch's answer to the partials, if it is known. `firsts`: in each leaf's grid, the bucket that the batch begins in. */
   take(batch: BatchEntry, partials: readonly RangePartial[], firsts: readonly number[]): boolean {
-    const answer = this.#answers.get(batch);
+    const answer = this.#answers.get(batch.list)?.get(batch.row);
     if (!answer) return false;
     for (let at = 0; at < answer.length;) {
       const { leaf, labels, key } = this.#series[answer[at]];
@@ -49,14 +49,16 @@ export class AnswerRecord {
     parts: readonly { readonly leaf: number; readonly series: PartialSeries }[],
     keyOf: (labels: Labels) => string,
   ): void {
-    if (this.#answers.has(batch)) return;
+    let answers = this.#answers.get(batch.list);
+    if (!answers) this.#answers.set(batch.list, (answers = new Map()));
+    if (answers.has(batch.row)) return;
     const numbers: number[] = [];
     for (const { leaf, series } of parts) {
       const place = this.#placeOf(leaf, series.labels, keyOf(series.labels));
       for (const [i, bucket] of series.buckets.entries())
         numbers.push(place, bucket, series.states[i].length, ...series.states[i]);
     }
-    this.#answers.set(batch, Float64Array.from(numbers));
+    answers.set(batch.row, Float64Array.from(numbers));
     this.bytes += ANSWER_BYTES + numbers.length * NUMBER_BYTES;
   }
 

@@ -1,5 +1,5 @@
 import { setLabel, type Instant, type Labels } from '../batch/index.ts';
-import type { BatchEntry, Segment, Stream, StreamList } from '../segment/index.ts';
+import type { BatchEntry, BatchView, Segment, Stream, StreamList } from '../segment/index.ts';
 import type { IndexMemory } from './index-memory.ts';
 import type { BatchToScan, SegmentScan, TimeRange } from './scan.ts';
 
@@ -7,11 +7,11 @@ import type { BatchToScan, SegmentScan, TimeRange } from './scan.ts';
 export interface SegmentWork {
   readonly segment: Segment;
   /** As they stood when the work was taken: one that proves rotten to another query meanwhile has to be named here, too. */
-  readonly batches: readonly BatchEntry[];
+  readonly batches: BatchView;
 }
 
 export function workOf(segment: Segment, runs: readonly (readonly [number, number])[]): SegmentWork {
-  return { segment, batches: [...batchesIn(segment, runs)] };
+  return { segment, batches: segment.record.batches.between(runs) };
 }
 
 /** A batch that has to be looked into. */
@@ -44,12 +44,10 @@ export function candidatesOf(
   for (const [index, { segment, batches: asked }] of work.entries()) {
     const matching = matchingStreams(segment, selection);
     streams.push(matching);
-    for (const batch of asked) {
-      total++;
-      if (matching.size > 0 && isInTime(batch) && holdsAny(batch.streams, matching)) {
-        batches.push({ segment, index, batch });
-      }
-    }
+    total += asked.length;
+    if (matching.size === 0) continue;
+    for (const batch of asked)
+      if (isInTime(batch) && holdsAny(batch.streams, matching)) batches.push({ segment, index, batch });
   }
   return { batches, streams, total };
 }
@@ -123,15 +121,6 @@ function includesSorted(list: StreamList, stream: number): boolean {
     else high = middle;
   }
   return list[low] === stream;
-}
-
-function* batchesIn(
-  segment: Segment,
-  runs: readonly (readonly [number, number])[],
-): IterableIterator<BatchEntry> {
-  for (const [from, to] of runs) {
-    for (const batch of segment.record.batches) if (batch.seq >= from && batch.seq <= to) yield batch;
-  }
 }
 
 export function overlaps(

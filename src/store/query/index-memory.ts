@@ -2,16 +2,27 @@ import type { StreamPart } from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
 import type { BatchEntry } from '../segment/index.ts';
 
+/** What is kept of the batches of one list, by `keyOf`. */
+type KeptOfList = Map<number, Slot>;
+
 /** One thing that is kept of one batch. */
 interface Slot {
-  readonly batch: WeakRef<BatchEntry>;
-  readonly keptIn: WeakMap<BatchEntry, unknown>;
+  readonly kept: Uint8Array | readonly StreamPart[];
+  readonly keptIn: KeptOfList;
+  readonly key: number;
   readonly bytes: number;
   /** Its place among the slots. */
   at: number;
 }
 
-/** The objects of a slot: weak reference, table entry, typed array. Measured: some 400 bytes. */
+const FILTER = 0;
+const PARTS = 1;
+
+function keyOf({ row }: BatchEntry, kind: typeof FILTER | typeof PARTS): number {
+  return 2 * row + kind;
+}
+
+/** The objects of a slot: itself, table entry, typed array. Measured: 300 bytes, 570 in segments of one batch. */
 const SLOT_BYTES = 512;
 /** A part as StreamPart, with its times and level counts. */
 const PART_BYTES = 400;
@@ -26,19 +37,20 @@ const NEXT_ADDEND = 1_013_904_223;
 /**
  * What scans found in the index of batches, kept where questions are planned, so that they need not ask the disk again: filters
  * whose checksum held, and what headers say of their streams. A batch never changes, so neither does this; it goes when the
- * batch's entry does (dropped, or quarantined). One for all queries of a peer, empty until somebody asks.
+ * segment does. One for all queries of a peer, empty until somebody asks.
  *
  * When it is full, batches in no particular order make room: queries sweep over all batches in the same order, so that
  * the least recently used one is the one that is needed next.
  */
 export class IndexMemory {
   readonly #bytesMax: number;
-  readonly #filters = new WeakMap<BatchEntry, Uint8Array>();
-  readonly #parts = new WeakMap<BatchEntry, readonly StreamPart[]>();
-  /** Batches that a task under way will tell of. */
-  readonly #claimed = new WeakSet<BatchEntry>();
+  readonly #byList = new WeakMap<object, KeptOfList>();
+  /** Rows of batches that a task under way will tell of. */
+  readonly #claimed = new Map<object, Set<number>>();
   readonly #slots: Slot[] = [];
-  readonly #gone = new FinalizationRegistry<Slot>((slot) => this.#release(slot));
+  readonly #gone = new FinalizationRegistry<KeptOfList>((kept) => {
+    for (const slot of kept.values()) this.#release(slot);
+  });
   #bytes = 0;
   #refused = 0;
   #random = 1;
@@ -54,12 +66,12 @@ export class IndexMemory {
 
   /** The bits of the batch's filter. */
   filterOf(batch: BatchEntry): Uint8Array | undefined {
-    return this.#filters.get(batch);
+    return this.#byList.get(batch.list)?.get(keyOf(batch, FILTER))?.kept as Uint8Array | undefined;
   }
 
   /** What the batch's header says of its streams, without their labels. */
   partsOf(batch: BatchEntry): readonly StreamPart[] | undefined {
-    return this.#parts.get(batch);
+    return this.#byList.get(batch.list)?.get(keyOf(batch, PARTS))?.kept as readonly StreamPart[] | undefined;
   }
 
   /**
@@ -67,49 +79,53 @@ export class IndexMemory {
    * carry the same many times, and rarely when it is full. Who is told so calls `settle` when the task is over.
    */
   claim(batch: BatchEntry): boolean {
-    if (this.#claimed.has(batch)) return false;
+    const { list, row } = batch;
+    let claimed = this.#claimed.get(list);
+    if (claimed?.has(row)) return false;
     if (this.#bytes + ROOM_BYTES > this.#bytesMax) {
       this.#refused = (this.#refused + 1) % REPLACE_EVERY;
       if (this.#refused !== 0) return false;
     }
-    this.#claimed.add(batch);
+    if (!claimed) this.#claimed.set(list, (claimed = new Set()));
+    claimed.add(row);
     return true;
   }
 
-  settle(batch: BatchEntry): void {
-    this.#claimed.delete(batch);
+  settle({ list, row }: BatchEntry): void {
+    const claimed = this.#claimed.get(list);
+    claimed?.delete(row);
+    if (claimed?.size === 0) this.#claimed.delete(list);
   }
 
   keepFilter(batch: BatchEntry, filter: Uint8Array): void {
-    if (!this.#filters.has(batch)) this.#keep(batch, this.#filters, filter, filter.length);
+    this.#keep(batch, FILTER, filter, filter.length);
   }
 
   keepParts(batch: BatchEntry, parts: readonly StreamPart[]): void {
-    if (!this.#parts.has(batch)) this.#keep(batch, this.#parts, parts, parts.length * PART_BYTES);
+    this.#keep(batch, PARTS, parts, parts.length * PART_BYTES);
   }
 
-  #keep<Kept extends object>(
-    batch: BatchEntry,
-    keptIn: WeakMap<BatchEntry, Kept>,
-    kept: Kept,
-    keptBytes: number,
-  ): void {
+  #keep(batch: BatchEntry, kind: typeof FILTER | typeof PARTS, kept: Slot['kept'], keptBytes: number): void {
+    const { list } = batch;
+    const key = keyOf(batch, kind);
     const bytes = keptBytes + SLOT_BYTES;
-    if (bytes > this.#bytesMax) return;
+    let keptIn = this.#byList.get(list);
+    if (bytes > this.#bytesMax || keptIn?.has(key)) return;
     while (this.#bytes + bytes > this.#bytesMax) this.#evictOne();
-    keptIn.set(batch, kept);
-    const slot: Slot = { batch: new WeakRef(batch), keptIn, bytes, at: this.#slots.length };
+    if (!keptIn) {
+      this.#byList.set(list, (keptIn = new Map()));
+      this.#gone.register(list, keptIn);
+    }
+    const slot = { kept, keptIn, key, bytes, at: this.#slots.length };
+    keptIn.set(key, slot);
     this.#slots.push(slot);
-    this.#gone.register(batch, slot, slot);
     this.#bytes += bytes;
   }
 
   #evictOne(): void {
     this.#random = (Math.imul(this.#random, NEXT_FACTOR) + NEXT_ADDEND) >>> 0;
     const slot = this.#slots[Math.floor((this.#random / 2 ** 32) * this.#slots.length)];
-    const batch = slot.batch.deref();
-    if (batch) slot.keptIn.delete(batch);
-    this.#gone.unregister(slot);
+    slot.keptIn.delete(slot.key);
     this.#release(slot);
   }
 

@@ -51,9 +51,6 @@ export type SurveyStep =
   | ScanProgress
   | { readonly kind: 'failed'; readonly id: SegmentId; readonly seqs: number[] };
 
-/** Streams of a batch whose metadata is levels alone, as scans have found. A batch never changes. */
-const plainStreams = new WeakMap<BatchEntry, number[]>();
-
 /** Runs the job, names rotten batches, and returns what became of all. Nothing of a batch that failed was taken. */
 export async function* surveyBatches<Result extends MetricScanResult | PatternScanResult>(
   job: SurveyJob<Result>,
@@ -68,10 +65,9 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   const tally = { ...emptyTally(), batches: total, pruned: total - batches.length };
   const failed: Candidate[] = [];
   progress.expect(batches.length);
-  const plainOf = (batch: BatchEntry): readonly number[] => plainStreams.get(batch) ?? [];
   const unanswered = batches.filter(({ index, batch }) => {
     const parts = takeHeader && memory.partsOf(batch);
-    const plain = plainOf(batch);
+    const plain = parts ? batch.plainStreams : [];
     const labelsOf = (stream: number): Labels | undefined => streams[index].get(stream);
     const isPlain = (stream: number): boolean => plain.includes(stream);
     const isAnswered = (parts && takeHeader({ parts, labelsOf, isPlain })) || answers?.take(batch);
@@ -86,7 +82,7 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
   const isNews = (batch: BatchEntry): boolean =>
     mostly === 'headers' ? !memory.partsOf(batch) : mostly === 'filters' && !memory.filterOf(batch);
   const told = (batch: BatchEntry) => ({
-    plainStreams: plainOf(batch),
+    plainStreams: batch.plainStreams,
     answerFrom: answers?.wanted(batch),
     ...(passed.has(batch) && { passed: passed.get(batch) }),
     ...(isNews(batch) && memory.claim(batch) && { remember: true }),
@@ -106,10 +102,7 @@ export async function* surveyBatches<Result extends MetricScanResult | PatternSc
       tally.fromIndex += result.fromIndex.length;
       for (const [at, seq, answer] of result.answers) answers?.keep(named(at, seq).batch, answer);
       for (const [at, seq, parts] of result.heads) memory.keepParts(named(at, seq).batch, parts);
-      for (const [at, seq, found] of result.plain) {
-        const { batch } = named(at, seq);
-        plainStreams.set(batch, [...new Set([...plainOf(batch), ...found])]);
-      }
+      for (const [at, seq, found] of result.plain) named(at, seq).batch.notePlain(found);
     }
     progress.advance(task.length);
   });
@@ -129,7 +122,11 @@ export function streamsIn(
   /** By id: segments name the same streams again. */
   const found: Stream[] = [];
   const isWhole = work.map(({ segment: { record }, batches: asked }, index) => {
-    if (asked.length < record.batches.length || record.quarantined.length > 0 || !asked.every(isInTime))
+    if (
+      asked.length < record.batches.length ||
+      record.quarantined.length > 0 ||
+      !Iterator.from(asked).every(isInTime)
+    )
       return false;
     // Whatever it names has entries in one of its batches.
     for (const number of streams[index].keys()) add(found, record.streams[number]);

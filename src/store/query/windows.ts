@@ -201,8 +201,8 @@ class WindowCursor {
     let first = Infinity;
     let last = -Infinity;
     for (const { batch } of candidates) {
-      first = Math.min(first, batch.min.ms);
-      last = Math.max(last, batch.max.ms);
+      first = Math.min(first, batch.minMs);
+      last = Math.max(last, batch.maxMs);
     }
     if (unsealed && unsealed.count > 0) {
       first = Math.min(first, unsealed.ms[0], unsealed.ms[unsealed.count - 1]);
@@ -247,9 +247,10 @@ class WindowCursor {
     const { fromMs, toMs } = this.#window(width);
     let bytes = 0;
     for (const { batch } of this.#candidates) {
-      const start = Math.max(batch.min.ms, fromMs);
-      const end = Math.min(batch.max.ms + 1, toMs);
-      if (start < end) bytes += (batch.rawBytes * (end - start)) / (batch.max.ms + 1 - batch.min.ms);
+      const { minMs, maxMs } = batch;
+      const start = Math.max(minMs, fromMs);
+      const end = Math.min(maxMs + 1, toMs);
+      if (start < end) bytes += (batch.rawBytes * (end - start)) / (maxMs + 1 - minMs);
     }
     return bytes;
   }

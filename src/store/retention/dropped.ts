@@ -64,7 +64,7 @@ export class DroppedLog {
   releaseOwn({ id, batches, positions }: SegmentRecord): void {
     const last = batches.at(-1);
     if (last && (!this.last || isLater({ epoch: id.epoch, seq: last.seq }, this.last))) {
-      this.last = { epoch: id.epoch, lastSeq: last.seq, headerHash: last.headerHash };
+      this.last = { epoch: id.epoch, lastSeq: last.seq, headerHash: Buffer.from(last.headerHash) };
     }
     for (const [source, { seq, position }] of positions) {
       notePosition(this.positions, source, { epoch: id.epoch, seq, position });

@@ -69,7 +69,7 @@ export class Scrubber {
     if (!segment) return;
     const bytesPerSecond = Math.max(BYTES_PER_SECOND_MIN, (store.totals.storedBytes / periodMs) * 1000);
     const pace = new Pace(clock, bytesPerSecond);
-    for (const { seq, frameBytes } of segment.record.batches.slice()) {
+    for (const { seq, frameBytes } of segment.record.batches) {
       await pace.take(frameBytes);
       if (this.#closed || store.named(segmentName(segment.id)) !== segment) return;
       if (!segment.entry(seq)) continue;

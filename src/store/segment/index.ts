@@ -1,5 +1,6 @@
 export { addBatch, decodeRecord, emptyRecord, encodeRecord, releaseStreams, segmentName } from './record.ts';
-export type { BatchEntry, SegmentId, SegmentRecord, StreamList } from './record.ts';
+export type { BatchEntry, BatchView, StreamList } from './batch-list.ts';
+export type { SegmentId, SegmentRecord } from './record.ts';
 export { StreamPool } from './streams.ts';
 export type { Stream } from './streams.ts';
 export { holdsForeign, recoverSegment } from './recover.ts';

@@ -7,6 +7,7 @@ import {
   type SealedHeader,
 } from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
+import { BatchList, HASH_BYTES, type BatchEntry, type BatchFields } from './batch-list.ts';
 import type { Stream, StreamPool } from './streams.ts';
 
 export interface SegmentId {
@@ -18,26 +19,6 @@ export interface SegmentId {
 export function segmentName(id: SegmentId): string {
   return `${id.origin}/${id.epoch}-${id.index}`;
 }
-
-/** Where a batch stands in its segment file, and what a query needs to rule it out. */
-export interface BatchEntry {
-  readonly seq: number;
-  readonly offset: number;
-  readonly frameBytes: number;
-  readonly headerBytes: number;
-  readonly filterBytes: number;
-  readonly headerHash: Buffer;
-  readonly entries: number;
-  readonly rawBytes: number;
-  readonly min: Instant;
-  readonly max: Instant;
-  readonly sealedAtMs: number;
-  /** Which of the segment's streams it holds, ascending. */
-  readonly streams: StreamList;
-}
-
-/** Places in `SegmentRecord.streams`. Plain where it is short, since an array of another kind weighs some hundred bytes itself. */
-export type StreamList = readonly number[] | Uint32Array;
 
 /** Bytes of a segment file that no batch could be read from; healed in place, since replicas are byte-identical. */
 export interface Quarantined {
@@ -53,8 +34,7 @@ export interface SegmentRecord {
   firstSeq: number;
   /** By the number that the segment gives it; undefined where the batch that names it is not here. */
   readonly streams: (Stream | undefined)[];
-  /** Ascending by seq; a gap in the seqs is a hole. */
-  readonly batches: BatchEntry[];
+  readonly batches: BatchList;
   readonly quarantined: Quarantined[];
   /** Last position of each source that its batches carry, and the batch that carries it. */
   readonly positions: Map<string, { seq: number; position: string }>;
@@ -69,7 +49,7 @@ export function emptyRecord(id: SegmentId): SegmentRecord {
     owners: [],
     firstSeq: 0,
     streams: [],
-    batches: [],
+    batches: new BatchList(),
     quarantined: [],
     positions: new Map(),
     fileBytes: 0,
@@ -81,7 +61,7 @@ export function emptyRecord(id: SegmentId): SegmentRecord {
 export function addBatch(
   record: SegmentRecord,
   header: BatchHeader | SealedHeader,
-  place: { offset: number; frameBytes: number; headerBytes: number; headerHash: Buffer },
+  place: Pick<BatchFields, 'offset' | 'frameBytes' | 'headerBytes' | 'headerHash'>,
   pool: StreamPool,
 ): void {
   if (header.owners.length > 0) {
@@ -103,15 +83,7 @@ export function addBatch(
     max,
   } = 'table' in header.streams ? header.streams : totalsOf(header.streams);
   const { seq, sealedAtMs, filterBytes } = header;
-  const entry: BatchEntry = { seq, ...place, filterBytes, entries, rawBytes, min, max, sealedAtMs, streams };
-  const last = record.batches.at(-1);
-  if (!last || last.seq < seq) record.batches.push(entry);
-  else
-    record.batches.splice(
-      record.batches.findIndex((other) => other.seq > seq),
-      0,
-      entry,
-    );
+  record.batches.add({ seq, ...place, filterBytes, entries, rawBytes, min, max, sealedAtMs, streams });
 }
 
 function nameStreams(record: SegmentRecord, { streams }: BatchHeader | SealedHeader, pool: StreamPool): void {
@@ -135,22 +107,22 @@ export function releaseStreams({ streams }: SegmentRecord, pool: StreamPool): vo
   for (const stream of streams.splice(0)) if (stream) pool.release(stream);
 }
 
-const PLAIN_LIST_MAX = 64;
-
-function listOf({ streams }: BatchHeader | SealedHeader): StreamList {
+function listOf({ streams }: BatchHeader | SealedHeader): Uint32Array {
   const all =
     'table' in streams
       ? streams.numbers.slice().sort()
       : Uint32Array.from(streams, ({ stream }) => stream).sort();
   // Each is there once, unless an origin says it twice.
-  const list = all.filter((stream, at) => at === 0 || stream !== all[at - 1]);
-  return list.length > PLAIN_LIST_MAX ? list : [...list];
+  return all.filter((stream, at) => at === 0 || stream !== all[at - 1]);
 }
 
-/** Takes a batch out: its bytes are a hole until they are healed. */
-export function quarantineBatch({ batches, quarantined }: SegmentRecord, batch: BatchEntry): void {
-  batches.splice(batches.indexOf(batch), 1);
-  quarantined.push({ offset: batch.offset, bytes: batch.frameBytes });
+/** Takes batches out: their bytes are holes until they are healed. */
+export function quarantineBatches(
+  { batches, quarantined }: SegmentRecord,
+  rotten: readonly BatchEntry[],
+): void {
+  batches.remove(rotten);
+  for (const { offset, frameBytes: bytes } of rotten) quarantined.push({ offset, bytes });
   quarantined.sort((a, b) => a.offset - b.offset);
   for (let i = quarantined.length - 1; i > 0; i--) {
     const before = quarantined[i - 1];
@@ -177,13 +149,14 @@ function without(hole: Quarantined, offset: number, bytes: number): Quarantined[
  * in the file. Once all are, from the segment's first to the last one known, their holes wait for nothing.
  */
 export function forgetDoneHoles({ batches, firstSeq, quarantined }: SegmentRecord): void {
-  if (quarantined.length === 0 || batches.length === 0) return;
-  const last = batches[batches.length - 1];
-  if (batches[0].seq !== firstSeq || last.seq - firstSeq !== batches.length - 1) return;
+  const last = batches.at(-1);
+  if (quarantined.length === 0 || !last) return;
+  if (batches.seqAt(0) !== firstSeq || last.seq - firstSeq !== batches.length - 1) return;
   // What nobody here knows of can only be batches after the last one, and these stand behind it. A hole that is just as long as a
   // batch behind it is where that stood before it was written again.
   const isDone = ({ offset, bytes }: Quarantined): boolean =>
-    last.offset > offset || batches.some((batch) => batch.offset > offset && batch.frameBytes === bytes);
+    last.offset > offset ||
+    Iterator.from(batches).some((batch) => batch.offset > offset && batch.frameBytes === bytes);
   quarantined.splice(0, Infinity, ...quarantined.filter((hole) => !isDone(hole)));
 }
 
@@ -193,7 +166,7 @@ const RECORD_VERSION = 5;
 /** The record as the catalog stores it. */
 export function encodeRecord(record: SegmentRecord): Buffer {
   const writer = new ByteWriter(4096);
-  const list = <T>(items: readonly T[], item: (value: T) => void): void => {
+  const list = <T>(items: Iterable<T> & { readonly length: number }, item: (value: T) => void): void => {
     writer.varint(items.length);
     for (const value of items) item(value);
   };
@@ -223,9 +196,10 @@ export function encodeRecord(record: SegmentRecord): Buffer {
     instant(batch.min);
     instant(batch.max);
     writer.varint(batch.sealedAtMs);
-    writer.varint(batch.streams.length);
+    const { streams } = batch;
+    writer.varint(streams.length);
     let before = 0;
-    for (const stream of batch.streams) {
+    for (const stream of streams) {
       writer.varint(stream - before);
       before = stream;
     }
@@ -262,6 +236,11 @@ function decodeInto(record: SegmentRecord, reader: ByteReader, pool: StreamPool)
   };
   const text = (): string => reader.text(LIMITS.headerBytesMax);
   const instant = (): Instant => ({ ms: reader.zigzag(), sub: reader.varint() });
+  const hash = (): Uint8Array => {
+    const bytes = reader.bytes(HASH_BYTES);
+    if (bytes.length !== HASH_BYTES) throw new RangeError('no hash');
+    return bytes;
+  };
   if (reader.varint() !== RECORD_VERSION) throw new RangeError('a record of another version');
   record.fileBytes = reader.varint();
   record.owners = list(text);
@@ -272,21 +251,23 @@ function decodeInto(record: SegmentRecord, reader: ByteReader, pool: StreamPool)
     if (index >= LIMITS.segmentStreamsMax) throw new RangeError('unknown stream');
     nameStream(record, index, pool.takeKey(text()), pool);
   });
-  const batches = list((): BatchEntry => ({
-    seq: reader.varint(),
-    offset: reader.varint(),
-    frameBytes: reader.varint(),
-    headerBytes: reader.varint(),
-    filterBytes: reader.varint(),
-    headerHash: Buffer.from(reader.bytes(64)),
-    entries: reader.varint(),
-    rawBytes: reader.varint(),
-    min: instant(),
-    max: instant(),
-    sealedAtMs: reader.varint(),
-    streams: decodeStreams(reader),
-  }));
-  for (const batch of batches) record.batches.push(batch);
+  const count = reader.count(LIMITS.segmentBytesMax);
+  record.batches.reserve(count);
+  for (let left = count; left > 0; left--)
+    record.batches.add({
+      seq: reader.varint(),
+      offset: reader.varint(),
+      frameBytes: reader.varint(),
+      headerBytes: reader.varint(),
+      filterBytes: reader.varint(),
+      headerHash: hash(),
+      entries: reader.varint(),
+      rawBytes: reader.varint(),
+      min: instant(),
+      max: instant(),
+      sealedAtMs: reader.varint(),
+      streams: decodeStreams(reader),
+    });
   for (const hole of list(() => ({ offset: reader.varint(), bytes: reader.varint() })))
     record.quarantined.push(hole);
   const positions = list(() => ({ source: text(), seq: reader.varint(), position: text() }));
@@ -294,10 +275,10 @@ function decodeInto(record: SegmentRecord, reader: ByteReader, pool: StreamPool)
   if (!reader.done) throw new RangeError('bytes after the record');
 }
 
-function decodeStreams(reader: ByteReader): StreamList {
+function decodeStreams(reader: ByteReader): Uint32Array {
   const count = reader.count(LIMITS.batchStreamsMax);
   const list = new Uint32Array(count);
   let before = 0;
   for (let at = 0; at < count; at++) list[at] = before += reader.varint();
-  return count > PLAIN_LIST_MAX ? list : [...list];
+  return list;
 }

@@ -18,7 +18,7 @@ import {
   closeHole,
   emptyRecord,
   forgetDoneHoles,
-  quarantineBatch,
+  quarantineBatches,
   releaseStreams,
   type SegmentId,
   type SegmentRecord,
@@ -73,8 +73,7 @@ export async function recoverSegment(
       const { header, place } = frame;
       found.syncedSeq = Math.max(found.syncedSeq, header.syncedSeq);
       // A second copy of a batch that came while its place was thought to be lost says nothing new.
-      if (!record.batches.some(({ seq }) => seq === header.seq))
-        addBatch(record, header, place, options.pool);
+      if (!record.batches.has(header.seq)) addBatch(record, header, place, options.pool);
       // What is bad is a middle only once something sound follows it; until then it is a tail.
       if (offset > record.fileBytes) {
         record.quarantined.push({ offset: record.fileBytes, bytes: offset - record.fileBytes });
@@ -107,7 +106,7 @@ export async function recoverSegment(
  */
 function tornOffset({ record: { batches, quarantined }, syncedSeq }: Found): number | undefined {
   return quarantined.find(({ offset }) => {
-    const next = batches.find((batch) => batch.offset > offset);
+    const next = Iterator.from(batches).find((batch) => batch.offset > offset);
     return next !== undefined && next.seq - 1 > syncedSeq;
   })?.offset;
 }
@@ -141,9 +140,9 @@ function isOf({ origin, epoch, segment }: BatchHeader, id: SegmentId): boolean {
  * are healed.
  */
 function quarantineNameless(record: SegmentRecord): void {
-  for (const batch of record.batches.slice()) {
-    if (batch.streams.some((stream) => record.streams[stream] === undefined)) quarantineBatch(record, batch);
-  }
+  const isNamed = (stream: number): boolean => record.streams[stream] !== undefined;
+  const nameless = [...record.batches].filter(({ streams }) => !streams.every(isNamed));
+  if (nameless.length > 0) quarantineBatches(record, nameless);
 }
 
 /** A sound frame of this segment, and where it stands; undefined: its header says what no reader takes. */
@@ -208,7 +207,7 @@ export async function readmit(
       const { header, place } = found;
       const isNamed = header.streams.every(({ labels, stream }) => labels ?? record.streams[stream]);
       if (!isNamed) break;
-      const isKnown = record.batches.some(({ seq }) => seq === header.seq);
+      const isKnown = record.batches.has(header.seq);
       if (!isKnown) {
         addBatch(record, header, place, pool);
         taken.push({ header, frameBytes: place.frameBytes });
@@ -227,11 +226,9 @@ function isInOrder(
   seq: number,
   { offset, frameBytes }: FrameFound['place'],
 ): boolean {
-  return batches.some(
-    (other) =>
-      (other.seq === seq - 1 && other.offset + other.frameBytes === offset) ||
-      (other.seq === seq + 1 && offset + frameBytes === other.offset),
-  );
+  const [before, after] = [batches.find(seq - 1), batches.find(seq + 1)];
+  const isBehind = before !== undefined && before.offset + before.frameBytes === offset;
+  return isBehind || offset + frameBytes === after?.offset;
 }
 
 type Head = NonNullable<ReturnType<typeof readHead>>;

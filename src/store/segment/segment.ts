@@ -3,13 +3,13 @@ import { LogvineError, messageOf } from '../errors.ts';
 import { compareInstants, type BatchHeader, type Instant, type SealedHeader } from '../batch/index.ts';
 import type { Disk, DiskFile } from '../host/index.ts';
 import { OneByOne } from '../one-by-one.ts';
+import type { BatchEntry } from './batch-list.ts';
 import type { FileHolder, OpenFiles } from './open-files.ts';
 import {
   addBatch,
   closeHole,
   forgetDoneHoles,
-  quarantineBatch,
-  type BatchEntry,
+  quarantineBatches,
   type SegmentId,
   type SegmentRecord,
 } from './record.ts';
@@ -129,7 +129,8 @@ export class Segment implements FileHolder {
   }
 
   get firstSeq(): number {
-    return this.record.batches[0]?.seq ?? 0;
+    const { batches } = this.record;
+    return batches.length === 0 ? 0 : batches.seqAt(0);
   }
 
   /** The last frame taken, on disk or on its way there. */
@@ -141,12 +142,12 @@ export class Segment implements FileHolder {
   get contiguousSeq(): number {
     const { batches } = this.record;
     if (batches.length === 0) return 0;
-    const first = batches[0].seq;
-    const last = batches[batches.length - 1];
-    if (last.seq - first === batches.length - 1) return last.seq;
-    let seq = first;
-    while (batches[seq + 1 - first]?.seq === seq + 1) seq++;
-    return seq;
+    const first = batches.seqAt(0);
+    const isInRow = (index: number): boolean => batches.seqAt(index) === first + index;
+    let last = batches.length - 1;
+    if (isInRow(last)) return first + last;
+    for (last = 0; isInRow(last + 1);) last++;
+    return first + last;
   }
 
   /** Runs of seqs held, ascending, both ends included. Not to be changed. */
@@ -172,19 +173,18 @@ export class Segment implements FileHolder {
     let min: Instant = { ms: Infinity, sub: 0 };
     let max: Instant = { ms: -Infinity, sub: 0 };
     for (const batch of this.record.batches) {
+      const { seq } = batch;
       const run = runs.at(-1);
-      if (run && run[1] === batch.seq - 1) run[1] = batch.seq;
-      else runs.push([batch.seq, batch.seq]);
-      if (compareInstants(batch.min, min) < 0) min = batch.min;
-      if (compareInstants(batch.max, max) > 0) max = batch.max;
+      if (run && run[1] === seq - 1) run[1] = seq;
+      else runs.push([seq, seq]);
+      if (batch.minMs <= min.ms && compareInstants(batch.min, min) < 0) min = batch.min;
+      if (batch.maxMs >= max.ms && compareInstants(batch.max, max) > 0) max = batch.max;
     }
     return (this.#summed = { version: this.version, runs, min, max });
   }
 
   entry(seq: number): BatchEntry | undefined {
-    const { batches } = this.record;
-    const guess = batches[seq - this.firstSeq];
-    return guess?.seq === seq ? guess : batches.find((batch) => batch.seq === seq);
+    return this.record.batches.find(seq);
   }
 
   /** Marks the segment as changed for inventories. */
@@ -349,8 +349,9 @@ export class Segment implements FileHolder {
   /** Where a batch stood, by the one before it or the one behind it; undefined unless it is a hole of enough bytes. */
   #placeOf({ seq, owners }: Pick<BatchHeader, 'seq' | 'owners'>, bytes: number): number | undefined {
     const { batches, quarantined } = this.record;
-    const before = batches.findLast((batch) => batch.seq < seq);
-    const after = batches.find((batch) => batch.seq > seq);
+    const index = batches.indexFrom(seq);
+    const before = index > 0 ? batches.at(index - 1) : undefined;
+    const after = batches.at(index);
     const places: number[] = [];
     if (before?.seq === seq - 1) places.push(before.offset + before.frameBytes);
     else if (!before && owners.length > 0) places.push(0);
@@ -441,8 +442,8 @@ export class Segment implements FileHolder {
 
   /** Forgets a batch whose bytes proved rotten; it is a hole until it is healed. False when it is one already. */
   quarantine(entry: BatchEntry): boolean {
-    if (!this.record.batches.includes(entry)) return false;
-    quarantineBatch(this.record, entry);
+    if (this.entry(entry.seq)?.row !== entry.row) return false;
+    quarantineBatches(this.record, [entry]);
     this.touch();
     return true;
   }
