@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LIMITS, PREAMBLE_BYTES } from '../store/index.ts';
+import { LIMITS, PREAMBLE_BYTES, type Instant } from '../store/index.ts';
 import { parsePeerId, type PeerId } from './transport/index.ts';
 
 /** What the messages between peers are made of. */
@@ -60,15 +60,15 @@ const RUNS_MAX = 100_000;
 
 /** Runs of seqs, both ends included: ascending and apart, so that no seq is counted or asked for twice. */
 export const runsSchema: z.ZodType<[number, number][]> = z.unknown().transform((value, context) => {
-  const isSound = Array.isArray(value) && value.length <= RUNS_MAX && areRuns(value);
-  if (isSound) return value as [number, number][];
+  if (isRuns(value)) return value;
   context.addIssue({ code: 'custom', message: `not a list of at most ${RUNS_MAX} ascending runs` });
   return z.NEVER;
 });
 
-function areRuns(runs: readonly unknown[]): boolean {
+function isRuns(value: unknown): value is [number, number][] {
+  if (!Array.isArray(value) || value.length > RUNS_MAX) return false;
   let after = 0;
-  for (const run of runs) {
+  for (const run of value as unknown[]) {
     if (!Array.isArray(run) || run.length !== 2) return false;
     const [from, to] = run as unknown[];
     if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to)) return false;
@@ -83,12 +83,19 @@ const SEGMENT_BATCHES_MAX = Math.ceil(
   (LIMITS.segmentBytesMax + LIMITS.payloadBytesMax + LIMITS.headerBytesMax) / PREAMBLE_BYTES,
 );
 
-/** Runs of seqs of one segment. */
-export const segmentRunsSchema = runsSchema.refine((runs) => {
+function fitASegment(runs: readonly (readonly [number, number])[]): boolean {
   let batches = 0;
   for (const [from, to] of runs) batches += to - from + 1;
   return batches <= SEGMENT_BATCHES_MAX;
-}, 'more batches than a segment has room for');
+}
+
+/** Runs of seqs of one segment. */
+export const segmentRunsSchema = runsSchema.refine(fitASegment, 'more batches than a segment has room for');
+
+/** The same by hand. */
+export function isSegmentRuns(value: unknown): value is [number, number][] {
+  return isRuns(value) && fitASegment(value);
+}
 
 /** A run of batches of one origin, both ends included. */
 export const seqRunSchema = z.object({
@@ -106,3 +113,13 @@ export const instantSchema = z.object({
   ms: z.number().min(-TIME_MS_MAX).max(TIME_MS_MAX),
   sub: z.number().int().min(0).max(999_999),
 });
+
+/** The same by hand. */
+export function isInstant(value: unknown): value is Instant {
+  const { ms, sub } = (value ?? {}) as Partial<Instant>;
+  return typeof ms === 'number' && Math.abs(ms) <= TIME_MS_MAX && isWhole(sub, 0) && sub <= 999_999;
+}
+
+export function isWhole(value: unknown, min: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= min;
+}

@@ -42,13 +42,15 @@ export class HoldingsFile {
 
   /** Takes in what was saved; up to the first piece that cannot be read, and rejects then. */
   async load(): Promise<void> {
-    const { disk, path, known } = this.#options;
+    const { clock, disk, path, known } = this.#options;
+    const turns = new Turns(clock);
     const bytes = await disk.readFile(path);
     for (let at = 0; bytes && at < bytes.length;) {
       const from = at + LENGTH_BYTES;
       if (bytes.length < from) throw new LogvineError('LV_PROTOCOL', 'it ends in the middle of a piece');
       at = from + bytes.readUInt32LE(at);
       known.restore(decode(bytes.subarray(from, at)));
+      if (turns.isOver) await turns.next();
     }
   }
 

@@ -3,11 +3,12 @@ import {
   LIMITS,
   LogvineError,
   segmentName,
+  type Instant,
   type Segment,
   type SegmentId,
   type Store,
 } from '../../store/index.ts';
-import { instantSchema, listOf, segmentRunsSchema, seqRunSchema } from '../wire.ts';
+import { instantSchema, isInstant, isSegmentRuns, isWhole, listOf, seqRunSchema } from '../wire.ts';
 
 /** Segments that one message speaks of. */
 const SEGMENTS_MAX = 1_000_000;
@@ -23,21 +24,39 @@ const HOLDERS_SAVED_MAX = 1_000_000;
  * What a peer says that it holds of one segment: runs of seqs, not lists of batches, so that an inventory stays small
  * however much is stored.
  */
-const holding = z.object({
-  origin: z.string().max(128),
-  epoch: z.number().int().nonnegative(),
-  index: z.number().int().positive(),
+export interface Holding extends SegmentId {
   /** Runs of seqs held, both ends included. */
-  runs: segmentRunsSchema,
-  min: instantSchema,
-  max: instantSchema,
-  owners: listOf(z.string().max(128), LIMITS.ownersMax),
-  bytes: z.number().nonnegative(),
+  readonly runs: [number, number][];
+  readonly min: Instant;
+  readonly max: Instant;
+  readonly owners: string[];
+  readonly bytes: number;
   /** The origin still adds to it. */
-  open: z.boolean(),
-});
+  readonly open: boolean;
+}
 
-export type Holding = z.infer<typeof holding>;
+const isName = (value: unknown): value is string => typeof value === 'string' && value.length <= 128;
+
+/** By hand: a start, and what a newcomer is told, are hundreds of thousands. */
+const holding = z.unknown().transform((value, context): Holding => {
+  const { origin, epoch, index, runs, min, max, owners, bytes, open } = (value ?? {}) as Partial<Holding>;
+  const isSound =
+    isName(origin) &&
+    isWhole(epoch, 0) &&
+    isWhole(index, 1) &&
+    isSegmentRuns(runs) &&
+    isInstant(min) &&
+    isInstant(max) &&
+    Array.isArray(owners) &&
+    owners.length <= LIMITS.ownersMax &&
+    owners.every(isName) &&
+    Number.isFinite(bytes) &&
+    bytes! >= 0 &&
+    typeof open === 'boolean';
+  if (isSound) return { origin, epoch, index, runs, min, max, owners, bytes: bytes!, open };
+  context.addIssue({ code: 'custom', message: 'not a holding' });
+  return z.NEVER;
+});
 
 export const expiredRun = seqRunSchema.extend({ min: instantSchema, max: instantSchema });
 
