@@ -8,7 +8,7 @@ import {
   type PeerId,
 } from '../gossip/index.ts';
 import { LIMITS } from '../store/index.ts';
-import { batches, isOrAre, plural } from './words.ts';
+import { batches, isOrAre, plural, shortPeer } from './words.ts';
 
 /** What a person should look at: a stable code, and a sentence that says what, where and what to do. */
 export interface Problem {
@@ -19,11 +19,6 @@ export interface Problem {
 const CONFLICTS_SHOWN_MAX = 20;
 /** Of a bound, from where on a person is told. */
 const TOLD_SHARE = 0.8;
-
-/** The end of a peer id: all Ed25519 ids begin alike. */
-function shortPeer(peer: PeerId): string {
-  return `…${peer.slice(-6)}`;
-}
 
 /** `10.0.0.1:7421` for multiaddrs such as /ip4/10.0.0.1/tcp/7421/p2p/ID; others as they are. */
 function addressText(addresses: readonly string[]): string {

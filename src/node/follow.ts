@@ -20,6 +20,7 @@ import {
   type PeerId,
   type Transport,
 } from '../gossip/index.ts';
+import { inTime } from './in-time.ts';
 import type { Batcher } from './pipeline/batcher.ts';
 import type { UnsealedStream } from './tasks.ts';
 
@@ -36,6 +37,10 @@ const JOIN_EVERY_MS = 500;
 
 /** Lines that a slow follower misses are told in lists of at most so many; the count is told whole. */
 const DROPPED_NAMED_MAX = 100;
+const UNHEARD_NAMED_MAX = 1_000;
+/** A peer that has nothing to tell says so as often; one that says nothing for several times as long is followed anew. */
+const ALIVE_EVERY_MS = 5_000;
+const SILENT_MS_MAX = 20_000;
 const RUN = 1;
 const DROPPED = 2;
 
@@ -46,40 +51,52 @@ const droppedMessage = z.object({
     .max(DROPPED_NAMED_MAX),
 });
 
-/**
- * What a slow follower misses: blocks of lines that could not wait, each with its stream and time. Blocks of a peer's own are
- * dropped before the query sees their lines, so that a block may hold none that match.
- */
-export interface Dropped {
-  readonly count: number;
-  readonly entries: readonly { readonly labels: Labels; readonly ms: number }[];
+/** A peer that could not be followed from one time to another, by this peer's clock. */
+export interface Unheard {
+  readonly peer: PeerId;
+  readonly fromMs: number;
+  readonly toMs: number;
 }
 
-class DroppedCounter {
+/** What a follower misses. */
+export interface Missed {
+  /**
+   * Blocks of lines that could not wait for a slow one, each with its stream and time. Those of a peer's own are dropped before
+   * the query sees their lines, so that a block may hold none that match.
+   */
+  readonly count: number;
+  readonly entries: readonly { readonly labels: Labels; readonly ms: number }[];
+  readonly unheard: readonly Unheard[];
+}
+
+export class MissedCounter {
   #count = 0;
   #entries: { labels: Labels; ms: number }[] = [];
+  #unheard: Unheard[] = [];
 
   add(labels: Labels, ms: number): void {
     this.#count++;
     if (this.#entries.length < DROPPED_NAMED_MAX) this.#entries.push({ labels, ms });
   }
 
-  merge({ count, entries }: Dropped): void {
+  merge({ count, entries, unheard }: Missed): void {
     this.#count += count;
     this.#entries = [...this.#entries, ...entries].slice(0, DROPPED_NAMED_MAX);
+    this.#unheard = [...this.#unheard, ...unheard].slice(-UNHEARD_NAMED_MAX);
   }
 
-  /** What was dropped since it was last asked. */
-  take(): Dropped | undefined {
-    if (this.#count === 0) return undefined;
-    const taken = { count: this.#count, entries: this.#entries };
+  /** What was missed since it was last asked. */
+  take(): Missed | undefined {
+    if (this.#count === 0 && this.#unheard.length === 0) return undefined;
+    const taken = { count: this.#count, entries: this.#entries, unheard: this.#unheard };
     this.#count = 0;
     this.#entries = [];
+    this.#unheard = [];
     return taken;
   }
 }
 
-type OnDropped = (dropped: Dropped) => void;
+type OnMissed = (missed: Missed) => void;
 
 export interface FollowOptions {
   readonly batcher: Batcher;
@@ -103,9 +120,9 @@ export class Follow {
   }
 
   /** This peer's own lines. Ends with the signal. Says what was dropped before the lines that came after it. */
-  async *local(query: string, signal: AbortSignal, onDropped: OnDropped = ignore): AsyncGenerator<EntryRun> {
+  async *local(query: string, signal: AbortSignal, onMissed: OnMissed = ignore): AsyncGenerator<EntryRun> {
     const compiled = compileQuery(query, () => 0);
-    const dropped = new DroppedCounter();
+    const dropped = new MissedCounter();
     const queue: UnsealedStream[][] = [];
     let queuedBytes = 0;
     let wake: () => void = () => undefined;
@@ -123,7 +140,7 @@ export class Follow {
     try {
       while (!signal.aborted) {
         const missed = dropped.take();
-        if (missed) onDropped(missed);
+        if (missed) onMissed(missed);
         // No more at once than fits a message: one may be as large as a part of a push.
         const streams: UnsealedStream[] = [];
         for (let bytes = 0; queue.length > 0 && bytes < RUN_BYTES_AIM;) {
@@ -161,17 +178,20 @@ export class Follow {
   async *everywhere(
     query: string,
     signal: AbortSignal,
-    onDropped: OnDropped = ignore,
+    onMissed: OnMissed = ignore,
     onFollowed: () => void = ignore,
   ): AsyncGenerator<EntryRun> {
     compileQuery(query, () => 0);
-    const dropped = new DroppedCounter();
-    const onMissed = (missed: Dropped): void => dropped.merge(missed);
+    const missing = new MissedCounter();
+    const add = missing.merge.bind(missing);
     const ready: EntryRun[] = [];
     let readyBytes = 0;
     let wake: () => void = () => undefined;
     const followed = new Set<PeerId>();
     const awaited = new Set(this.#options.others());
+    const startedMs = this.#options.clock.nowMs();
+    /** When each peer said something for the last time. */
+    const heardMs = new Map<PeerId, number>();
     const arrived = (peer?: PeerId): void => {
       if (peer === undefined) awaited.clear();
       else awaited.delete(peer);
@@ -185,7 +205,7 @@ export class Follow {
             readyBytes += runBytes(run) + BYTES_BESIDE;
           } else
             for (let row = 0; row < run.count; row++)
-              dropped.add(run.streams[run.streamIds[row]], run.ms[row]);
+              missing.add(run.streams[run.streamIds[row]], run.ms[row]);
           wake();
         }
       } catch {
@@ -199,15 +219,25 @@ export class Follow {
     const join = (): void => {
       if (!followed.has(self)) {
         followed.add(self);
-        void pump(self, this.local(query, signal, onMissed));
+        void pump(self, this.local(query, signal, add));
       }
       for (const peer of this.#options.others()) {
         if (followed.has(peer)) continue;
         followed.add(peer);
-        void pump(
-          peer,
-          this.#remote(peer, query, signal, onMissed, () => arrived(peer)),
-        );
+        let isFirst = true;
+        const onHeard = (): void => {
+          const toMs = this.#options.clock.nowMs();
+          // What it read before it was followed from the beginning belongs to the past.
+          if (isFirst && !awaited.has(peer)) {
+            const fromMs = heardMs.get(peer) ?? startedMs;
+            add({ count: 0, entries: [], unheard: [{ peer, fromMs, toMs }] });
+            wake();
+          }
+          isFirst = false;
+          heardMs.set(peer, toMs);
+          arrived(peer);
+        };
+        void pump(peer, this.#remote(peer, query, signal, add, onHeard));
       }
     };
     const opening = this.#options.clock.after(awaited.size === 0 ? 0 : OPEN_TIMEOUT_MS, arrived);
@@ -218,8 +248,8 @@ export class Follow {
     signal.addEventListener('abort', ended, { once: true });
     while (!signal.aborted) {
       join();
-      const missed = dropped.take();
-      if (missed) onDropped(missed);
+      const missed = missing.take();
+      if (missed) onMissed(missed);
       readyBytes = 0;
       yield* ready.splice(0);
       if (ready.length > 0 || signal.aborted) continue;
@@ -242,8 +272,8 @@ export class Follow {
     peer: PeerId,
     query: string,
     signal: AbortSignal,
-    onMissed: OnDropped,
-    onFollowed: () => void,
+    onMissed: OnMissed,
+    onHeard: () => void,
   ): AsyncGenerator<EntryRun> {
     const channel = await this.#options.transport.open(peer, FOLLOW_PROTOCOL, { timeoutMs: OPEN_TIMEOUT_MS });
     const stop = (): void => channel.abort(new LogvineError('LV_CLOSED', 'nobody follows any more'));
@@ -251,11 +281,12 @@ export class Follow {
     try {
       await channel.send(encodeMessage({ query }));
       for (;;) {
-        const bytes = await channel.receive();
+        const bytes = await inTime(channel.receive(), SILENT_MS_MAX, this.#options.clock);
         if (!bytes) return;
-        onFollowed();
+        onHeard();
         if (bytes[0] === RUN) yield decodeRun(bytes.subarray(1));
-        else if (bytes[0] === DROPPED) onMissed(parseMessage(droppedMessage, bytes.subarray(1), 'follow'));
+        else if (bytes[0] === DROPPED)
+          onMissed({ ...parseMessage(droppedMessage, bytes.subarray(1), 'follow'), unheard: [] });
         else throw new LogvineError('LV_PROTOCOL', `${peer} sent a follow message of an unknown kind`);
       }
     } finally {
@@ -272,20 +303,22 @@ export class Follow {
     const controller = new AbortController();
     const gone = (): void => controller.abort(new LogvineError('LV_CLOSED', 'the follower has gone'));
     channel.receive().then(gone, gone);
-    const dropped = new DroppedCounter();
-    const onMissed = (missed: Dropped): void => dropped.merge(missed);
-    const tell = (missed: Dropped): Promise<void> =>
-      channel.send(Buffer.concat([Buffer.of(DROPPED), encodeMessage(missed)]));
-    const runs = this.local(query, controller.signal, onMissed);
+    const missing = new MissedCounter();
+    const tell = ({ count, entries }: Pick<Missed, 'count' | 'entries'>): Promise<void> =>
+      channel.send(Buffer.concat([Buffer.of(DROPPED), encodeMessage({ count, entries })]));
+    const runs = this.local(query, controller.signal, missing.merge.bind(missing));
     try {
       let next = runs.next();
       // Seen to after this.
       next.catch(() => undefined);
       // From here on nothing is missed.
-      await tell({ count: 0, entries: [] });
-      for (let step = await next; !step.done; step = await next) {
-        const missed = dropped.take();
-        if (missed) await tell(missed);
+      await tell(NOTHING);
+      for (;;) {
+        const step = await inTime(next, ALIVE_EVERY_MS, this.#options.clock);
+        const missed = missing.take();
+        if (missed || !step) await tell(missed ?? NOTHING);
+        if (step?.done) return;
+        if (!step) continue;
         await channel.send(Buffer.concat([Buffer.of(RUN), encodeRun(step.value)]));
         next = runs.next();
       }
@@ -295,6 +328,8 @@ export class Follow {
     }
   }
 }
+
+const NOTHING = { count: 0, entries: [] };
 
 function ignore(): void {}
 

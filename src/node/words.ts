@@ -11,3 +11,8 @@ export function batches(count: number): string {
 export function isOrAre(count: number): string {
   return count === 1 ? 'is' : 'are';
 }
+
+/** The end of a peer id: all Ed25519 ids begin alike. */
+export function shortPeer(peer: string): string {
+  return `…${peer.slice(-6)}`;
+}

@@ -315,11 +315,12 @@ describe('how query ends', () => {
     assert.equal(io.timers.size, 0);
   });
 
-  test('tail says how much it was too slow for', async () => {
+  test('tail says how much it was too slow for, and when it could not follow a peer', async () => {
     const io = new FakeIo();
     const services = fakeServices({
-      async *fetchEntries({ onDropped }) {
-        onDropped?.(1_234);
+      async *fetchEntries({ onMissed }) {
+        onMissed?.({ count: 1_234, unheard: [] });
+        onMissed?.({ count: 0, unheard: [{ peer: 'bobbob222', fromMs: 1_000, toMs: 4_500 }] });
         yield [entry('x')];
         return WHOLE;
       },
@@ -327,6 +328,11 @@ describe('how query ends', () => {
     });
     assert.equal(await main(['tail', '--output', 'raw', 'q'], io, services), 0);
     assert.match(io.reports[0], /^INCOMPLETE: .* 1,234 pieces of one or more are not shown/);
+    const during = 'from 1970-01-01T00:00:01.000Z to 1970-01-01T00:00:04.500Z';
+    assert.equal(
+      io.reports[1],
+      `INCOMPLETE: …bob222 could not be followed ${during}; what it read then is found with logvine query`,
+    );
   });
 
   test('tail follows: it has no end and no limit', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Follow, type Dropped } from '../../src/node/follow.ts';
+import { Follow, type Missed } from '../../src/node/follow.ts';
 import type { UnsealedStream } from '../../src/node/tasks.ts';
 import { RunBuilder, systemClock, type EntryRun } from '../../src/store/index.ts';
 import { SimClock } from '../helpers/sim-clock.ts';
@@ -39,8 +39,8 @@ test('a follower that is too slow is told how much it missed, before what comes 
     others: () => [],
   } as unknown as ConstructorParameters<typeof Follow>[0]);
   const stop = new AbortController();
-  const missed: Dropped[] = [];
-  const runs = follow.local('{app="a"}', stop.signal, (dropped) => missed.push(dropped));
+  const missed: Missed[] = [];
+  const runs = follow.local('{app="a"}', stop.signal, (more) => missed.push(more));
   const first = runs.next();
   const block = (ms: number): UnsealedStream[] => [
     {
@@ -215,4 +215,117 @@ test('what a peer could not read of its own is told to its followers, and they g
   assert.equal((await clock.run(next)).value?.count, 1);
   assert.equal(missed, 3);
   stop.abort();
+});
+
+const ALIVE = Buffer.from('\u0002{"count":0,"entries":[]}');
+
+/** A tail beside peers that say what they are told to. */
+function tailBeside(peers: string[]) {
+  const clock = new SimClock();
+  /** The newest channel to each peer; undefined: it is out of reach. */
+  const channels = new Map<string, ReturnType<typeof Promise.withResolvers<Buffer | undefined>>>();
+  const down = new Set<string>();
+  const follow = new Follow({
+    batcher: { follow: () => () => undefined },
+    clock,
+    transport: {
+      self: 'me',
+      open: async (peer: string) => {
+        if (down.has(peer)) throw new Error('nobody there');
+        const next = (): void => void channels.set(peer, Promise.withResolvers<Buffer | undefined>());
+        next();
+        return {
+          send: async () => undefined,
+          abort: (reason: Error) => channels.get(peer)?.reject(reason),
+          receive: async () => {
+            const bytes = await channels.get(peer)!.promise;
+            next();
+            return bytes;
+          },
+        };
+      },
+    },
+    others: () => peers,
+  } as unknown as ConstructorParameters<typeof Follow>[0]);
+  const say = async (peer: string): Promise<void> => {
+    channels.get(peer)!.resolve(ALIVE);
+    await clock.advance(0);
+  };
+  return { clock, follow, channels, down, say };
+}
+
+test('from when to when a peer could not be followed is told once it is followed again', async () => {
+  const peers = ['bob', 'charlie'];
+  const { clock, follow, channels, down, say } = tailBeside(peers);
+  const startedMs = clock.nowMs();
+  const stop = new AbortController();
+  const unheard: unknown[] = [];
+  const onMissed = (missed: Missed): void => void unheard.push(...missed.unheard);
+  const over = follow.everywhere('{app="a"}', stop.signal, onMissed).next();
+  await clock.advance(100);
+  for (const peer of peers) await say(peer);
+  await clock.advance(7_000);
+  for (const peer of peers) await say(peer);
+  const heardMs = clock.nowMs();
+  await clock.advance(2_000);
+  assert.deepEqual(unheard, []);
+  down.add('bob');
+  channels.get('bob')!.reject(new Error('gone'));
+  await clock.advance(3_000);
+  down.delete('bob');
+  await clock.advance(1_000);
+  await say('bob');
+  await clock.advance(1);
+  assert.deepEqual(unheard, [{ peer: 'bob', fromMs: heardMs, toMs: clock.nowMs() - 1 }]);
+  // One that joins has read since it started.
+  peers.push('dave');
+  await clock.advance(1_000);
+  await say('dave');
+  await clock.advance(1);
+  assert.deepEqual(unheard.slice(1), [{ peer: 'dave', fromMs: startedMs, toMs: clock.nowMs() - 1 }]);
+  stop.abort();
+  assert.equal((await over).done, true);
+});
+
+test('a peer that says nothing any more is followed anew', async () => {
+  const { clock, follow, channels, say } = tailBeside(['bob']);
+  const stop = new AbortController();
+  const unheard: unknown[] = [];
+  const onMissed = (missed: Missed): void => void unheard.push(...missed.unheard);
+  const over = follow.everywhere('{app="a"}', stop.signal, onMissed).next();
+  await clock.advance(100);
+  await say('bob');
+  const heardMs = clock.nowMs();
+  const first = channels.get('bob');
+  await clock.advance(15_000);
+  assert.equal(channels.get('bob'), first);
+  await clock.advance(6_000);
+  assert.notEqual(channels.get('bob'), first);
+  await say('bob');
+  await clock.advance(1);
+  assert.deepEqual(unheard, [{ peer: 'bob', fromMs: heardMs, toMs: clock.nowMs() - 1 }]);
+  stop.abort();
+  assert.equal((await over).done, true);
+});
+
+test('who is followed and has nothing to tell says so every few seconds', async () => {
+  const clock = new SimClock();
+  const follow = new Follow({
+    batcher: { follow: () => () => undefined },
+    clock,
+    transport: { self: 'me' },
+    others: () => [],
+  } as unknown as ConstructorParameters<typeof Follow>[0]);
+  const gone = Promise.withResolvers<undefined>();
+  const asked = [Promise.resolve(Buffer.from('{"query":"{app=\\"a\\"}"}')), gone.promise];
+  const sent: string[] = [];
+  const served = follow.serve({
+    receive: () => asked.shift(),
+    send: async (bytes: Buffer) => void sent.push(bytes.toString()),
+  } as unknown as Parameters<Follow['serve']>[0]);
+  await clock.advance(21_000);
+  assert.deepEqual(new Set(sent), new Set([ALIVE.toString()]));
+  assert.ok(sent.length >= 4 && sent.length <= 6, `${sent.length} messages`);
+  gone.resolve(undefined);
+  await clock.run(served);
 });

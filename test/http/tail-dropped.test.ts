@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { fetchEntries } from '../../src/node/cli/client.ts';
-import type { Dropped } from '../../src/node/follow.ts';
+import type { Missed } from '../../src/node/follow.ts';
+import type { PeerId } from '../../src/gossip/index.ts';
 import { addNativeRoutes } from '../../src/node/http/native-routes.ts';
 import type { ServerOptions } from '../../src/node/http/server.ts';
 import { RunBuilder, systemClock, type EntryRun } from '../../src/store/index.ts';
@@ -18,20 +19,21 @@ test('a tail tells its client what it was too slow for, between the lines before
   async function* everywhere(
     _query: string,
     _signal: AbortSignal,
-    onDropped: (dropped: Dropped) => void,
+    onMissed: (missed: Missed) => void,
     onFollowed: () => void,
   ): AsyncGenerator<EntryRun> {
     onFollowed();
     yield found('before');
-    onDropped({ count: 3, entries: [] });
-    onDropped({ count: 4, entries: [] });
+    const unheard = [{ peer: 'bob' as PeerId, fromMs: 1, toMs: 2 }];
+    onMissed({ count: 3, entries: [], unheard: [] });
+    onMissed({ count: 4, entries: [], unheard });
     yield found('after');
     yield found('later');
   }
   const app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance;
   t.after(() => app.close());
   addNativeRoutes(app, { clock: systemClock, follow: { everywhere } } as unknown as ServerOptions);
-  const told: (string | number)[] = [];
+  const told: unknown[] = [];
   const entries = fetchEntries({
     addr: await app.listen({ host: '127.0.0.1', port: 0 }),
     token: undefined,
@@ -41,7 +43,7 @@ test('a tail tells its client what it was too slow for, between the lines before
     limit: 0,
     direction: 'forward',
     signal: AbortSignal.timeout(10_000),
-    onDropped: (count) => told.push(count),
+    onMissed: (missed) => told.push(missed),
   });
   // This one ends, and without a receipt: a tail has none.
   await assert.rejects(
@@ -50,5 +52,10 @@ test('a tail tells its client what it was too slow for, between the lines before
     },
     { code: 'LV_PROTOCOL' },
   );
-  assert.deepEqual(told, ['before', 7, 'after', 'later']);
+  assert.deepEqual(told, [
+    'before',
+    { count: 7, unheard: [{ peer: 'bob', fromMs: 1, toMs: 2 }] },
+    'after',
+    'later',
+  ]);
 });

@@ -10,7 +10,7 @@ import {
   type Labels,
   type Metadata,
 } from '../../store/index.ts';
-import { FRAME_DROPPED, FRAME_ERROR, FRAME_RECEIPT, FRAME_RUN } from '../http/native.ts';
+import { FRAME_ERROR, FRAME_MISSED, FRAME_RECEIPT, FRAME_RUN } from '../http/native.ts';
 import { errorIn, open, parseJson } from './http.ts';
 import { receiptOf } from './receipt.ts';
 
@@ -38,11 +38,17 @@ export interface EntryRequest {
   readonly direction: 'forward' | 'backward';
   /** Ends the request; the generator then rejects with the signal's reason. */
   readonly signal: AbortSignal;
-  /** What follows was too slow for so many pieces of one or more lines; what is yielded next came after them. */
-  onDropped?(count: number): void;
+  /** What follows missed something; what is yielded next came after it. */
+  onMissed?(missed: MissedByTail): void;
 }
 
-const droppedCount = z.object({ count: z.number().int().nonnegative() });
+const missedByTail = z.object({
+  /** Pieces of one or more lines for which it was too slow. */
+  count: z.number().int().nonnegative(),
+  /** Peers that could not be followed for a while, by the node's clock. */
+  unheard: z.array(z.object({ peer: z.string(), fromMs: z.number(), toMs: z.number() })),
+});
+export type MissedByTail = z.infer<typeof missedByTail>;
 
 /**
  * Asks a node for entries: `GET {addr}/api/v1/query`, or `/api/v1/tail` without an end. Yields them in order, as many
@@ -68,10 +74,10 @@ export async function* fetchEntries(
     if (kind === FRAME_RUN) yield entriesOf(decodeRun(body));
     else if (kind === FRAME_RECEIPT) return receiptOf(parseJson(body.toString(), addr), addr);
     else if (kind === FRAME_ERROR) throw errorIn(body.toString());
-    else if (kind === FRAME_DROPPED) {
-      const told = droppedCount.safeParse(parseJson(body.toString(), addr));
+    else if (kind === FRAME_MISSED) {
+      const told = missedByTail.safeParse(parseJson(body.toString(), addr));
       if (!told.success) throw new LogvineError('LV_PROTOCOL', `${addr} sent a frame that is none`);
-      request.onDropped?.(told.data.count);
+      request.onMissed?.(told.data);
     }
   }
   throw new LogvineError('LV_PROTOCOL', `${addr} broke off its answer: what was printed may be incomplete`);

@@ -1,4 +1,5 @@
 import { Option, type Command } from 'commander';
+import type { MissedByTail } from './client.ts';
 import { fetchEntriesTo } from './entries.ts';
 import type { Io } from './io.ts';
 import {
@@ -12,6 +13,8 @@ import { OUTPUTS, type Output } from './output.ts';
 import { watchReach } from './reach.ts';
 import type { Services } from './services.ts';
 import { startBefore } from './time.ts';
+import { visibleText } from './visible.ts';
+import { shortPeer } from '../words.ts';
 
 interface TailOptions extends EndpointOptions {
   readonly since: number;
@@ -44,7 +47,7 @@ export function registerTail(
           endNs: undefined,
           limit: 0,
           direction: 'forward',
-          onDropped: (count) => io.report(droppedText(count)),
+          onMissed: (missed) => missedTexts(missed).forEach((text) => io.report(text)),
         });
         exit(receipt === undefined || receipt.complete ? 0 : 3);
       } finally {
@@ -53,7 +56,13 @@ export function registerTail(
     });
 }
 
-function droppedText(count: number): string {
-  const pieces = count === 1 ? '1 piece' : `${count.toLocaleString('en-US')} pieces`;
-  return `INCOMPLETE: lines came faster than they were read; ${pieces} of one or more are not shown, and found with logvine query`;
+function* missedTexts({ count, unheard }: MissedByTail): Generator<string> {
+  if (count > 0) {
+    const pieces = count === 1 ? '1 piece' : `${count.toLocaleString('en-US')} pieces`;
+    yield `INCOMPLETE: lines came faster than they were read; ${pieces} of one or more are not shown, and found with logvine query`;
+  }
+  for (const { peer, fromMs, toMs } of unheard) {
+    const [from, to] = [new Date(fromMs), new Date(toMs)].map((at) => at.toISOString());
+    yield `INCOMPLETE: ${visibleText(shortPeer(peer))} could not be followed from ${from} to ${to}; what it read then is found with logvine query`;
+  }
 }

@@ -2,9 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { LIMITS, LogvineError, messageOf, type Instant } from '../../store/index.ts';
+import { LIMITS, LogvineError, messageOf, type Instant, type Labels } from '../../store/index.ts';
 import { isLog, parse } from '../../store/logql/index.ts';
-import { RANGE_ALWAYS, type Dropped } from '../follow.ts';
+import { MissedCounter, RANGE_ALWAYS, type Missed } from '../follow.ts';
 import { authorize, refuseForeign } from './auth.ts';
 import { LokiStreams, type LokiStream } from './loki.ts';
 import { wantsCategories } from './loki-query.ts';
@@ -119,13 +119,9 @@ async function serveTail(client: WebSocket, wanted: TailRequest, options: Server
   client.once('close', () => gone.abort(new LogvineError('LV_CLOSED', 'the client has gone')));
   client.on('error', () => client.terminate());
   keepAlive(client, options);
-  let dropped: Dropped | undefined;
-  const onDropped = (missed: Dropped): void => {
-    const entries = [...(dropped?.entries ?? []), ...missed.entries];
-    dropped = { count: (dropped?.count ?? 0) + missed.count, entries: entries.slice(0, LIMIT_DEFAULT) };
-  };
+  const missed = new MissedCounter();
   const followed = Promise.withResolvers<void>();
-  const live = follow.everywhere(wanted.query, gone.signal, onDropped, followed.resolve);
+  const live = follow.everywhere(wanted.query, gone.signal, missed.merge.bind(missed), followed.resolve);
   try {
     // Followed from now on: what is written while the past is searched comes after it.
     const first = live.next();
@@ -140,11 +136,9 @@ async function serveTail(client: WebSocket, wanted: TailRequest, options: Server
       if (streams.entries > 0) await send(client, streams, undefined);
     }
     for (let step = await first; !step.done; step = await live.next()) {
-      const missed = dropped;
-      dropped = undefined;
       const streams = streamsFor(wanted, false);
       streams.add(step.value);
-      await send(client, streams, missed);
+      await send(client, streams, missed.take());
     }
   } catch (error) {
     if (gone.signal.aborted) return;
@@ -178,19 +172,22 @@ function inOrder(streams: LokiStreams): LokiStream[] {
 }
 
 /** Sends entries, oldest first. Resolves when the frame has been handed to the network: a slow client holds the tail back. */
-function send(client: WebSocket, streams: LokiStreams, dropped: Dropped | undefined): Promise<void> {
+function send(client: WebSocket, streams: LokiStreams, missed: Missed | undefined): Promise<void> {
   const message = JSON.stringify({
     streams: inOrder(streams),
     ...streams.encodingFlags,
-    dropped_entries: (dropped?.entries ?? []).map(({ labels, ms }) => ({
-      labels,
-      timestamp: `${Math.floor(ms)}000000`,
-    })),
-    ...(dropped ? { dropped_count: dropped.count } : {}),
+    dropped_entries: missed === undefined ? [] : droppedEntries(missed),
+    ...(missed && { dropped_count: missed.count }),
   });
   return new Promise((resolve, reject) => {
     client.send(message, (error) => (error ? reject(error) : resolve()));
   });
+}
+
+/** A peer that could not be followed is told like a line that was dropped: clients show those. */
+function droppedEntries({ entries, unheard }: Missed): { labels: Labels; timestamp: string }[] {
+  const silent = unheard.map(({ peer, fromMs }) => ({ labels: { logvine_unheard: peer }, ms: fromMs }));
+  return [...silent, ...entries].map(({ labels, ms }) => ({ labels, timestamp: `${Math.floor(ms)}000000` }));
 }
 
 /** Pings, and drops a client that has not answered the last one. */

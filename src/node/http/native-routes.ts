@@ -6,7 +6,7 @@ import { Admission } from './admission.ts';
 import { ENTRIES_CONTENT_TYPE, entriesStream } from './native.ts';
 import { metricsText } from './metrics.ts';
 import { Parameters } from './parameters.ts';
-import { RANGE_ALWAYS, type Dropped } from '../follow.ts';
+import { MissedCounter, RANGE_ALWAYS } from '../follow.ts';
 import type { ServerOptions } from './server.ts';
 import { parseRange } from './time-range.ts';
 
@@ -53,17 +53,12 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
     tails++;
     signal.addEventListener('abort', () => tails--, { once: true });
     const followed = Promise.withResolvers<void>();
-    let dropped = 0;
-    const onDropped = ({ count }: Dropped): void => void (dropped += count);
-    const live = follow.everywhere(parameters.query(), signal, onDropped, followed.resolve);
-    const takeDropped = (): number => {
-      const taken = dropped;
-      dropped = 0;
-      return taken;
-    };
+    const missed = new MissedCounter();
+    const onMissed = missed.merge.bind(missed);
+    const live = follow.everywhere(parameters.query(), signal, onMissed, followed.resolve);
     const runs = withHistory(live, followed.promise, parameters, signal);
     const answer = await started(runs, signal, clock);
-    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(answer, clock, takeDropped));
+    return reply.type(ENTRIES_CONTENT_TYPE).send(entriesStream(answer, clock, () => missed.take()));
   });
 
   /** What was written since `start`, then what is being written. What was read where they meet may come twice. */

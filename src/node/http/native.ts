@@ -1,6 +1,8 @@
 import { Readable } from 'node:stream';
 import { encodeRun, messageOf, type Clock, type EntryRun } from '../../store/index.ts';
 import type { Receipt } from '../../gossip/index.ts';
+import type { Missed } from '../follow.ts';
+import { inTime } from '../in-time.ts';
 
 /**
  * The body of `GET /api/v1/query`: frames of a u32 (LE) length and a byte of kind. Unlike JSON it carries lines of any
@@ -11,8 +13,11 @@ export const FRAME_RECEIPT = 2;
 export const FRAME_ERROR = 3;
 /** Empty: the answer begins, or goes on being looked for. A quiet tail would else be cut off, by clients and by proxies. */
 const FRAME_ALIVE = 4;
-/** `{count}`: pieces of one or more lines that a tail was too slow for, before what comes after it. */
-export const FRAME_DROPPED = 5;
+/**
+ * `{count, unheard}`: pieces of one or more lines that a tail was too slow for, before what comes after it; and when peers could
+ * not be followed.
+ */
+export const FRAME_MISSED = 5;
 const ALIVE_EVERY_MS = 15_000;
 export const ENTRIES_CONTENT_TYPE = 'application/vnd.logvine.entries';
 
@@ -26,7 +31,7 @@ function frame(kind: number, body: Uint8Array): Buffer {
 async function* framesOf(
   runs: AsyncGenerator<EntryRun, Receipt | undefined>,
   clock: Clock,
-  takeDropped: () => number,
+  takeMissed: () => Missed | undefined,
 ): AsyncGenerator<Buffer> {
   const alive = frame(FRAME_ALIVE, Buffer.alloc(0));
   try {
@@ -34,9 +39,12 @@ async function* framesOf(
     yield alive;
     let next = runs.next();
     for (;;) {
-      const step = await inTime(next, clock);
-      const count = takeDropped();
-      if (count > 0) yield frame(FRAME_DROPPED, Buffer.from(JSON.stringify({ count })));
+      const step = await inTime(next, ALIVE_EVERY_MS, clock);
+      const missed = takeMissed();
+      if (missed) {
+        const { count, unheard } = missed;
+        yield frame(FRAME_MISSED, Buffer.from(JSON.stringify({ count, unheard })));
+      }
       if (step === undefined) {
         yield alive;
         continue;
@@ -56,25 +64,14 @@ async function* framesOf(
   }
 }
 
-/** Undefined when it takes longer than nothing may be said. */
-async function inTime<Result>(result: Promise<Result>, clock: Clock): Promise<Result | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = clock.after(ALIVE_EVERY_MS, () => late.resolve(undefined));
-  try {
-    return await Promise.race([result, late.promise]);
-  } finally {
-    timer.cancel();
-  }
-}
-
 /**
- * A stream that runs the query as fast as its reader reads, and stops it when the reader goes. `takeDropped`: what was dropped
+ * A stream that runs the query as fast as its reader reads, and stops it when the reader goes. `takeMissed`: what was missed
  * since it was last asked.
  */
 export function entriesStream(
   runs: AsyncGenerator<EntryRun, Receipt | undefined>,
   clock: Clock,
-  takeDropped: () => number = () => 0,
+  takeMissed: () => Missed | undefined = () => undefined,
 ): Readable {
-  return Readable.from(framesOf(runs, clock, takeDropped), { objectMode: false, highWaterMark: 1 });
+  return Readable.from(framesOf(runs, clock, takeMissed), { objectMode: false, highWaterMark: 1 });
 }
