@@ -24,18 +24,22 @@ const EPOCHS_BY_CHANCE = 1_000;
 /** What may be read from a disk: there is room for every run to come above it. */
 const EPOCH_STATED_MAX = LIMITS.counterMax / 2;
 
-/** A record that the catalog cannot take costs the next start a scan, and nothing else (I5). */
-export async function remember(options: StoreOptions, record: SegmentRecord): Promise<void> {
+/** False for a record that the catalog cannot take: that costs the next start a scan, and nothing else (I5). */
+async function remember(options: StoreOptions, record: SegmentRecord): Promise<boolean> {
   const { catalog, log } = options;
-  // The next start is to look again.
-  if (record.hasUnread) return forget(options, record.id);
-  await catalog.put(record).catch((error: unknown) => {
+  try {
+    // The next start is to look again.
+    if (record.hasUnread) await forget(options, record.id);
+    else await catalog.put(record);
+    return true;
+  } catch (error) {
     log('warn', `the catalog did not take ${segmentName(record.id)}: ${messageOf(error)}`);
-  });
+    return false;
+  }
 }
 
 /** Of what is no more. What the catalog does not let go of is found out at the next start by the file's size (I5). */
-export async function forget({ catalog, log }: StoreOptions, id: SegmentId): Promise<void> {
+async function forget({ catalog, log }: StoreOptions, id: SegmentId): Promise<void> {
   await catalog.remove(id).catch((error: unknown) => {
     log('warn', `the catalog did not forget ${segmentName(id)}: ${messageOf(error)}`);
   });
@@ -114,9 +118,15 @@ export function bySegment(a: SegmentRecord, b: SegmentRecord): number {
   return a.id.epoch - b.id.epoch || a.id.index - b.id.index;
 }
 
-export async function recoverAll(options: StoreOptions, pool: StreamPool): Promise<SegmentRecord[]> {
+/** A segment file, and whether the catalog has all of it, or need not. */
+interface Recovered {
+  readonly record: SegmentRecord;
+  readonly isRemembered: boolean;
+}
+
+export async function recoverAll(options: StoreOptions, pool: StreamPool): Promise<Recovered[]> {
   const { directory, disk } = options;
-  const records: SegmentRecord[] = [];
+  const recovered: Recovered[] = [];
   const origins = new Set([options.origin, ...(await disk.list(`${directory}/segments`))]);
   for (const origin of origins) {
     if (!/^[1-9A-HJ-NP-Za-km-z]{40,64}$/.test(origin)) continue;
@@ -132,11 +142,11 @@ export async function recoverAll(options: StoreOptions, pool: StreamPool): Promi
     if (ids.length > 0) await disk.syncDirectory(`${directory}/segments/${origin}`);
     const last = origin === options.origin ? await lastWritten(options, ids) : undefined;
     for (const id of ids) {
-      records.push(await recoverOne(options, id, pool, id === last));
+      recovered.push(await recoverOne(options, id, pool, id === last));
     }
   }
   await disk.syncDirectory(`${directory}/segments`);
-  return records;
+  return recovered;
 }
 
 /** The own file that was being written when this peer last stopped: of those before it, each was on disk before the next one began. */
@@ -201,12 +211,13 @@ async function recoverOne(
   id: SegmentId,
   pool: StreamPool,
   isLastWritten: boolean,
-): Promise<SegmentRecord> {
+): Promise<Recovered> {
   const { disk, catalog, log } = options;
   const path = segmentPath(options.directory, id);
   const size = (await disk.stat(path))?.size ?? 0;
   const remembered = await catalog.get(id, pool);
-  if (remembered && remembered.fileBytes === size && size > 0) return remembered;
+  if (remembered && remembered.fileBytes === size && size > 0)
+    return { record: remembered, isRemembered: true };
   if (remembered) releaseStreams(remembered, pool);
   const file = await disk.open(path, 'write');
   try {
@@ -219,10 +230,10 @@ async function recoverOne(
     await readable.writeAgain(record.fileBytes);
     await file.sync();
     record.hasUnread = readable.unread.length > 0;
-    if (record.fileBytes > 0) await remember(options, record);
+    if (record.fileBytes > 0) return { record, isRemembered: await remember(options, record) };
     // Or else a file that grows to that size again would be taken for the one remembered.
-    else await forget(options, id);
-    return record;
+    await forget(options, id);
+    return { record, isRemembered: true };
   } finally {
     await file.close();
   }

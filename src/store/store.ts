@@ -111,9 +111,12 @@ export class Store {
     await options.disk.makeDirectory(`${options.directory}/segments`);
     const health: DiskHealth = { failure: undefined, version: 0, files: new OpenFiles() };
     const pool = new StreamPool();
-    const records = await recoverAll(options, pool);
+    const recovered = await recoverAll(options, pool);
     const dropped = new DroppedFile({ ...options, health }, await readDropped(options));
-    const own = records.filter((record) => record.id.origin === options.origin).sort(bySegment);
+    const own = recovered
+      .map(({ record }) => record)
+      .filter(({ id }) => id.origin === options.origin)
+      .sort(bySegment);
     const lastEpoch = Math.max(
       await statedEpoch(options),
       own.at(-1)?.id.epoch ?? 0,
@@ -123,7 +126,10 @@ export class Store {
     const epoch = nextEpoch(lastEpoch, options);
     await stateEpoch(options, epoch);
     const store = new Store(options, { epoch, hasEarlierRuns, health, dropped, pool });
-    for (const record of records) store.#catalog.wasFound(store.#add(record));
+    for (const { record, isRemembered } of recovered) {
+      const segment = store.#add(record);
+      if (isRemembered) store.#catalog.wasFound(segment);
+    }
     for (const [source, at] of dropped.log.positions) notePosition(store.#positions, source, at);
     for (const record of own) store.#notePositions(record);
     return store;

@@ -14,10 +14,12 @@ const bob = await keysFromSeed(Buffer.alloc(32, 2));
 class LazyCatalog extends MemoryKeyValue {
   puts = 0;
   refuses = false;
+  takesNothing = false;
   #synced = new Map<string, Uint8Array>();
-  override put(key: string, value: Uint8Array): Promise<void> {
+  override async put(key: string, value: Uint8Array): Promise<void> {
+    if (this.takesNothing) throw new Error('no space left');
     this.puts++;
-    return super.put(key, value);
+    await super.put(key, value);
   }
   override async del(key: string, { sync }: { readonly sync: boolean }): Promise<void> {
     if (this.refuses) throw new Error('no space left');
@@ -104,6 +106,22 @@ test('while a peer runs, what nothing is written to is remembered by itself', as
   await world.clock.run(store.seal(linePack('own 1'), []).written);
   await world.clock.advance(60_000);
   assert.equal(world.catalog.puts, 1);
+});
+
+test('what the catalog could not take at a start it takes once it can', async () => {
+  const world = newWorld();
+  const { store } = await start(world);
+  for (const frame of await bobsFrames(3)) await store.appendReplica(frame);
+  world.disk.kill();
+  world.catalog.takesNothing = true;
+  const { store: second, opened } = await start(world);
+  assert.equal(opened.length, 1);
+  world.catalog.takesNothing = false;
+  await idle(second);
+  world.disk.kill();
+  const { store: third, opened: later } = await start(world);
+  assert.deepEqual(later, []);
+  assert.equal((await framesOf(third)).size, 3);
 });
 
 test('one that is written to after it was remembered is read again', async () => {
