@@ -3,8 +3,6 @@ import {
   headerHash,
   parseHeader,
   readFrame,
-  verifyFrame,
-  batchName,
   type BatchHeader,
   type EpochLink,
   type PackedBatch,
@@ -12,11 +10,11 @@ import {
 } from './batch/index.ts';
 import { CatalogWriter, type Catalog } from './catalog/index.ts';
 import { LogvineError } from './errors.ts';
+import { Intake } from './intake.ts';
 import { LIMITS } from './limits.ts';
 import type { Clock, Disk, Random } from './host/index.ts';
 import { DroppedFile, notePosition, type OwnPosition } from './retention/index.ts';
 import {
-  emptyRecord,
   OwnLog,
   releaseStreams,
   Segment,
@@ -28,7 +26,6 @@ import {
   type SealedBatch,
   type SegmentId,
   type SegmentRecord,
-  type Stream,
 } from './segment/index.ts';
 import {
   bySegment,
@@ -102,9 +99,8 @@ export class Store {
   readonly #removed = new Map<string, { readonly id: SegmentId; readonly version: number }>();
   readonly #removing = new Set<string>();
   readonly #damaged = new Set<Segment>();
-  /** Streams that are named in frames on their way to the disk: a segment's record shows only what is on it. */
-  readonly #naming = new WeakMap<Segment, Set<number>>();
   readonly #catalog: CatalogWriter;
+  readonly #intake: Intake;
   #generation = 0;
 
   static async open(options: StoreOptions): Promise<Store> {
@@ -159,6 +155,22 @@ export class Store {
         if (!error && this.diskFull) options.log('info', 'the disk has room again');
         this.diskFull = error;
       },
+    });
+    this.#intake = new Intake({
+      origin: options.origin,
+      epoch,
+      health,
+      catalog: this.#catalog,
+      sealedSeq: () => this.sealedSeq,
+      isReleased: (id) => this.isReleased(id),
+      segment: (id) => this.segment(id),
+      isStored: (segment) =>
+        this.segment(segment.id) === segment && !this.#removing.has(segmentName(segment.id)),
+      add: (record) => this.#add(record),
+      onTaken: (header, frameBytes) => this.#countHeader(header, frameBytes),
+      onLaterRun: (later) => options.onLaterRun(later),
+      whyNoReplicas: () => options.whyNoReplicas(),
+      conflict: (message) => this.#conflict(message),
     });
   }
 
@@ -267,6 +279,11 @@ export class Store {
     return sealed;
   }
 
+  /** See `Intake.take`. */
+  appendReplica(...copy: Parameters<Intake['take']>): ReturnType<Intake['take']> {
+    return this.#intake.take(...copy);
+  }
+
   rollSegment(): void {
     this.#own.roll();
   }
@@ -274,107 +291,6 @@ export class Store {
   /** Closes the open segment when it is past its age, also when nothing more is sealed. */
   rollIfAged(): void {
     this.#own.rollIfAged();
-  }
-
-  /**
-   * Keeps a batch of another origin: verifies it in full, checks that it continues its segment, and resolves with its
-   * place once it is on disk (I4). A batch that is here already is no error. With `isRepair`, one whose predecessors are
-   * missing is taken too: they may be lost everywhere. `from` is who offers it, for the alarm.
-   * Rejects with LV_FRAME_CORRUPT, LV_BATCH_CONFLICT (I1), LV_PROTOCOL (not the next one), LV_DISK_FULL, LV_DATA_UNSAFE.
-   */
-  async appendReplica(
-    frame: Buffer,
-    { from, isRepair = false }: { readonly from?: string; readonly isRepair?: boolean } = {},
-  ): Promise<{ id: SegmentId; seq: number }> {
-    if (this.health.failure) throw this.health.failure;
-    const { header, headerHash: hash } = verifyFrame(frame);
-    const id = { origin: header.origin, epoch: header.epoch, index: header.segment };
-    const done = { id, seq: header.seq };
-    const headerBytes = frame.readUInt32LE(4);
-    const write = { header, headerHash: hash, headerBytes, parts: [frame] };
-    let segment = this.segment(id);
-    if (segment) this.#checkStored(segment);
-    if (segment && segment.record.quarantined.length > 0) {
-      const before = segment.entry(header.seq - 1);
-      if (before) this.#checkChain(header, before.headerHash, from);
-      const damaged = segment;
-      const more = await this.#catalog.whileForgotten(damaged, async () => {
-        this.#checkStored(damaged);
-        return damaged.heal(write);
-      });
-      if (more) {
-        this.#countHeader(header, frame.length);
-        for (const { header: behind, frameBytes } of more) this.#countHeader(behind, frameBytes);
-        return done;
-      }
-    }
-    // What an earlier run lost may come back, and what this one has sealed.
-    const isOwn = header.origin === this.origin && !this.isReleased(id);
-    const isUnknown = header.epoch > this.epoch || header.seq > (segment?.accepted?.seq ?? 0);
-    if (isOwn && header.epoch >= this.epoch && isUnknown) {
-      // Of this very epoch, another run with it must have sealed what this one has not.
-      if (header.epoch > this.epoch || header.seq > this.sealedSeq) this.#options.onLaterRun(header.epoch);
-      throw new LogvineError('LV_PROTOCOL', `${batchName(header)}: a peer offers this peer its own batch`);
-    }
-    if (!segment) {
-      if (!isRepair && header.owners.length === 0) {
-        throw new LogvineError('LV_PROTOCOL', `${batchName(header)} is not the first of its segment`);
-      }
-      // What is refused must leave no empty segment behind.
-      this.#checkTaking(header, undefined, isRepair);
-      segment = this.#add(emptyRecord(id));
-    }
-    let known = segment.entry(header.seq);
-    if (!known && header.seq <= (segment.accepted?.seq ?? 0)) {
-      // It came by another way and is being written, or it is a hole; another may be the first to fill that.
-      for (let other; (other = segment.writing(header.seq));) await other;
-      known = segment.entry(header.seq);
-    }
-    if (known) return this.#sameBatch(known.headerHash, hash, header, done, from);
-    const { accepted } = segment;
-    if (header.seq === accepted?.seq) this.#sameBatch(accepted.headerHash, hash, header, done, from);
-    const follows = accepted ? header.seq === accepted.seq + 1 : header.owners.length > 0;
-    const fills = accepted !== undefined && header.seq < accepted.seq;
-    if (!follows && !fills && !isRepair) {
-      throw new LogvineError('LV_PROTOCOL', `${batchName(header)} does not follow ${accepted?.seq ?? 0}`);
-    }
-    this.#checkTaking(header, segment, isRepair);
-    this.#checkStored(segment);
-    const before = follows ? accepted : segment.entry(header.seq - 1);
-    if (before) this.#checkChain(header, before.headerHash, from);
-    let naming = this.#naming.get(segment);
-    if (!naming) this.#naming.set(segment, (naming = new Set()));
-    const named = header.streams.filter((part) => part.labels).map((part) => part.stream);
-    for (const stream of named) naming.add(stream);
-    await segment.append(write).finally(() => {
-      for (const stream of named) naming.delete(stream);
-    });
-    this.#countHeader(header, frame.length);
-    return done;
-  }
-
-  /** Throws LV_PROTOCOL for a batch that could not be answered for, and why no copies are taken at present. */
-  #checkTaking(header: BatchHeader, segment: Segment | undefined, isRepair: boolean): void {
-    const naming = segment && this.#naming.get(segment);
-    const streams = segment?.record.streams ?? [];
-    checkNamed(header, streams, naming);
-    // What comes by repair may come before the batches that name the streams between.
-    if (!isRepair) checkNumbered(header, streams.length, naming);
-    const refusal = this.#options.whyNoReplicas();
-    if (refusal) throw refusal;
-  }
-
-  /** What is added to a file that goes would be gone with it. Throws LV_PROTOCOL. */
-  #checkStored(segment: Segment): void {
-    const name = segmentName(segment.id);
-    if (this.#segments.get(name) === segment && !this.#removing.has(name)) return;
-    throw new LogvineError('LV_PROTOCOL', `${name} is just being dropped here`);
-  }
-
-  #checkChain(header: BatchHeader, previousHash: Buffer, from: string | undefined): void {
-    if (previousHash.equals(header.previousHash)) return;
-    const message = `${batchName(header)}${offeredBy(from)} does not continue the chain that is stored here`;
-    throw this.#conflict(message);
   }
 
   #notePositions({ id, positions }: Pick<SegmentRecord, 'id' | 'positions'>): void {
@@ -395,19 +311,6 @@ export class Store {
       rawBytes += part.linesBytes;
     }
     this.#count({ frameBytes, entries, rawBytes });
-  }
-
-  #sameBatch<T>(
-    known: Buffer,
-    offered: Buffer,
-    id: { origin: string; epoch: number; seq: number },
-    done: T,
-    from: string | undefined,
-  ): T {
-    if (known.equals(offered)) return done;
-    throw this.#conflict(
-      `batch ${batchName(id)} exists with two different contents, one here and one${offeredBy(from)}`,
-    );
   }
 
   #conflict(message: string): LogvineError {
@@ -578,37 +481,4 @@ function isAsStored(frame: Buffer, { headerHash: known }: BatchEntry): boolean {
   if (!parts || !headerHash(parts.header).equals(known)) return false;
   const { payloadHash } = parseHeader(parts.header, { withoutLabels: true });
   return hash('sha256', parts.payload, 'buffer').equals(payloadHash);
-}
-
-function offeredBy(from: string | undefined): string {
-  return from === undefined ? '' : ` offered by ${from}`;
-}
-
-/** A batch whose streams are named in one that is not here could not be answered for. Throws LV_PROTOCOL. */
-function checkNamed(
-  header: BatchHeader,
-  streams: readonly (Stream | undefined)[],
-  naming: ReadonlySet<number> | undefined,
-): void {
-  if (header.streams.every(({ labels: own, stream }) => own ?? streams[stream] ?? naming?.has(stream)))
-    return;
-  const message = `the streams of ${batchName(header)} are named in a batch that is not here`;
-  throw new LogvineError('LV_PROTOCOL', message);
-}
-
-/**
- * An origin numbers the streams of a segment as it names them; an index far beyond would make whoever lists them count to it.
- * Throws LV_PROTOCOL.
- */
-function checkNumbered(header: BatchHeader, known: number, naming: ReadonlySet<number> | undefined): void {
-  let next = known;
-  for (const stream of naming ?? []) next = Math.max(next, stream + 1);
-  for (const { labels, stream } of header.streams) {
-    if (!labels) continue;
-    if (stream > next) {
-      const message = `${batchName(header)} names stream ${stream} where ${next} is the next`;
-      throw new LogvineError('LV_PROTOCOL', message);
-    }
-    next = Math.max(next, stream + 1);
-  }
 }
