@@ -9,7 +9,6 @@ import {
   sourceOf,
   type Clock,
   type EntryRun,
-  type Labels,
 } from '../store/index.ts';
 import {
   FOLLOW_PROTOCOL,
@@ -20,7 +19,8 @@ import {
   type PeerId,
   type Transport,
 } from '../gossip/index.ts';
-import { inTime } from './in-time.ts';
+import { Awaited } from './awaited.ts';
+import { DROPPED_NAMED_MAX, MissedCounter, NOTHING_MISSED, Silences, type Missed } from './missed.ts';
 import type { Batcher } from './pipeline/batcher.ts';
 import type { UnsealedStream } from './tasks.ts';
 
@@ -35,12 +35,10 @@ const OPEN_TIMEOUT_MS = 3000;
 /** Often enough that a new peer is followed within a second. */
 const JOIN_EVERY_MS = 500;
 
-/** Lines that a slow follower misses are told in lists of at most so many; the count is told whole. */
-const DROPPED_NAMED_MAX = 100;
-const UNHEARD_NAMED_MAX = 1_000;
-/** A peer that has nothing to tell says so as often; one that says nothing for several times as long is followed anew. */
+/** A peer that has nothing to tell says so as often. */
 const ALIVE_EVERY_MS = 5_000;
-const SILENT_MS_MAX = 20_000;
+/* Of a message: its kind, up to when all that the sender has read comes with it or came before (f64, LE), and the rest. */
+const HEAD_BYTES = 9;
 const RUN = 1;
 const DROPPED = 2;
 
@@ -51,52 +49,13 @@ const droppedMessage = z.object({
     .max(DROPPED_NAMED_MAX),
 });
 
-/** A peer that could not be followed from one time to another, by this peer's clock. */
-export interface Unheard {
-  readonly peer: PeerId;
-  readonly fromMs: number;
-  readonly toMs: number;
-}
-
-/** What a follower misses. */
-export interface Missed {
-  /**
-   * Blocks of lines that could not wait for a slow one, each with its stream and time. Those of a peer's own are dropped before
-   * the query sees their lines, so that a block may hold none that match.
-   */
-  readonly count: number;
-  readonly entries: readonly { readonly labels: Labels; readonly ms: number }[];
-  readonly unheard: readonly Unheard[];
-}
-
-export class MissedCounter {
-  #count = 0;
-  #entries: { labels: Labels; ms: number }[] = [];
-  #unheard: Unheard[] = [];
-
-  add(labels: Labels, ms: number): void {
-    this.#count++;
-    if (this.#entries.length < DROPPED_NAMED_MAX) this.#entries.push({ labels, ms });
-  }
-
-  merge({ count, entries, unheard }: Missed): void {
-    this.#count += count;
-    this.#entries = [...this.#entries, ...entries].slice(0, DROPPED_NAMED_MAX);
-    this.#unheard = [...this.#unheard, ...unheard].slice(-UNHEARD_NAMED_MAX);
-  }
-
-  /** What was missed since it was last asked. */
-  take(): Missed | undefined {
-    if (this.#count === 0 && this.#unheard.length === 0) return undefined;
-    const taken = { count: this.#count, entries: this.#entries, unheard: this.#unheard };
-    this.#count = 0;
-    this.#entries = [];
-    this.#unheard = [];
-    return taken;
-  }
-}
-
 type OnMissed = (missed: Missed) => void;
+
+/** How far a follower of this peer's own lines has come. */
+interface Position {
+  /** All that was read before came to it: wall clock. */
+  upToMs(): number;
+}
 
 export interface FollowOptions {
   readonly batcher: Batcher;
@@ -119,18 +78,27 @@ export class Follow {
     this.#options = options;
   }
 
-  /** This peer's own lines. Ends with the signal. Says what was dropped before the lines that came after it. */
-  async *local(query: string, signal: AbortSignal, onMissed: OnMissed = ignore): AsyncGenerator<EntryRun> {
+  /** This peer's own lines. Ends with the signal. Says what was dropped before the lines that came after it. Keeps `position`. */
+  async *local(
+    query: string,
+    signal: AbortSignal,
+    onMissed: OnMissed = ignore,
+    position?: Position,
+  ): AsyncGenerator<EntryRun> {
     const compiled = compileQuery(query, () => 0);
     const dropped = new MissedCounter();
-    const queue: UnsealedStream[][] = [];
+    const queue: { streams: UnsealedStream[]; readMs: number }[] = [];
     let queuedBytes = 0;
+    /** When the oldest of what is being passed on was read. */
+    let inHandMs: number | undefined;
+    const { clock } = this.#options;
+    if (position) position.upToMs = () => inHandMs ?? queue[0]?.readMs ?? clock.nowMs();
     let wake: () => void = () => undefined;
     const stop = this.#options.batcher.follow((streams) => {
       const matching = streams.filter(({ labels }) => compiled.matchesStream(labels));
       if (matching.length === 0) return;
       if (queuedBytes < QUEUE_BYTES_MAX) {
-        queue.push(matching);
+        queue.push({ streams: matching, readMs: clock.nowMs() });
         queuedBytes += bytesOf(matching);
       } else for (const stream of matching) dropped.add(stream.labels, timeOf(stream));
       wake();
@@ -143,10 +111,11 @@ export class Follow {
         if (missed) onMissed(missed);
         // No more at once than fits a message: one may be as large as a part of a push.
         const streams: UnsealedStream[] = [];
+        inHandMs = queue[0]?.readMs;
         for (let bytes = 0; queue.length > 0 && bytes < RUN_BYTES_AIM;) {
           const next = queue.shift()!;
-          streams.push(...next);
-          bytes += bytesOf(next);
+          streams.push(...next.streams);
+          bytes += bytesOf(next.streams);
         }
         queuedBytes -= bytesOf(streams);
         if (streams.length === 0) {
@@ -189,9 +158,9 @@ export class Follow {
     let wake: () => void = () => undefined;
     const followed = new Set<PeerId>();
     const awaited = new Set(this.#options.others());
-    const startedMs = this.#options.clock.nowMs();
-    /** When each peer said something for the last time. */
-    const heardMs = new Map<PeerId, number>();
+    const silences = new Silences(this.#options.clock, (unheard) =>
+      add({ ...NOTHING_MISSED, unheard: [unheard] }),
+    );
     const arrived = (peer?: PeerId): void => {
       if (peer === undefined) awaited.clear();
       else awaited.delete(peer);
@@ -212,6 +181,7 @@ export class Follow {
         // The peer is gone; it is followed again once it is back.
       } finally {
         followed.delete(peer);
+        silences.lost(peer);
         arrived(peer);
       }
     };
@@ -224,21 +194,14 @@ export class Follow {
       for (const peer of this.#options.others()) {
         if (followed.has(peer)) continue;
         followed.add(peer);
-        let isFirst = true;
-        const onHeard = (): void => {
-          const toMs = this.#options.clock.nowMs();
-          // What it read before it was followed from the beginning belongs to the past.
-          if (isFirst && !awaited.has(peer)) {
-            const fromMs = heardMs.get(peer) ?? startedMs;
-            add({ count: 0, entries: [], unheard: [{ peer, fromMs, toMs }] });
-            wake();
-          }
-          isFirst = false;
-          heardMs.set(peer, toMs);
+        const onHeard = (upToMs: number): void => {
+          // What one that was there at the beginning read before belongs to the past.
+          silences.heard(peer, upToMs, awaited.has(peer));
           arrived(peer);
         };
         void pump(peer, this.#remote(peer, query, signal, add, onHeard));
       }
+      silences.check(this.#options.others());
     };
     const opening = this.#options.clock.after(awaited.size === 0 ? 0 : OPEN_TIMEOUT_MS, arrived);
     const ended = (): void => {
@@ -273,7 +236,7 @@ export class Follow {
     query: string,
     signal: AbortSignal,
     onMissed: OnMissed,
-    onHeard: () => void,
+    onHeard: (upToMs: number) => void,
   ): AsyncGenerator<EntryRun> {
     const channel = await this.#options.transport.open(peer, FOLLOW_PROTOCOL, { timeoutMs: OPEN_TIMEOUT_MS });
     const stop = (): void => channel.abort(new LogvineError('LV_CLOSED', 'nobody follows any more'));
@@ -281,12 +244,16 @@ export class Follow {
     try {
       await channel.send(encodeMessage({ query }));
       for (;;) {
-        const bytes = await inTime(channel.receive(), SILENT_MS_MAX, this.#options.clock);
-        if (!bytes) return;
-        onHeard();
-        if (bytes[0] === RUN) yield decodeRun(bytes.subarray(1));
-        else if (bytes[0] === DROPPED)
-          onMissed({ ...parseMessage(droppedMessage, bytes.subarray(1), 'follow'), unheard: [] });
+        const message = await channel.receive();
+        if (!message) return;
+        const body = message.subarray(HEAD_BYTES);
+        const upToMs = message.length < HEAD_BYTES ? NaN : message.readDoubleLE(1);
+        if (!(Math.abs(upToMs) <= RANGE_ALWAYS.to.ms))
+          throw new LogvineError('LV_PROTOCOL', `${peer} sent a follow message without a time`);
+        onHeard(upToMs);
+        if (message[0] === RUN) yield decodeRun(body);
+        else if (message[0] === DROPPED)
+          onMissed({ ...parseMessage(droppedMessage, body, 'follow'), unheard: [] });
         else throw new LogvineError('LV_PROTOCOL', `${peer} sent a follow message of an unknown kind`);
       }
     } finally {
@@ -304,23 +271,27 @@ export class Follow {
     const gone = (): void => controller.abort(new LogvineError('LV_CLOSED', 'the follower has gone'));
     channel.receive().then(gone, gone);
     const missing = new MissedCounter();
-    const tell = ({ count, entries }: Pick<Missed, 'count' | 'entries'>): Promise<void> =>
-      channel.send(Buffer.concat([Buffer.of(DROPPED), encodeMessage({ count, entries })]));
-    const runs = this.local(query, controller.signal, missing.merge.bind(missing));
+    const position: Position = { upToMs: () => 0 };
+    const send = (kind: number, body: Uint8Array): Promise<void> => {
+      const head = Buffer.alloc(HEAD_BYTES, kind);
+      head.writeDoubleLE(position.upToMs(), 1);
+      return channel.send(Buffer.concat([head, body]));
+    };
+    const tell = ({ count, entries }: Missed): Promise<void> =>
+      send(DROPPED, encodeMessage({ count, entries }));
+    const runs = this.local(query, controller.signal, missing.merge.bind(missing), position);
     try {
-      let next = runs.next();
-      // Seen to after this.
-      next.catch(() => undefined);
+      let next = new Awaited(runs.next());
       // From here on nothing is missed.
-      await tell(NOTHING);
+      await tell(NOTHING_MISSED);
       for (;;) {
-        const step = await inTime(next, ALIVE_EVERY_MS, this.#options.clock);
-        const missed = missing.take();
-        if (missed || !step) await tell(missed ?? NOTHING);
+        const step = await next.within(ALIVE_EVERY_MS, this.#options.clock);
         if (step?.done) return;
+        const missed = missing.take();
+        if (missed || !step) await tell(missed ?? NOTHING_MISSED);
         if (!step) continue;
-        await channel.send(Buffer.concat([Buffer.of(RUN), encodeRun(step.value)]));
-        next = runs.next();
+        await send(RUN, encodeRun(step.value));
+        next = new Awaited(runs.next());
       }
     } finally {
       controller.abort(new LogvineError('LV_CLOSED', 'nobody follows any more'));
@@ -328,8 +299,6 @@ export class Follow {
     }
   }
 }
-
-const NOTHING = { count: 0, entries: [] };
 
 function ignore(): void {}
 

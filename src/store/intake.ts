@@ -1,6 +1,7 @@
 import { batchName, verifyFrame, type BatchHeader } from './batch/index.ts';
 import type { CatalogWriter } from './catalog/index.ts';
 import { LogvineError } from './errors.ts';
+import { LIMITS } from './limits.ts';
 import {
   emptyRecord,
   segmentName,
@@ -94,6 +95,8 @@ export class Intake {
     }
     this.#checkTaking(header, segment, isRepair);
     this.#checkStored(segment);
+    if (segment.record.fileBytes > LIMITS.segmentFileBytesMax)
+      throw new LogvineError('LV_PROTOCOL', `${segmentName(id)} is longer than any segment`);
     const before = follows ? accepted : segment.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
     let naming = this.#naming.get(segment);

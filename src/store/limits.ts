@@ -41,6 +41,8 @@ export const LIMITS = {
   labelNameBytesMax: 1024,
   labelValueBytesMax: 4096,
   segmentBytesMax: 64 * MiB,
+  /** Of a file to which batches are added: with those that stand there twice, after damage. */
+  segmentFileBytesMax: 1024 * MiB,
   /** Segment files open for writing, unless more are being written at once. */
   openSegmentsMax: 128,
   /** Streams that one segment names: more than its bytes have room for, so that no honest segment meets it. */
@@ -161,6 +163,7 @@ export function assertLimits(): void {
       LIMITS.batchBytesMax * 2 <= LIMITS.payloadBytesMax,
     ],
     ['a batch fits a segment', LIMITS.payloadBytesMax <= LIMITS.segmentBytesMax],
+    ['places in a segment file fit 32 bits', 2 * LIMITS.segmentFileBytesMax < 2 ** 32],
     ['a window takes a target batch', LIMITS.batchBytesTarget <= LIMITS.replicationWindowBytes],
     [
       'the labels and positions of a batch fit its header, with those of the block that crossed the bound',

@@ -337,20 +337,20 @@ export class Store {
       if (isDropped) return undefined;
       if (code !== 'LV_FRAME_CORRUPT' && code !== 'EIO' && code !== 'ENOENT') throw error;
     }
-    this.quarantine(segment, entry);
+    this.quarantine(segment, [entry]);
     return undefined;
   }
 
-  /** Rot was found in a batch: it is no longer held here until healed. */
-  quarantine(segment: Segment, entry: BatchEntry): void {
-    if (!segment.quarantine(entry)) return;
+  /** Rot was found in batches: they are no longer held here until healed. */
+  quarantine(segment: Segment, rotten: readonly BatchEntry[]): void {
+    const held = segment.quarantine(rotten);
+    if (held.length === 0) return;
     this.#damaged.add(segment);
     void this.#catalog.changed(segment);
-    this.#options.log(
-      'error',
-      `batch ${segmentName(segment.id)} seq ${entry.seq} is rotten in ${segment.path}`,
-    );
-    this.#count(entry, -1);
+    const which =
+      held.length === 1 ? `seq ${held[0].seq} is` : `${held.length} from seq ${held[0].seq} on are`;
+    this.#options.log('error', `batch ${segmentName(segment.id)} ${which} rotten in ${segment.path}`);
+    for (const entry of held) this.#count(entry, -1);
   }
 
   /**

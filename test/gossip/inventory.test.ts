@@ -28,7 +28,7 @@ test('an inventory comes in as many answers as it takes, and as one; what change
     if (++asked === 2) {
       const [first, second] = [...store.segments()].filter(({ id }) => id.index <= 2);
       await store.drop([first], 'surplus');
-      store.quarantine(second, second.last!);
+      store.quarantine(second, [second.last!]);
       await seal('line 11');
     }
     return answer;
@@ -99,4 +99,54 @@ test('one that never ends, or begins anew, is refused', async () => {
     { instance: 'b', version: 9, more: false },
   );
   await assert.rejects(askForInventory(since, another), { code: 'LV_PROTOCOL' });
+});
+
+test('of a holding nothing is taken in but what belongs to it', () => {
+  const sound = {
+    origin: 'alice',
+    epoch: 0,
+    index: 1,
+    runs: [[1, 2]],
+    min: { ms: -1.5, sub: 0 },
+    max: { ms: 8.64e15, sub: 999_999 },
+    owners: ['alice'],
+    bytes: 0,
+    open: false,
+  };
+  const rest = { instance: 'i', version: 1, more: false, removed: [], expired: [], expiredVersion: 0 };
+  const parse = (holding: unknown) =>
+    parseInventory(Buffer.from(JSON.stringify({ ...rest, holdings: [holding] }))).holdings;
+  assert.deepEqual(parse(sound), [sound]);
+  const junk = 'x'.repeat(1_000);
+  const more = { ...sound, junk, min: { ...sound.min, junk }, max: { ...sound.max, junk } };
+  assert.deepEqual(parse(more), [sound]);
+  const wrong: Record<keyof typeof sound, unknown[]> = {
+    origin: [1, 'x'.repeat(129)],
+    epoch: [-1, 0.5, 2 ** 53, '1'],
+    index: [0, -1, 1.5],
+    runs: [
+      {},
+      [[2, 1]],
+      [[0, 1]],
+      [[1, 2, 3]],
+      [
+        [1, 2],
+        [2, 3],
+      ],
+      [[1, 1e9]],
+      [[1.5, 2]],
+    ],
+    min: [null, [], { ms: '1', sub: 0 }, { ms: 8.65e15, sub: 0 }, { ms: 1 }],
+    max: [
+      { ms: 1, sub: -1 },
+      { ms: 1, sub: 1_000_000 },
+      { ms: 1, sub: 0.5 },
+    ],
+    owners: ['alice', [1], Array(17).fill('a'), ['x'.repeat(129)]],
+    bytes: [-1, '1', null],
+    open: [0, 'true', null],
+  };
+  for (const [field, values] of Object.entries(wrong))
+    for (const value of [...values, undefined])
+      assert.throws(() => parse({ ...sound, [field]: value }), { code: 'LV_PROTOCOL' }, `${field}: ${value}`);
 });

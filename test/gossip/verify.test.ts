@@ -16,7 +16,7 @@ import {
   type Clock,
   type Store,
 } from '../../src/store/index.ts';
-import { seededRandom } from '../helpers/sim-clock.ts';
+import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { SimNetwork, type SimTransport } from '../helpers/sim-network.ts';
 import { frameOf, linePack, openStore } from '../store/material.ts';
@@ -282,6 +282,29 @@ test('a sector that cannot be read takes the batches on it, and not those behind
   const damage = audit!.damage.map(({ fromSeq, toSeq, problem }) => [fromSeq, toSeq, problem]);
   assert.deepEqual(damage, [[on[0].seq, on.at(-1)!.seq, 'the disk cannot read it']]);
   assert.equal(segment.record.batches.length, 60 - on.length);
+  await store.close();
+});
+
+test('where a file is gone, all of its batches are found lost at once', async () => {
+  const [disk, clock] = [new SimDisk(seededRandom(1)), new SimClock()];
+  const view = disk.boot();
+  const said: string[] = [];
+  const keys = await keysFromSeed(Buffer.alloc(32, 1));
+  const store = await openStore({ disk: view, clock, keys, said });
+  const sealed = Array.from({ length: 50 }, (_, at) => store.seal(linePack(`line ${at}`), []));
+  await Promise.all(sealed.map(({ written }) => written));
+  const [segment] = store.segments();
+  await view.remove(segment.path);
+  const { version } = store.health;
+  const host = { store, disk: view, pace: async () => undefined };
+  const audit = await auditSegment(host, segment, () => undefined);
+  const damage = audit!.damage.map(({ fromSeq, toSeq, problem }) => [fromSeq, toSeq, problem]);
+  assert.deepEqual(damage, [[1, 50, 'the file is gone']]);
+  assert.equal(segment.record.batches.length, 0);
+  assert.equal(store.totals.batches, 0);
+  assert.equal(store.health.version, version + 1);
+  assert.equal(said.length, 1);
+  assert.match(said[0], /^error: batch .* 50 from seq 1 on are rotten in /);
   await store.close();
 });
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Follow, type Missed } from '../../src/node/follow.ts';
+import { Awaited } from '../../src/node/awaited.ts';
+import { Follow } from '../../src/node/follow.ts';
+import type { Missed } from '../../src/node/missed.ts';
 import type { UnsealedStream } from '../../src/node/tasks.ts';
 import { RunBuilder, systemClock, type EntryRun } from '../../src/store/index.ts';
 import { SimClock } from '../helpers/sim-clock.ts';
@@ -92,7 +94,7 @@ test('that all are followed is said once the last of them has said so, or is giv
   const runs = follow.everywhere('{app="a"}', stop.signal, undefined, () => (isFollowed = true));
   const over = runs.next();
   await clock.advance(100);
-  greetings[0].resolve(Buffer.from('\u0002{"count":0,"entries":[]}'));
+  greetings[0].resolve(alive(0));
   await clock.advance(100);
   greetings[1].reject(new Error('gone'));
   await clock.advance(1_000);
@@ -217,12 +219,17 @@ test('what a peer could not read of its own is told to its followers, and they g
   stop.abort();
 });
 
-const ALIVE = Buffer.from('\u0002{"count":0,"entries":[]}');
+/** What a peer says that has nothing to tell: all that it read up to then has come. */
+function alive(upToMs: number): Buffer {
+  const head = Buffer.alloc(9, 2);
+  head.writeDoubleLE(upToMs, 1);
+  return Buffer.concat([head, Buffer.from('{"count":0,"entries":[]}')]);
+}
 
 /** A tail beside peers that say what they are told to. */
 function tailBeside(peers: string[]) {
   const clock = new SimClock();
-  /** The newest channel to each peer; undefined: it is out of reach. */
+  /** The newest channel to each peer. */
   const channels = new Map<string, ReturnType<typeof Promise.withResolvers<Buffer | undefined>>>();
   const down = new Set<string>();
   const follow = new Follow({
@@ -247,85 +254,139 @@ function tailBeside(peers: string[]) {
     },
     others: () => peers,
   } as unknown as ConstructorParameters<typeof Follow>[0]);
-  const say = async (peer: string): Promise<void> => {
-    channels.get(peer)!.resolve(ALIVE);
-    await clock.advance(0);
-  };
-  return { clock, follow, channels, down, say };
-}
-
-test('from when to when a peer could not be followed is told once it is followed again', async () => {
-  const peers = ['bob', 'charlie'];
-  const { clock, follow, channels, down, say } = tailBeside(peers);
-  const startedMs = clock.nowMs();
   const stop = new AbortController();
   const unheard: unknown[] = [];
   const onMissed = (missed: Missed): void => void unheard.push(...missed.unheard);
   const over = follow.everywhere('{app="a"}', stop.signal, onMissed).next();
+  const say = async (peer: string, upToMs: number): Promise<void> => {
+    channels.get(peer)!.resolve(alive(upToMs));
+    await clock.advance(500);
+  };
+  const end = async (): Promise<void> => {
+    stop.abort();
+    assert.equal((await over).done, true);
+  };
+  return { clock, channels, down, unheard, say, end };
+}
+
+test('what a peer read while it could not be followed is told of, by the clock of that peer', async () => {
+  const peers = ['bob', 'charlie'];
+  const { clock, channels, down, unheard, say, end } = tailBeside(peers);
+  const startedMs = clock.nowMs();
   await clock.advance(100);
-  for (const peer of peers) await say(peer);
-  await clock.advance(7_000);
-  for (const peer of peers) await say(peer);
-  const heardMs = clock.nowMs();
-  await clock.advance(2_000);
+  for (const peer of peers) await say(peer, 1_000);
+  await say('bob', 9_000);
+  await clock.advance(60_000);
   assert.deepEqual(unheard, []);
   down.add('bob');
   channels.get('bob')!.reject(new Error('gone'));
   await clock.advance(3_000);
   down.delete('bob');
   await clock.advance(1_000);
-  await say('bob');
-  await clock.advance(1);
-  assert.deepEqual(unheard, [{ peer: 'bob', fromMs: heardMs, toMs: clock.nowMs() - 1 }]);
+  await say('bob', 72_000);
+  assert.deepEqual(unheard.splice(0), [{ peer: 'bob', fromMs: 9_000, toMs: 72_000 }]);
+  // Its clock was put back meanwhile.
+  channels.get('bob')!.reject(new Error('gone'));
+  await clock.advance(1_000);
+  await say('bob', 5_000);
+  assert.deepEqual(unheard.splice(0), [{ peer: 'bob', fromMs: 5_000, toMs: 5_000 }]);
   // One that joins has read since it started.
   peers.push('dave');
   await clock.advance(1_000);
-  await say('dave');
-  await clock.advance(1);
-  assert.deepEqual(unheard.slice(1), [{ peer: 'dave', fromMs: startedMs, toMs: clock.nowMs() - 1 }]);
-  stop.abort();
-  assert.equal((await over).done, true);
-});
-
-test('a peer that says nothing any more is followed anew', async () => {
-  const { clock, follow, channels, say } = tailBeside(['bob']);
-  const stop = new AbortController();
-  const unheard: unknown[] = [];
-  const onMissed = (missed: Missed): void => void unheard.push(...missed.unheard);
-  const over = follow.everywhere('{app="a"}', stop.signal, onMissed).next();
-  await clock.advance(100);
-  await say('bob');
   const heardMs = clock.nowMs();
-  const first = channels.get('bob');
-  await clock.advance(15_000);
-  assert.equal(channels.get('bob'), first);
-  await clock.advance(6_000);
-  assert.notEqual(channels.get('bob'), first);
-  await say('bob');
-  await clock.advance(1);
-  assert.deepEqual(unheard, [{ peer: 'bob', fromMs: heardMs, toMs: clock.nowMs() - 1 }]);
-  stop.abort();
-  assert.equal((await over).done, true);
+  await say('dave', heardMs);
+  assert.deepEqual(unheard, [{ peer: 'dave', fromMs: startedMs, toMs: heardMs }]);
+  await end();
 });
 
-test('who is followed and has nothing to tell says so every few seconds', async () => {
-  const clock = new SimClock();
-  const follow = new Follow({
-    batcher: { follow: () => () => undefined },
-    clock,
-    transport: { self: 'me' },
-    others: () => [],
-  } as unknown as ConstructorParameters<typeof Follow>[0]);
+test('a peer that is alive and cannot be followed is told of once, and again when it can be', async () => {
+  const { clock, down, unheard, say, end } = tailBeside(['bob']);
+  const startedMs = clock.nowMs();
+  down.add('bob');
+  await clock.advance(19_000);
+  assert.deepEqual(unheard, []);
+  await clock.advance(3_600_000);
+  assert.deepEqual(unheard, [{ peer: 'bob', fromMs: startedMs, toMs: undefined }]);
+  down.delete('bob');
+  await clock.advance(1_000);
+  const heardMs = clock.nowMs();
+  await say('bob', heardMs);
+  assert.deepEqual(unheard.slice(1), [{ peer: 'bob', fromMs: startedMs, toMs: heardMs }]);
+  await end();
+});
+
+/** A peer that serves a follower, and what it has sent: kind, and up to when all came. */
+function served(read: () => Promise<void>) {
+  const tail = ownTail(read, 10);
   const gone = Promise.withResolvers<undefined>();
   const asked = [Promise.resolve(Buffer.from('{"query":"{app=\\"a\\"}"}')), gone.promise];
-  const sent: string[] = [];
-  const served = follow.serve({
+  const sent: { kind: number; upToMs: number }[] = [];
+  const link = { isBusy: false, free: (): void => undefined };
+  const over = tail.follow.serve({
     receive: () => asked.shift(),
-    send: async (bytes: Buffer) => void sent.push(bytes.toString()),
+    send: async (bytes: Buffer) => {
+      sent.push({ kind: bytes[0], upToMs: bytes.readDoubleLE(1) });
+      if (link.isBusy) await new Promise<void>((resolve) => (link.free = resolve));
+    },
   } as unknown as Parameters<Follow['serve']>[0]);
+  const end = async (): Promise<void> => {
+    link.isBusy = false;
+    link.free();
+    gone.resolve(undefined);
+    await tail.clock.run(over);
+  };
+  return { ...tail, sent, link, end };
+}
+
+test('who is followed and has nothing to tell says so every few seconds', async () => {
+  const { clock, sent, end } = served(async () => undefined);
+  const startedMs = clock.nowMs();
   await clock.advance(21_000);
-  assert.deepEqual(new Set(sent), new Set([ALIVE.toString()]));
-  assert.ok(sent.length >= 4 && sent.length <= 6, `${sent.length} messages`);
-  gone.resolve(undefined);
-  await clock.run(served);
+  assert.deepEqual(new Set(sent.map(({ kind }) => kind)), new Set([2]));
+  const told = sent.map(({ upToMs }) => upToMs - startedMs);
+  assert.deepEqual(told, [0, 5_000, 10_000, 15_000, 20_000]);
+  await end();
+});
+
+test('up to when all has come does not count what waits for the network, or is being searched', async () => {
+  let isHeld = true;
+  let release = (): void => undefined;
+  const { clock, sent, link, write, end } = served(async () => {
+    if (isHeld) await new Promise<void>((resolve) => (release = resolve));
+  });
+  await clock.advance(1_000);
+  const readMs = clock.nowMs();
+  write(1);
+  await clock.advance(6_000);
+  assert.deepEqual(sent.slice(1), [{ kind: 2, upToMs: readMs }], 'it is being searched');
+  isHeld = false;
+  link.isBusy = true;
+  release();
+  await clock.advance(1_000);
+  assert.deepEqual(sent.slice(2), [{ kind: 1, upToMs: readMs }], 'it is on its way');
+  const laterMs = clock.nowMs();
+  write(1);
+  await clock.advance(1_000);
+  link.isBusy = false;
+  link.free();
+  await clock.advance(0);
+  assert.deepEqual(sent.slice(3), [{ kind: 1, upToMs: laterMs }], 'it had to wait');
+  await clock.advance(5_000);
+  assert.deepEqual(sent.slice(4), [{ kind: 2, upToMs: clock.nowMs() }]);
+  await end();
+});
+
+test('a result that is waited for many times comes, or fails, once it is there', async () => {
+  const clock = new SimClock();
+  const later = Promise.withResolvers<string>();
+  const awaited = new Awaited(later.promise);
+  for (let round = 0; round < 3; round++)
+    assert.equal(await clock.run(awaited.within(1_000, clock)), undefined);
+  const next = awaited.within(1_000, clock);
+  later.resolve('it');
+  assert.equal(await next, 'it');
+  assert.equal(await awaited.within(1_000, clock), 'it');
+  const failing = new Awaited(Promise.reject(new Error('no')));
+  await assert.rejects(failing.within(1_000, clock), /no/);
+  await assert.rejects(failing.within(1_000, clock), /no/);
 });

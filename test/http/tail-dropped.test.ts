@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import Fastify, { type FastifyInstance } from 'fastify';
+import { WebSocket } from 'ws';
 import { fetchEntries } from '../../src/node/cli/client.ts';
-import type { Missed } from '../../src/node/follow.ts';
+import { NOTHING_MISSED, type Missed } from '../../src/node/missed.ts';
 import type { PeerId } from '../../src/gossip/index.ts';
+import { addLokiTail } from '../../src/node/http/loki-tail.ts';
 import { addNativeRoutes } from '../../src/node/http/native-routes.ts';
 import type { ServerOptions } from '../../src/node/http/server.ts';
 import { RunBuilder, systemClock, type EntryRun } from '../../src/store/index.ts';
@@ -58,4 +61,40 @@ test('a tail tells its client what it was too slow for, between the lines before
     'after',
     'later',
   ]);
+});
+
+test("Loki's tail tells what it missed also while nothing comes", async (t) => {
+  async function* everywhere(
+    _query: string,
+    signal: AbortSignal,
+    onMissed: (missed: Missed) => void,
+    onFollowed: () => void,
+  ): AsyncGenerator<EntryRun> {
+    onFollowed();
+    yield found('before');
+    onMissed({ ...NOTHING_MISSED, unheard: [{ peer: 'bob' as PeerId, fromMs: 7_000 }] });
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+  const app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance;
+  t.after(() => app.close());
+  const tokens = { push: [], query: [], admin: [] };
+  const options = { clock: systemClock, follow: { everywhere }, tokens };
+  addLokiTail(app, options as unknown as ServerOptions);
+  const address = await app.listen({ host: '127.0.0.1', port: 0 });
+  const client = new WebSocket(`${address.replace('http', 'ws')}/loki/api/v1/tail?query={a="b"}`);
+  t.after(() => client.terminate());
+  const told: { streams: unknown[]; dropped_entries: unknown[]; dropped_count?: number }[] = [];
+  const both = Promise.withResolvers<void>();
+  client.on('message', (data: Buffer) => {
+    told.push(JSON.parse(data.toString()));
+    if (told.length === 2) both.resolve();
+  });
+  client.on('error', both.reject);
+  await Promise.race([both.promise, once(AbortSignal.timeout(10_000), 'abort')]);
+  assert.equal(told[0].streams.length, 1);
+  assert.deepEqual(told[1], {
+    streams: [],
+    dropped_entries: [{ labels: { logvine_unheard: 'bob' }, timestamp: '7000000000' }],
+    dropped_count: 1,
+  });
 });

@@ -223,7 +223,7 @@ test('what the catalog cannot forget is not healed', async () => {
 
 test('what is dropped is forgotten before its file goes, and not remembered on its way', async () => {
   const { world, store, segment } = await damagedWorld();
-  store.quarantine(segment, segment.entry(3)!);
+  store.quarantine(segment, [segment.entry(3)!]);
   await store.rememberIdle();
   let remembered: number | undefined;
   world.disk.beforeLoss = () => (remembered = world.catalog.values.size);

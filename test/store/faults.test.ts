@@ -252,7 +252,7 @@ test('after a failed fsync nothing more is acknowledged, and a restart has only 
     await quiet();
     // A hole, so that a heal is possible, too.
     const bobs = [...store.segments()].find(({ id }) => id.origin === bob.peer)!;
-    store.quarantine(bobs, bobs.entry(2)!);
+    store.quarantine(bobs, [bobs.entry(2)!]);
     acknowledged.delete(`${bob.peer}/5/2`);
 
     const failing = seed % 3 === 0 ? alice.peer : seed % 3 === 1 ? bob.peer : '.seg';
@@ -364,7 +364,7 @@ test('a batch is healed in its place also where the one before it is missing', a
   for (const frame of frames) await store.appendReplica(frame);
   const whole = await snapshot(world, store);
   const [segment] = store.segments();
-  for (const seq of [2, 3, 4]) store.quarantine(segment, segment.entry(seq)!);
+  for (const seq of [2, 3, 4]) store.quarantine(segment, [segment.entry(seq)!]);
   for (const seq of [4, 2, 3]) await store.appendReplica(frames[seq - 1]);
   assert.deepEqual(segment.record.quarantined, []);
   assert.deepEqual(await snapshot(world, store), whole);
@@ -410,7 +410,7 @@ test('a hole is not healed with what does not continue the chain', async () => {
   const frames = bobsChain(3);
   for (const frame of frames) await store.appendReplica(frame);
   const [segment] = store.segments();
-  store.quarantine(segment, segment.entry(2)!);
+  store.quarantine(segment, [segment.entry(2)!]);
   const before = await snapshot(world, store);
   await assert.rejects(store.appendReplica(bobsFrame(2, Buffer.alloc(32, 9))), { code: 'LV_BATCH_CONFLICT' });
   assert.deepEqual(await snapshot(world, store), before);

@@ -381,7 +381,7 @@ test('one batch healed from two peers at once is there once', async () => {
   for (const frame of frames) await store.appendReplica(frame);
   const [segment] = store.segments();
   const totals = { ...store.totals };
-  for (const seq of [2, 1]) store.quarantine(segment, segment.entry(seq)!);
+  for (const seq of [2, 1]) store.quarantine(segment, [segment.entry(seq)!]);
   const copies = [0, 1, 0, 1].map((at) => store.appendReplica(frames[at]));
   await Promise.all(copies);
   assert.deepEqual(
@@ -403,7 +403,7 @@ test('an own batch that is healed takes no source back', async () => {
   world.disk.kill();
   store = await start(world);
   const [segment] = store.segments();
-  store.quarantine(segment, segment.entry(2)!);
+  store.quarantine(segment, [segment.entry(2)!]);
   await store.appendReplica(frameOf(sealed[1]));
   assert.equal((await framesOf(store)).size, 4);
   await store.close();

@@ -146,7 +146,7 @@ test('a file that rot left no batch of goes by its own age, and no sooner than a
     mtimeMs: Date.UTC(2026, 0, 1),
   });
   const first = [...store.segments()].find(({ id }) => id.index === 1)!;
-  store.quarantine(first, first.last!);
+  store.quarantine(first, [first.last!]);
   await retention.sweep();
   assert.deepEqual(left(), [1, 3, 4]);
   await clock.advance(3_600_000);

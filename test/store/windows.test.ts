@@ -490,7 +490,7 @@ test('a rotten batch is named, and none of its lines is served', async () => {
     };
     const work = allWork(world.store);
     // Another query may have found it between the asking and the scan.
-    if (random.unit() < 0.5) world.store.quarantine(segment, batch);
+    if (random.unit() < 0.5) world.store.quarantine(segment, [batch]);
     const steps = await stepsOf(world, '{app=~".+"}', asked, { work });
     assert.deepEqual(
       steps.filter(({ kind }) => kind === 'failed'),

@@ -35,6 +35,7 @@ export interface Holding extends SegmentId {
   readonly open: boolean;
 }
 
+const timeOf = ({ ms, sub }: Instant): Instant => ({ ms, sub });
 const isName = (value: unknown): value is string => typeof value === 'string' && value.length <= 128;
 
 /** By hand: a start, and what a newcomer is told, are hundreds of thousands. */
@@ -53,7 +54,9 @@ const holding = z.unknown().transform((value, context): Holding => {
     Number.isFinite(bytes) &&
     bytes! >= 0 &&
     typeof open === 'boolean';
-  if (isSound) return { origin, epoch, index, runs, min, max, owners, bytes: bytes!, open };
+  // Copied: what else a peer may put beside the times would be kept and written, however much it is.
+  if (isSound)
+    return { origin, epoch, index, runs, min: timeOf(min), max: timeOf(max), owners, bytes: bytes!, open };
   context.addIssue({ code: 'custom', message: 'not a holding' });
   return z.NEVER;
 });

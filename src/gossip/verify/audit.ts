@@ -153,7 +153,7 @@ class Findings {
   take(entry: BatchEntry, frame: Buffer): void {
     this.#seen = entry.seq;
     const checked = check(this.#segment.id, entry, frame);
-    if (typeof checked === 'string') return this.#failed(entry, checked, true);
+    if (typeof checked === 'string') return this.#failed([entry], checked, true);
     const { previousHash, previousEpoch, seq, sealedAtMs } = checked;
     if (seq === 1) this.#link = previousEpoch;
     const run = this.#runs.at(-1);
@@ -175,12 +175,15 @@ class Findings {
 
   unread(entry: BatchEntry): void {
     this.#seen = entry.seq;
-    this.#failed(entry, 'the disk cannot read it', true);
+    this.#failed([entry], 'the disk cannot read it', true);
   }
 
-  #failed(entry: BatchEntry, problem: string, quarantine: boolean): void {
-    if (quarantine) this.#store.quarantine(this.#segment, entry);
-    const { seq, offset, frameBytes } = entry;
+  #failed(entries: readonly BatchEntry[], problem: string, quarantine: boolean): void {
+    if (quarantine) this.#store.quarantine(this.#segment, entries);
+    for (const entry of entries) this.#note(entry, problem, quarantine);
+  }
+
+  #note({ seq, offset, frameBytes }: BatchEntry, problem: string, quarantined: boolean): void {
     const last = this.#damage.at(-1);
     if (last && last.toSeq === seq - 1 && last.problem === problem && last.offset + last.bytes === offset) {
       this.#damage[this.#damage.length - 1] = { ...last, toSeq: seq, bytes: last.bytes + frameBytes };
@@ -191,7 +194,7 @@ class Findings {
         offset,
         bytes: frameBytes,
         problem,
-        quarantined: quarantine,
+        quarantined,
       });
     }
   }
@@ -220,7 +223,8 @@ class Findings {
     const isGone = code === 'ENOENT' || code === 'EIO';
     const problem = code === 'ENOENT' ? 'the file is gone' : `the file cannot be read: ${messageOf(error)}`;
     // Too many open files, and the like, say nothing about the bytes.
-    for (const entry of entries) if (entry.seq > this.#seen) this.#failed(entry, problem, isGone);
+    const unseen = entries.filter(({ seq }) => seq > this.#seen);
+    this.#failed(unseen, problem, isGone);
   }
 
   finish(entries: readonly BatchEntry[]): SegmentAudit {

@@ -42,11 +42,13 @@ export interface EntryRequest {
   onMissed?(missed: MissedByTail): void;
 }
 
+/** As far from 1970 as a Date goes. */
+const time = z.number().min(-8.64e15).max(8.64e15);
 const missedByTail = z.object({
   /** Pieces of one or more lines for which it was too slow. */
   count: z.number().int().nonnegative(),
-  /** Peers that could not be followed for a while, by the node's clock. */
-  unheard: z.array(z.object({ peer: z.string(), fromMs: z.number(), toMs: z.number() })),
+  /** Peers that could not be followed for a while, or still cannot. */
+  unheard: z.array(z.object({ peer: z.string(), fromMs: time, toMs: time.optional() })).default([]),
 });
 export type MissedByTail = z.infer<typeof missedByTail>;
 

@@ -62,7 +62,11 @@ function* missedTexts({ count, unheard }: MissedByTail): Generator<string> {
     yield `INCOMPLETE: lines came faster than they were read; ${pieces} of one or more are not shown, and found with logvine query`;
   }
   for (const { peer, fromMs, toMs } of unheard) {
-    const [from, to] = [new Date(fromMs), new Date(toMs)].map((at) => at.toISOString());
-    yield `INCOMPLETE: ${visibleText(shortPeer(peer))} could not be followed from ${from} to ${to}; what it read then is found with logvine query`;
+    const name = visibleText(shortPeer(peer));
+    const from = new Date(fromMs).toISOString();
+    if (toMs === undefined)
+      yield `INCOMPLETE: ${name} cannot be followed; what it reads since ${from} is not shown`;
+    else
+      yield `INCOMPLETE: ${name} could not be followed from ${from} to ${new Date(toMs).toISOString()}; what it read then is found with logvine query`;
   }
 }

@@ -4,7 +4,9 @@ import type { FastifyInstance } from 'fastify';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { LIMITS, LogvineError, messageOf, type Instant, type Labels } from '../../store/index.ts';
 import { isLog, parse } from '../../store/logql/index.ts';
-import { MissedCounter, RANGE_ALWAYS, type Missed } from '../follow.ts';
+import { Awaited } from '../awaited.ts';
+import { RANGE_ALWAYS } from '../follow.ts';
+import { MissedCounter, type Missed } from '../missed.ts';
 import { authorize, refuseForeign } from './auth.ts';
 import { LokiStreams, type LokiStream } from './loki.ts';
 import { wantsCategories } from './loki-query.ts';
@@ -15,6 +17,8 @@ import { parseInstant } from './time-range.ts';
 const PATH = '/loki/api/v1/tail';
 const LIMIT_DEFAULT = 100;
 const PING_EVERY_MS = 20_000;
+/** What was missed is told so soon, also when no line comes after it. */
+const MISSED_TOLD_MS = 1_000;
 /** A tail's client has nothing to say but control frames. */
 const MESSAGE_BYTES_MAX = 4096;
 /** RFC 6455: an unexpected condition at the server. */
@@ -135,10 +139,15 @@ async function serveTail(client: WebSocket, wanted: TailRequest, options: Server
       for await (const run of past) streams.add(run);
       if (streams.entries > 0) await send(client, streams, undefined);
     }
-    for (let step = await first; !step.done; step = await live.next()) {
+    let next = new Awaited(first);
+    for (;;) {
+      const step = await next.within(MISSED_TOLD_MS, options.clock);
+      if (step?.done) return;
       const streams = streamsFor(wanted, false);
-      streams.add(step.value);
-      await send(client, streams, missed.take());
+      if (step) streams.add(step.value);
+      const untold = missed.take();
+      if (step || untold) await send(client, streams, untold);
+      if (step) next = new Awaited(live.next());
     }
   } catch (error) {
     if (gone.signal.aborted) return;
@@ -177,7 +186,7 @@ function send(client: WebSocket, streams: LokiStreams, missed: Missed | undefine
     streams: inOrder(streams),
     ...streams.encodingFlags,
     dropped_entries: missed === undefined ? [] : droppedEntries(missed),
-    ...(missed && { dropped_count: missed.count }),
+    ...(missed && { dropped_count: missed.count + missed.unheard.length }),
   });
   return new Promise((resolve, reject) => {
     client.send(message, (error) => (error ? reject(error) : resolve()));

@@ -6,7 +6,8 @@ import { Admission } from './admission.ts';
 import { ENTRIES_CONTENT_TYPE, entriesStream } from './native.ts';
 import { metricsText } from './metrics.ts';
 import { Parameters } from './parameters.ts';
-import { MissedCounter, RANGE_ALWAYS } from '../follow.ts';
+import { RANGE_ALWAYS } from '../follow.ts';
+import { MissedCounter } from '../missed.ts';
 import type { ServerOptions } from './server.ts';
 import { parseRange } from './time-range.ts';
 

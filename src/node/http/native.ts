@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import { encodeRun, messageOf, type Clock, type EntryRun } from '../../store/index.ts';
 import type { Receipt } from '../../gossip/index.ts';
-import type { Missed } from '../follow.ts';
-import { inTime } from '../in-time.ts';
+import { Awaited } from '../awaited.ts';
+import type { Missed } from '../missed.ts';
 
 /**
  * The body of `GET /api/v1/query`: frames of a u32 (LE) length and a byte of kind. Unlike JSON it carries lines of any
@@ -37,9 +37,9 @@ async function* framesOf(
   try {
     // Sends the headers, too.
     yield alive;
-    let next = runs.next();
+    let next = new Awaited(runs.next());
     for (;;) {
-      const step = await inTime(next, ALIVE_EVERY_MS, clock);
+      const step = await next.within(ALIVE_EVERY_MS, clock);
       const missed = takeMissed();
       if (missed) {
         const { count, unheard } = missed;
@@ -54,7 +54,7 @@ async function* framesOf(
         return;
       }
       yield frame(FRAME_RUN, encodeRun(step.value));
-      next = runs.next();
+      next = new Awaited(runs.next());
     }
   } catch (error) {
     const code = (error as { code?: string }).code ?? 'LV_PROTOCOL';

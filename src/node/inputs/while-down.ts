@@ -375,9 +375,11 @@ export class WhileDown {
   }
 }
 
-/** Of two that were read in the same millisecond, the one made later took the other's place. */
+/** Of two that were read in the same millisecond: the one that is named as it stands, else the one made later. */
 function isReadLater(a: TailPosition, b: TailPosition): boolean {
-  return a.readAtMs === b.readAtMs ? a.birthMs > b.birthMs : a.readAtMs > b.readAtMs;
+  if (a.readAtMs !== b.readAtMs) return a.readAtMs > b.readAtMs;
+  const [isNamed, isOtherNamed] = [a, b].map((position) => placesOf(position).length === 1);
+  return isNamed === isOtherNamed ? a.birthMs > b.birthMs : isNamed;
 }
 
 /** Whether there may be more of a file than was read. */

@@ -5,6 +5,8 @@ import type { BatchEntry } from '../segment/index.ts';
 
 /** A table entry and a typed array. Measured: some 250 bytes. */
 const ANSWER_BYTES = 256;
+/** The table of a segment's answers. */
+const LIST_BYTES = 256;
 /** A series in the tables of a record, besides its labels. */
 const SERIES_BYTES = 256;
 const NUMBER_BYTES = 8;
@@ -50,7 +52,10 @@ export class AnswerRecord {
     keyOf: (labels: Labels) => string,
   ): void {
     let answers = this.#answers.get(batch.list);
-    if (!answers) this.#answers.set(batch.list, (answers = new Map()));
+    if (!answers) {
+      this.#answers.set(batch.list, (answers = new Map()));
+      this.bytes += LIST_BYTES;
+    }
     if (answers.has(batch.row)) return;
     const numbers: number[] = [];
     for (const { leaf, series } of parts) {

@@ -38,9 +38,9 @@ const ENTRIES = 14;
 const RAW_BYTES = 15;
 /** The number of its only stream, or where its list of streams stands: see `IS_LIST`. */
 const STREAMS = 16;
-/** A bit for each of its first 64 streams. */
+/** A bit for each of its streams, if there are no more than 64. */
 const PLAIN = 17;
-const PLAIN_STREAMS_MAX = 64;
+const PLAIN_WORDS = 2;
 const HASH = 19;
 export const HASH_BYTES = 32;
 const ROW_WORDS = HASH + HASH_BYTES / 4;
@@ -74,6 +74,8 @@ class Rows {
   lists: Uint32Array = NO_WORDS;
   count = 0;
   #listWords = 0;
+  /** The bits of batches of more streams, by row. */
+  readonly #plain = new Map<number, Uint32Array>();
 
   reserve(more: number): void {
     this.words = withRoom(this.words, this.count * ROW_WORDS, more * ROW_WORDS);
@@ -108,6 +110,18 @@ class Rows {
   hash(row: number): Buffer {
     const { buffer, byteOffset } = this.words;
     return Buffer.from(buffer, byteOffset + (row * ROW_WORDS + HASH) * 4, HASH_BYTES);
+  }
+
+  /** Bits of the batch's streams, to be read and set; undefined: none of many is set. */
+  plainBits(row: number, streams: number): Uint32Array | undefined {
+    const at = row * ROW_WORDS + PLAIN;
+    return streams <= 32 * PLAIN_WORDS ? this.words.subarray(at, at + PLAIN_WORDS) : this.#plain.get(row);
+  }
+
+  makePlainBits(row: number, streams: number): Uint32Array {
+    let bits = this.plainBits(row, streams);
+    if (!bits) this.#plain.set(row, (bits = new Uint32Array(Math.ceil(streams / 32))));
+    return bits;
   }
 
   #addList(streams: StreamList): number {
@@ -201,25 +215,23 @@ export class BatchEntry implements BatchFields {
     return this.#rows.streams(this.row);
   }
 
-  /** Of its first 64 streams: those whose metadata is levels alone, as scans have found. */
+  /** Streams whose metadata is levels alone, as scans have found. */
   get plainStreams(): number[] {
-    const [low, high] = [this.#word(PLAIN), this.#word(PLAIN + 1)];
-    if (low === 0 && high === 0) return [];
+    const { streams } = this;
+    const bits = this.#rows.plainBits(this.row, streams.length);
+    if (!bits?.some((word) => word !== 0)) return [];
     const plain: number[] = [];
-    for (const [at, stream] of this.streams.entries()) {
-      if (at >= PLAIN_STREAMS_MAX) break;
-      if (((at < 32 ? low : high) >>> (at % 32)) & 1) plain.push(stream);
-    }
+    for (let at = 0; at < streams.length; at++)
+      if ((bits[at >>> 5] >>> (at & 31)) & 1) plain.push(streams[at]);
     return plain;
   }
 
-  notePlain(streams: readonly number[]): void {
-    const at = this.row * ROW_WORDS + PLAIN;
-    for (const stream of streams) {
-      const place = this.streams.indexOf(stream);
-      if (place >= 0 && place < PLAIN_STREAMS_MAX)
-        this.#rows.words[at + (place < 32 ? 0 : 1)] |= 1 << (place % 32);
-    }
+  notePlain(found: readonly number[]): void {
+    const { streams } = this;
+    const bits = this.#rows.makePlainBits(this.row, streams.length);
+    const isFound = new Set(found);
+    for (let at = 0; at < streams.length; at++)
+      if (isFound.has(streams[at])) bits[at >>> 5] |= 1 << (at & 31);
   }
 
   #word(field: number): number {
@@ -334,10 +346,19 @@ export class BatchList implements Iterable<BatchEntry> {
     this.#count++;
   }
 
+  /** Those of these that are there. */
   remove(batches: Iterable<Pick<BatchFields, 'seq'>>): void {
-    const seqs = new Set(Array.from(batches, ({ seq }) => seq));
-    this.#order = this.#rowsInOrder().filter((row) => !seqs.has(this.#rows.seq(row)));
-    this.#count = this.#order.length;
+    const seqs = Array.from(batches, ({ seq }) => seq).filter((seq) => this.has(seq));
+    const indexes = [...new Set(seqs)].map((seq) => this.indexFrom(seq)).sort((a, b) => a - b);
+    const before = this.#rowsInOrder();
+    const order = new Uint32Array(before.length - indexes.length);
+    let start = 0;
+    for (const [gone, end] of [...indexes, before.length].entries()) {
+      order.set(before.subarray(start, end), start - gone);
+      start = end + 1;
+    }
+    this.#order = order;
+    this.#count = order.length;
   }
 
   #rowAt(index: number): number {
@@ -345,8 +366,9 @@ export class BatchList implements Iterable<BatchEntry> {
   }
 
   #rowsInOrder(): Uint32Array {
-    return (
-      this.#order?.subarray(0, this.#count) ?? Uint32Array.from({ length: this.#count }, (_, row) => row)
-    );
+    if (this.#order) return this.#order.subarray(0, this.#count);
+    const rows = new Uint32Array(this.#count);
+    for (let row = 0; row < rows.length; row++) rows[row] = row;
+    return rows;
   }
 }

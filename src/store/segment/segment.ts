@@ -440,12 +440,13 @@ export class Segment implements FileHolder {
     }
   }
 
-  /** Forgets a batch whose bytes proved rotten; it is a hole until it is healed. False when it is one already. */
-  quarantine(entry: BatchEntry): boolean {
-    if (this.entry(entry.seq)?.row !== entry.row) return false;
-    quarantineBatches(this.record, [entry]);
+  /** Forgets batches whose bytes proved rotten; they are holes until they are healed. Returns those that were none yet. */
+  quarantine(rotten: readonly BatchEntry[]): readonly BatchEntry[] {
+    const held = rotten.filter(({ seq, row }) => this.entry(seq)?.row === row);
+    if (held.length === 0) return held;
+    quarantineBatches(this.record, held);
     this.touch();
-    return true;
+    return held;
   }
 
   /** Waits for what is being written and lets go of the file. */
