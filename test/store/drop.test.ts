@@ -180,3 +180,18 @@ test('expired runs stay few, however many there were', () => {
   const [all] = expired.all;
   assert.deepEqual([all.min.ms, all.max.ms], [1, LIMITS.expiredRunsMax + 2]);
 });
+
+test('what is just being dropped is not read again, and counts for nothing when it is gone', async () => {
+  const world = newWorld();
+  const store = await start(world);
+  const [segment] = await seal(store, 1);
+  store.rollSegment();
+  store.quarantine(segment, [segment.last!]);
+  const dropped = store.drop([segment], 'expired');
+  // It is sound all the time.
+  await store.readAgain(segment);
+  assert.deepEqual(segment.intervals(), []);
+  await dropped;
+  await store.readAgain(segment);
+  assert.deepEqual(store.totals, { segments: 0, batches: 0, entries: 0, rawBytes: 0, storedBytes: 0 });
+});
