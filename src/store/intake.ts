@@ -113,6 +113,8 @@ export class Intake {
   /** Puts it into its place in a damaged file. False where it has none. */
   async #heal(damaged: Segment, copy: CopyToTake, from: string | undefined): Promise<boolean> {
     const { header } = copy;
+    // Names on their way are of no use yet: it may be held before them.
+    checkNamed(header, damaged.record.streams, undefined);
     const before = damaged.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
     const more = await this.#host.catalog.whileForgotten(damaged, async () => {

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { LIMITS, type SealedBatch } from '../../src/store/index.ts';
+import { LIMITS, segmentName, type SealedBatch, type Segment } from '../../src/store/index.ts';
 import { isOfTheMesh } from './asking.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn, durableBatches, textsIn, type StoredBatch } from './disk-image.ts';
@@ -385,9 +385,19 @@ export class Checks {
     }
   }
 
-  /** Looks at all disks: every id has one content everywhere (I1, I4). */
+  /** Else a question would pass over its lines and call itself complete. */
+  #areNamed(host: SimHost, { id, record: { batches, streams } }: Segment): void {
+    for (const batch of batches) {
+      if (batch.streams.every((stream) => streams[stream] !== undefined)) continue;
+      const message = `${host.name} holds ${segmentName(id)} seq ${batch.seq} and does not know its streams`;
+      this.#cluster.story.violated('I9', message, [host.name]);
+    }
+  }
+
+  /** Looks at all disks: every id has one content everywhere (I1, I4), and whoever holds a batch knows its streams (I9). */
   disks(): void {
     for (const host of this.#cluster.present) {
+      for (const segment of host.core?.store.segments() ?? []) this.#areNamed(host, segment);
       for (const [path, { id, checksum }] of durableBatches(host.disk)) {
         this.#seen(id, checksum, `in ${path} of ${host.name}`);
       }

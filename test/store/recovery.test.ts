@@ -431,6 +431,12 @@ test('batches of streams that a lost batch named are not answered for until it i
   for (const { streams } of segment.record.batches) {
     for (const stream of streams) assert.ok(segment.record.streams[stream]);
   }
+  // Its place is known, and what it would be asked for is not.
+  for (const isRepair of [true, false]) {
+    const healed = store.appendReplica(frames[2], { isRepair });
+    await assert.rejects(healed, { code: 'LV_PROTOCOL', message: /are named in a batch that is not here/ });
+  }
+  assert.equal(segment.entry(3), undefined);
   for (const frame of frames) await store.appendReplica(frame);
   assert.deepEqual(segment.intervals(), [[1, 6]]);
   assert.deepEqual(

@@ -161,7 +161,7 @@ export function forgetDoneHoles({ batches, firstSeq, quarantined }: SegmentRecor
 }
 
 /** Another version's records are not read: the segment file is. */
-const RECORD_VERSION = 5;
+const RECORD_VERSION = 6;
 
 /** The record as the catalog stores it. */
 export function encodeRecord(record: SegmentRecord): Buffer {
