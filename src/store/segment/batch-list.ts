@@ -75,7 +75,7 @@ class Rows {
   count = 0;
   #listWords = 0;
   /** The bits of batches of more streams, by row. */
-  readonly #plain = new Map<number, Uint32Array>();
+  #plain: Map<number, Uint32Array> | undefined;
 
   reserve(more: number): void {
     this.words = withRoom(this.words, this.count * ROW_WORDS, more * ROW_WORDS);
@@ -115,12 +115,15 @@ class Rows {
   /** Bits of the batch's streams, to be read and set; undefined: none of many is set. */
   plainBits(row: number, streams: number): Uint32Array | undefined {
     const at = row * ROW_WORDS + PLAIN;
-    return streams <= 32 * PLAIN_WORDS ? this.words.subarray(at, at + PLAIN_WORDS) : this.#plain.get(row);
+    return streams <= 32 * PLAIN_WORDS ? this.words.subarray(at, at + PLAIN_WORDS) : this.#plain?.get(row);
   }
 
   makePlainBits(row: number, streams: number): Uint32Array {
     let bits = this.plainBits(row, streams);
-    if (!bits) this.#plain.set(row, (bits = new Uint32Array(Math.ceil(streams / 32))));
+    if (bits) return bits;
+    bits = new Uint32Array(Math.ceil(streams / 32));
+    this.#plain ??= new Map();
+    this.#plain.set(row, bits);
     return bits;
   }
 
