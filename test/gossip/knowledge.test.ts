@@ -140,3 +140,17 @@ test('the bytes of a peer are those of its holdings', () => {
   hear(known, alice, [], '2.0');
   assert.equal(known.bytesOf(alice), 0);
 });
+
+test('copies that are told alike are remembered as one, and apart again when one of them changes', () => {
+  const known = new HoldingsKnown();
+  const told = (runs: [number, number][]): Holding =>
+    structuredClone({ ...holding(1, runs), owners: ['x', 'y'] });
+  hear(known, alice, [told([[1, 10]])]);
+  hear(known, bob, [told([[1, 10]])]);
+  hear(known, carol, [told([[1, 9]])]);
+  const of = (peer: PeerId): Holding => known.named(peer, 'dave/1-1')!;
+  assert.equal(of(bob), of(alice));
+  assert.deepEqual(of(carol), told([[1, 9]]));
+  hear(known, alice, [told([[1, 5]])]);
+  assert.deepEqual([of(alice), of(bob)], [told([[1, 5]]), told([[1, 10]])]);
+});

@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   ExpiredRuns,
+  LIMITS,
   segmentName,
   subtractRuns,
   unionRuns,
@@ -60,6 +62,7 @@ export class HoldingsKnown {
   /** Who holds what, by segment. A change makes a new map: what was told stays as it was. */
   readonly #segments = new Map<string, ReadonlyMap<PeerId, Holding>>();
   readonly #runs = new Map<string, RunNames>();
+  readonly #ids = new Map<string, string>();
 
   versionOf(peer: PeerId): InventoryVersion {
     const { instance, version, expiredVersion } = this.#peers.get(peer) ?? knownOf(new Set());
@@ -91,7 +94,24 @@ export class HoldingsKnown {
     const name = segmentName(holding);
     if (known.segments.size >= SEGMENTS_REMEMBERED_MAX && !known.segments.has(name)) return;
     known.segments.add(name);
-    this.#setHolders(name, holding, new Map(this.#segments.get(name)).set(peer, holding));
+    const holders = this.#segments.get(name) ?? NOBODY;
+    this.#setHolders(name, holding, new Map(holders).set(peer, this.#sharedWith(holders, holding)));
+  }
+
+  /** There may be a million: copies of a finished segment are told in the same words, and mostly of the same peers. */
+  #sharedWith(holders: ReadonlyMap<PeerId, Holding>, holding: Holding): Holding {
+    for (const other of holders.values()) if (isDeepStrictEqual(other, holding)) return other;
+    const origin = this.#shared(holding.origin);
+    return { ...holding, origin, owners: holding.owners.map((owner) => this.#shared(owner)) };
+  }
+
+  /** Each message brings texts of its own. */
+  #shared(id: string): string {
+    const known = this.#ids.get(id);
+    if (known !== undefined) return known;
+    if (this.#ids.size >= LIMITS.membersMax) this.#ids.clear();
+    this.#ids.set(id, id);
+    return id;
   }
 
   #forget(peer: PeerId, name: string): void {
