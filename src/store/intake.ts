@@ -113,8 +113,8 @@ export class Intake {
   /** Puts it into its place in a damaged file. False where it has none. */
   async #heal(damaged: Segment, copy: CopyToTake, from: string | undefined): Promise<boolean> {
     const { header } = copy;
-    // Names on their way are of no use yet: it may be held before them.
-    checkNamed(header, damaged.record.streams, undefined);
+    // Names on their way are of no use here: it would be held before them.
+    if (!areNamed(header, damaged.record.streams)) return false;
     const before = damaged.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
     const more = await this.#host.catalog.whileForgotten(damaged, async () => {
@@ -142,7 +142,10 @@ export class Intake {
   #checkTaking(header: BatchHeader, segment: Segment | undefined, isRepair: boolean): void {
     const naming = segment && this.#naming.get(segment);
     const streams = segment?.record.streams ?? [];
-    checkNamed(header, streams, naming);
+    if (!areNamed(header, streams, naming)) {
+      const message = `the streams of ${batchName(header)} are named in a batch that is not here`;
+      throw new LogvineError('LV_PROTOCOL', message);
+    }
     // What comes by repair may come before the batches that name the streams between.
     if (!isRepair) checkNumbered(header, streams.length, naming);
     const refusal = this.#host.whyNoReplicas();
@@ -174,16 +177,13 @@ function offeredBy(from: string | undefined): string {
   return from === undefined ? '' : ` offered by ${from}`;
 }
 
-/** A batch whose streams are named in one that is not here could not be answered for. Throws LV_PROTOCOL. */
-function checkNamed(
+/** A batch whose streams are named in one that is not here could not be answered for. */
+function areNamed(
   header: BatchHeader,
   streams: readonly (Stream | undefined)[],
-  naming: ReadonlySet<number> | undefined,
-): void {
-  if (header.streams.every(({ labels: own, stream }) => own ?? streams[stream] ?? naming?.has(stream)))
-    return;
-  const message = `the streams of ${batchName(header)} are named in a batch that is not here`;
-  throw new LogvineError('LV_PROTOCOL', message);
+  naming?: ReadonlySet<number>,
+): boolean {
+  return header.streams.every(({ labels, stream }) => labels ?? streams[stream] ?? naming?.has(stream));
 }
 
 /**

@@ -13,7 +13,14 @@ import { LogvineError } from './errors.ts';
 import { Intake } from './intake.ts';
 import { LIMITS } from './limits.ts';
 import type { Clock, Disk, Random } from './host/index.ts';
-import { DroppedFile, notePosition, type OwnPosition } from './retention/index.ts';
+import {
+  DroppedFile,
+  notePosition,
+  type ExpiredRun,
+  type Going,
+  type OwnPosition,
+} from './retention/index.ts';
+import { unionRuns } from './runs.ts';
 import {
   OwnLog,
   releaseStreams,
@@ -384,37 +391,28 @@ export class Store {
     if (this.health.failure) throw this.health.failure;
     // Another reason may have come first.
     const segments = wanted.filter((segment) => this.segment(segment.id) === segment);
-    for (const { id, record } of segments) if (id.origin === this.origin) this.dropped.log.releaseOwn(record);
-    if (why === 'expired') {
-      this.dropped.expired.add(
-        segments.flatMap((segment) => {
-          const { id, last, firstSeq, record } = segment;
-          // What rot took from between them was there, too.
-          const hasHoles = last !== undefined && record.quarantined.length > 0;
-          const runs = hasHoles ? [[firstSeq, last.seq] as const] : segment.intervals();
-          return runs.map(([from, to]) => ({
-            origin: id.origin,
-            epoch: id.epoch,
-            from,
-            to,
-            ...segment.bounds(),
-          }));
-        }),
-      );
-    }
-    const needsSaving = why === 'expired' || segments.some(({ id }) => id.origin === this.origin);
-    let first = segments;
+    const isOwn = ({ id }: Segment): boolean => id.origin === this.origin;
+    let left = segments;
     try {
-      if (needsSaving) await this.dropped.save();
+      if (why === 'expired' || segments.some(isOwn)) await this.dropped.willGo(this.#going(segments, why));
     } catch (error) {
       // On a full disk, room comes from dropping: others' segments can go before it is written that they did.
-      first = segments.filter(({ id }) => id.origin !== this.origin);
-      if (first.length === 0) throw error;
+      const others = segments.filter((segment) => !isOwn(segment));
+      if ((error as LogvineError).code !== 'LV_DISK_FULL' || others.length === 0) throw error;
+      const gone = this.#going(others, why);
+      for (const segment of others) await this.#remove(segment);
+      this.dropped.log.add(gone);
+      left = segments.filter(isOwn);
+      await this.dropped.willGo(this.#going(left, why));
     }
-    for (const segment of first) await this.#remove(segment);
-    if (first === segments) return;
-    await this.dropped.save();
-    for (const segment of segments) if (!first.includes(segment)) await this.#remove(segment);
+    for (const segment of left) await this.#remove(segment);
+  }
+
+  #going(segments: readonly Segment[], why: 'surplus' | 'expired'): Going {
+    return {
+      own: segments.filter(({ id }) => id.origin === this.origin).map(({ record }) => record),
+      expired: why === 'expired' ? segments.flatMap(expiredWith) : [],
+    };
   }
 
   async #remove(segment: Segment): Promise<void> {
@@ -473,6 +471,20 @@ export class Store {
     }
     await this.#options.catalog.close();
   }
+}
+
+/** What goes with a segment that expires. What rot took from between its batches was there, too; what never came was not. */
+function expiredWith(segment: Segment): ExpiredRun[] {
+  const { origin, epoch } = segment.id;
+  const { batches, quarantined } = segment.record;
+  const byPlace = [...batches].sort((a, b) => a.offset - b.offset);
+  const rotten = quarantined.flatMap(({ offset }): [number, number][] => {
+    const before = byPlace.findLast((batch) => batch.offset < offset);
+    const after = byPlace.find((batch) => batch.offset > offset);
+    return before && after && before.seq + 1 < after.seq ? [[before.seq + 1, after.seq - 1]] : [];
+  });
+  const runs = unionRuns(segment.intervals(), rotten);
+  return runs.map(([from, to]) => ({ origin, epoch, from, to, ...segment.bounds() }));
 }
 
 /** What came in was verified whole, so the hash of its header and that of its payload prove the rest: no signature again. */

@@ -23,6 +23,7 @@ import {
   sliceRows,
   verifyFrame,
   type BatchHeader,
+  type Metadata,
   type StreamContent,
   type StreamRows,
 } from '../../src/store/index.ts';
@@ -561,4 +562,30 @@ test('a rotten filter is known as one', () => {
   }
   for (let length = 0; length < stored.length; length++)
     assert.equal(readFilter(stored.subarray(0, length)), undefined);
+});
+
+test('metadata sets that are alike are written once, whatever their order and however often they are given', () => {
+  const metadata: Metadata[] = [{}, { a: '1', b: '2' }, {}, { b: '2', a: '1' }, { a: '1' }];
+  const rows = [0, 1, 2, 3, 4, 3].map((id, at) => ({
+    ms: at,
+    sub: 0,
+    line: Buffer.from(`${at}`),
+    metadata: metadata[id],
+  }));
+  const { lines, ms, sub, ends, count } = columnsFrom(rows);
+  const columns = {
+    count,
+    ms,
+    sub,
+    ends,
+    lines,
+    metadataIds: Uint32Array.from([0, 1, 2, 3, 4, 3]),
+    metadata,
+  };
+  const decoded = decodeColumns(encodeColumns(columns), lines);
+  assert.equal(decoded.metadata.length, 3);
+  assert.deepEqual(
+    [...decoded.metadataIds].map((id) => ({ ...decoded.metadata[id] })),
+    [{}, { a: '1', b: '2' }, {}, { a: '1', b: '2' }, { a: '1' }, { a: '1', b: '2' }],
+  );
 });

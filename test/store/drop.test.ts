@@ -34,6 +34,15 @@ async function seal(store: Store, count: number): Promise<Segment[]> {
   return sealed.map(({ segment }) => segment);
 }
 
+/** Batches of another peer, in one segment. */
+async function bobsFrames(count: number): Promise<Buffer[]> {
+  const disk = new SimDisk(seededRandom(7)).boot();
+  const store = await openStore({ disk, clock: new SimClock(), keys: bob });
+  const sealed = Array.from({ length: count }, (_, at) => store.seal(linePack(`line ${at}`), []));
+  await Promise.all(sealed.map(({ written }) => written));
+  return sealed.map(frameOf);
+}
+
 test('positions, the end of the chain and the epoch outlive the segments that carried them', async () => {
   const world = newWorld();
   const first = await start(world);
@@ -194,4 +203,61 @@ test('what is just being dropped is not read again, and counts for nothing when 
   await dropped;
   await store.readAgain(segment);
   assert.deepEqual(store.totals, { segments: 0, batches: 0, entries: 0, rawBytes: 0, storedBytes: 0 });
+});
+
+test('what could not be dropped is not told as dropped', async () => {
+  const world = newWorld();
+  world.disk.totalBytes = 1e9;
+  const store = await start(world);
+  const [segment] = await seal(store, 1);
+  store.rollSegment();
+  world.disk.spaceBytes = world.disk.usedBytes;
+  await assert.rejects(store.drop([segment], 'expired'), { code: 'LV_DISK_FULL' });
+  assert.deepEqual(segment.intervals(), [[1, 1]]);
+  assert.deepEqual([...store.dropped.expired.all], []);
+  assert.ok(!store.isReleased(segment.id));
+  world.disk.spaceBytes = Infinity;
+  await store.drop([segment], 'expired');
+  assert.equal([...store.dropped.expired.all].length, 1);
+  assert.ok(store.isReleased(segment.id));
+});
+
+test('others’ segments go before it is written only where the disk is full', async () => {
+  const [frame] = await bobsFrames(1);
+  for (const code of ['ENOSPC', 'EIO']) {
+    const world = newWorld();
+    const disk = world.disk.boot();
+    const replaceFile = disk.replaceFile.bind(disk);
+    let isFailing = true;
+    disk.replaceFile = async (path, bytes) => {
+      if (isFailing && path.endsWith('dropped.json')) throw Object.assign(new Error(code), { code });
+      await replaceFile(path, bytes);
+    };
+    const store = await openStore({ ...world, disk, keys: alice });
+    await store.appendReplica(frame);
+    const [segment] = store.segments();
+    const dropped = store.drop([segment], 'expired');
+    await assert.rejects(dropped, { code: code === 'EIO' ? 'LV_DATA_UNSAFE' : 'LV_DISK_FULL' });
+    assert.equal(store.totals.segments, code === 'EIO' ? 1 : 0);
+    assert.equal([...store.dropped.expired.all].length, code === 'EIO' ? 0 : 1);
+    isFailing = false;
+    await store.close();
+  }
+});
+
+test('with a segment expires what rot took from it, and not what never came', async () => {
+  const frames = await bobsFrames(7);
+  const world = newWorld();
+  const store = await start(world);
+  for (const seq of [1, 2, 3, 6, 7]) await store.appendReplica(frames[seq - 1]!, { isRepair: true });
+  const [segment] = store.segments();
+  store.quarantine(segment, [segment.entry(2)!]);
+  await store.drop([segment], 'expired');
+  assert.deepEqual(
+    [...store.dropped.expired.all].map(({ from, to }) => [from, to]),
+    [
+      [1, 3],
+      [6, 7],
+    ],
+  );
 });

@@ -62,7 +62,7 @@ export class RowsBuilder {
     const isNone = pairs.length === 0;
     // Names are unique after this, and the text is the same whatever order the client sent.
     const sorted = isNone ? NO_METADATA : metadataOf(pairs);
-    const key = isNone ? '' : JSON.stringify(sorted);
+    const key = isNone ? '{}' : JSON.stringify(sorted);
     let id = this.#idOfMetadata.get(key);
     if (id === undefined) {
       id = this.#metadata.length;

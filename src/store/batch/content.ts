@@ -66,6 +66,9 @@ function subDivisor(sub: Uint32Array, start: number, end: number): number {
 export class SetEncoder {
   readonly #metadata: readonly Metadata[];
   readonly #bytes: (Uint8Array | undefined)[];
+  /** The first set with the same bytes, and by their text: no reader takes one that stands twice. */
+  readonly #firsts: Int32Array;
+  readonly #firstOf = new Map<string, number>();
   /** The last range that used a set, and its number there. */
   readonly #usedIn: Uint32Array;
   readonly #numbers: Uint32Array;
@@ -74,6 +77,7 @@ export class SetEncoder {
   constructor({ metadata }: Pick<Columns, 'metadata'>) {
     this.#metadata = metadata;
     this.#bytes = Array.from(metadata, () => undefined);
+    this.#firsts = new Int32Array(metadata.length).fill(-1);
     this.#usedIn = new Uint32Array(metadata.length);
     this.#numbers = new Uint32Array(metadata.length);
   }
@@ -82,14 +86,27 @@ export class SetEncoder {
     const range = ++this.#range;
     const used: number[] = [];
     for (let row = start; row < end; row++) {
-      const id = ids[row];
+      let id = this.#firsts[ids[row]];
+      if (id < 0) id = this.#findFirst(ids[row]);
       if (this.#usedIn[id] === range) continue;
       this.#usedIn[id] = range;
       this.#numbers[id] = used.push(id) - 1;
     }
     writer.varint(used.length);
-    for (const id of used) writer.raw((this.#bytes[id] ??= encodeSet(this.#metadata[id])));
-    if (used.length > 1) for (let row = start; row < end; row++) writer.varint(this.#numbers[ids[row]]);
+    for (const id of used) writer.raw(this.#bytes[id]!);
+    if (used.length === 1) return;
+    for (let row = start; row < end; row++) writer.varint(this.#numbers[this.#firsts[ids[row]]]);
+  }
+
+  #findFirst(id: number): number {
+    const bytes = encodeSet(this.#metadata[id]);
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+    let first = this.#firstOf.get(text);
+    if (first === undefined) {
+      this.#firstOf.set(text, (first = id));
+      this.#bytes[id] = bytes;
+    }
+    return (this.#firsts[id] = first);
   }
 }
 

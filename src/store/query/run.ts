@@ -3,6 +3,7 @@ import {
   ByteWriter,
   decodeColumns,
   encodeColumns,
+  labelsKey,
   labelsText,
   lineStart,
   readSets,
@@ -178,9 +179,14 @@ export class RunBuilder {
   }
 
   metadata(set: Columns['metadata'][number]): number {
-    const key = JSON.stringify(set);
+    const text = JSON.stringify(set);
+    const known = this.#metadataIds.get(text);
+    if (known !== undefined) return known;
+    // Whatever order stages put the names in: no reader takes a set that stands twice.
+    const key = labelsKey(set);
     const before = this.#metadata.length;
     const id = intern(this.#metadata, this.#metadataIds, set, key);
+    this.#metadataIds.set(text, id);
     if (this.#metadata.length > before) this.#bytes += key.length;
     return id;
   }

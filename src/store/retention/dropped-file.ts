@@ -4,7 +4,7 @@ import type { Disk } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
 import { OneByOne } from '../one-by-one.ts';
 import { unwritten, type DiskHealth } from '../segment/index.ts';
-import type { DroppedLog, Loss } from './dropped.ts';
+import type { DroppedLog, Going, Loss } from './dropped.ts';
 import type { ExpiredRuns } from './expired.ts';
 
 export interface DroppedFileOptions {
@@ -65,11 +65,21 @@ export class DroppedFile {
     });
   }
 
+  /** Resolves when it is on disk that these go. To be called in turn. Rejects as `save`: then nobody is told so. */
+  async willGo(going: Going): Promise<void> {
+    await this.#write(this.log.encode(going));
+    this.log.add(going);
+  }
+
   /** Resolves when the log is on disk as it is now. To be called in turn. Rejects with LV_DISK_FULL, LV_DATA_UNSAFE. */
-  async save(): Promise<void> {
+  save(): Promise<void> {
+    return this.#write(this.log.encode());
+  }
+
+  async #write(bytes: Buffer): Promise<void> {
     const path = `${this.#options.directory}/dropped.json`;
     try {
-      await this.#options.disk.replaceFile(path, this.log.encode());
+      await this.#options.disk.replaceFile(path, bytes);
     } catch (cause) {
       throw unwritten(this.#options.health, path, cause);
     }

@@ -22,6 +22,12 @@ export interface Loss {
   readonly peers: readonly { readonly peer: string; readonly epoch: number; readonly incarnation: number }[];
 }
 
+/** What is about to go. */
+export interface Going {
+  readonly own: readonly SegmentRecord[];
+  readonly expired: readonly ExpiredRun[];
+}
+
 const count = z.number().int().nonnegative();
 const instant = z.object({ ms: z.number(), sub: count });
 const gone = z.array(
@@ -60,8 +66,13 @@ export class DroppedLog {
     return (this.#released.get(id.epoch) ?? []).some(([from, to]) => id.index >= from && id.index <= to);
   }
 
-  /** An own segment is about to go, whatever for. */
-  releaseOwn({ id, batches, positions }: SegmentRecord): void {
+  /** These go: own segments, whatever for, and what expired with any. */
+  add({ own, expired }: Going): void {
+    for (const record of own) this.#releaseOwn(record);
+    this.expired.add(expired);
+  }
+
+  #releaseOwn({ id, batches, positions }: SegmentRecord): void {
     const last = batches.at(-1);
     if (last && (!this.last || isLater({ epoch: id.epoch, seq: last.seq }, this.last))) {
       this.last = { epoch: id.epoch, lastSeq: last.seq, headerHash: Buffer.from(last.headerHash) };
@@ -76,22 +87,27 @@ export class DroppedLog {
     this.#released.set(id.epoch, unionRuns(this.#released.get(id.epoch) ?? [], [[id.index, id.index]]));
   }
 
-  encode(): Buffer {
-    const { last } = this;
+  /** As it is to be written before more goes: nothing of that counts until it is on disk. */
+  encode({ own, expired }: Going = { own: [], expired: [] }): Buffer {
+    const { last, positions, released } = this.#without(own);
     const value: z.infer<typeof content> = {
       last: last && { ...last, headerHash: last.headerHash.toString('hex') },
-      positions: [...this.positions].map(([source, { epoch, seq, position }]) => [
-        source,
-        epoch,
-        seq,
-        position,
-      ]),
-      released: [...this.#released],
-      expired: [...this.expired.all],
+      positions: [...positions].map(([source, { epoch, seq, position }]) => [source, epoch, seq, position]),
+      released: [...released],
+      expired: [...this.expired.all, ...expired],
       losses: this.losses.map(({ runs, peers }) => ({ runs: [...runs], peers: [...peers] })),
     };
     const bytes = Buffer.from(JSON.stringify(value));
     return Buffer.concat([Buffer.from(`${crc32(bytes)}\n`), bytes]);
+  }
+
+  #without(own: Going['own']) {
+    const after = new DroppedLog();
+    after.last = this.last;
+    for (const [source, at] of this.positions) after.positions.set(source, at);
+    for (const [epoch, runs] of this.#released) after.#released.set(epoch, runs);
+    for (const record of own) after.#releaseOwn(record);
+    return { last: after.last, positions: after.positions, released: after.#released };
   }
 
   /** Throws when the bytes are not `encode`'s. */

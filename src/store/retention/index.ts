@@ -1,5 +1,5 @@
 export { DroppedLog, notePosition } from './dropped.ts';
-export type { OwnPosition } from './dropped.ts';
+export type { Going, OwnPosition } from './dropped.ts';
 export { DroppedFile } from './dropped-file.ts';
 export { ExpiredRuns } from './expired.ts';
 export type { Between, ExpiredRun } from './expired.ts';
