@@ -285,3 +285,37 @@ test('what a peer need not fetch grows over what others dropped, and not over wh
     [4, last],
   ]);
 });
+
+test('what rots at its origin before it is acknowledged is written again, and nobody counts who does not have it', async () => {
+  const mesh = await StoreMesh.of(['alice', 'bob'], seededRandom(1), { replicas: 2, ackQuorum: 2 });
+  const { clock } = mesh;
+  const [alice, bob] = [mesh.peer('alice'), mesh.peer('bob')];
+  await clock.advance(3_000);
+  const seal = (n: number) => mesh.seal('alice', linePack(`line ${n}`, 1.7e12 + n));
+  const first = seal(1);
+  assert.ok(await clock.until(() => first.acknowledged, 10_000));
+  const { id } = first.batch.segment;
+  const path = `/data/segments/${segmentName(id)}.seg`;
+  mesh.network.partition([alice.id], [bob.id]);
+  const [second] = [seal(2), seal(3)];
+  await clock.advance(300);
+  // The disk is slow with the last one, and the link fails meanwhile: the others come to bob by repair.
+  const gate = Promise.withResolvers<void>();
+  alice.disk.beforeSync = (file) => (file === path ? gate.promise : undefined);
+  const last = seal(4);
+  await clock.advance(100);
+  alice.disk.flipBit(path, 8 * (first.frame.length + 200));
+  assert.equal(await alice.store.readFrame(id, 2), undefined);
+  await clock.advance(20_000);
+  mesh.heal();
+  await clock.advance(10_000);
+  assert.deepEqual(bob.store.segment(id)!.intervals(), [
+    [1, 1],
+    [3, 3],
+  ]);
+  gate.resolve();
+  alice.disk.beforeSync = () => undefined;
+  assert.ok(await clock.until(() => last.acknowledged, 30_000));
+  for (const { store } of [alice, bob]) assert.deepEqual(store.segment(id)!.intervals(), [[1, 4]]);
+  assert.deepEqual(second!.tracked.holders, new Set([alice.id, bob.id]));
+});

@@ -15,7 +15,8 @@ export interface OwnerStreamOptions {
   durableSeq(): number;
   /** The bytes that wait for this owner alone became so many more or, negative, fewer. */
   onLag(bytes: number): void;
-  onAck(index: number, seq: number): void;
+  /** The owner has these on its disk. */
+  onAck(batches: readonly SealedBatch[]): void;
   /** Called once; the stream is of no use afterwards. */
   onFailed(error: Error): void;
 }
@@ -122,9 +123,11 @@ export class OwnerStream {
           this.#wake?.();
           continue;
         }
-        const { index, seq } = receipt;
-        while (this.#underWay.length > 0 && this.#underWay[0].seq <= seq) {
+        // Frames come to it in order, and it says so in order. Of what came by another way it says nothing here.
+        const durable: SealedBatch[] = [];
+        while (this.#underWay.length > 0 && this.#underWay[0].seq <= receipt.seq) {
           const confirmed = this.#underWay.shift()!;
+          durable.push(confirmed);
           this.#underWayBytes -= confirmed.frameBytes;
           if (confirmed.seq <= this.#options.durableSeq()) this.#lag(-confirmed.frameBytes);
         }
@@ -133,7 +136,7 @@ export class OwnerStream {
         this.#ackTimer?.cancel();
         this.#ackTimer = undefined;
         if (this.#underWay.length > 0) this.#armAckTimer();
-        this.#options.onAck(index, seq);
+        this.#options.onAck(durable);
         this.#wake?.();
       }
     } catch (error) {

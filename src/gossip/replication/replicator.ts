@@ -38,7 +38,8 @@ export interface TrackedBatch {
 }
 
 interface Pending extends TrackedBatch {
-  settled: boolean;
+  /** What rotted is being written again. */
+  isBeingWritten: boolean;
   resolve(): void;
   reject(error: Error): void;
 }
@@ -127,7 +128,14 @@ export class Replicator {
       reject = no;
     });
     acknowledged.catch(() => undefined);
-    const pending: Pending = { batch, holders: new Set(), acknowledged, settled: false, resolve, reject };
+    const pending: Pending = {
+      batch,
+      holders: new Set(),
+      acknowledged,
+      isBeingWritten: false,
+      resolve,
+      reject,
+    };
     this.#pending.push(pending);
     this.#unacknowledgedBytes += batch.frameBytes;
     const { self } = this.#options.view;
@@ -190,8 +198,11 @@ export class Replicator {
       windowBytes: LIMITS.replicationWindowBytes,
       durableSeq: () => this.#durableSeq,
       onLag: (bytes) => void (this.#laggingBytes += bytes),
-      // Frames of a segment come to an owner in order.
-      onAck: (index, seq) => this.confirm(owner, index, [[1, seq]]),
+      onAck: (batches) => {
+        const durable = new Set(batches);
+        for (const { batch, holders } of this.#pending) if (durable.has(batch)) holders.add(owner);
+        this.#advance();
+      },
       onFailed: (error) => {
         if (this.#closed) return;
         log('warn', `replication to ${owner} failed: ${messageOf(error)}`);
@@ -225,7 +236,9 @@ export class Replicator {
       const pending = this.#pending[0];
       const { batch, holders } = pending;
       const copies = holders.size - (this.#countsHere(batch.segment) ? 0 : 1);
-      if (!holders.has(self) || copies < quorum) break;
+      const isHere = batch.segment.entry(batch.seq) !== undefined;
+      if (holders.has(self) && !isHere) this.#writeAgain(pending);
+      if (!holders.has(self) || !isHere || copies < quorum) break;
       this.#pending.shift();
       this.#unacknowledgedBytes -= batch.frameBytes;
       this.#durableSeq = batch.seq;
@@ -235,6 +248,20 @@ export class Replicator {
       this.#onAcknowledged(batch);
     }
     this.#boundLag();
+  }
+
+  /** It rotted here before it was acknowledged: it may be the only copy, and what was sealed is in memory still. */
+  #writeAgain(pending: Pending): void {
+    if (pending.isBeingWritten) return;
+    pending.isBeingWritten = true;
+    const frame = Buffer.concat(pending.batch.frame as Uint8Array[]);
+    this.#store!
+      .appendReplica(frame, { isRepair: true })
+      .catch((error: unknown) => this.#options.log('warn', `writing again what rotted: ${messageOf(error)}`))
+      .finally(() => {
+        pending.isBeingWritten = false;
+        if (pending.batch.segment.entry(pending.batch.seq)) this.#advance();
+      });
   }
 
   #countsHere(segment: Segment): boolean {
