@@ -3,14 +3,14 @@ import type { CatalogWriter } from './catalog/index.ts';
 import { LogvineError } from './errors.ts';
 import { LIMITS } from './limits.ts';
 import {
+  areNamed,
   emptyRecord,
   segmentName,
   type DiskHealth,
-  type FrameToWrite,
+  type FrameToHeal,
   type Segment,
   type SegmentId,
   type SegmentRecord,
-  type Stream,
 } from './segment/index.ts';
 
 /** What taking copies asks of the store. */
@@ -34,9 +34,6 @@ export interface IntakeHost {
   /** Raises the alarm of I1: LV_BATCH_CONFLICT. */
   conflict(message: string): LogvineError;
 }
-
-/** A frame that came in. */
-type CopyToTake = FrameToWrite & { readonly header: BatchHeader };
 
 /** Takes copies of others' batches, and what this peer has lost of its own, after every check that a batch has to pass. */
 export class Intake {
@@ -111,10 +108,8 @@ export class Intake {
   }
 
   /** Puts it into its place in a damaged file. False where it has none. */
-  async #heal(damaged: Segment, copy: CopyToTake, from: string | undefined): Promise<boolean> {
+  async #heal(damaged: Segment, copy: FrameToHeal, from: string | undefined): Promise<boolean> {
     const { header } = copy;
-    // Names on their way are of no use here: it would be held before them.
-    if (!areNamed(header, damaged.record.streams)) return false;
     const before = damaged.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
     const more = await this.#host.catalog.whileForgotten(damaged, async () => {
@@ -142,7 +137,7 @@ export class Intake {
   #checkTaking(header: BatchHeader, segment: Segment | undefined, isRepair: boolean): void {
     const naming = segment && this.#naming.get(segment);
     const streams = segment?.record.streams ?? [];
-    if (!areNamed(header, streams, naming)) {
+    if (!areNamed(header.streams, streams, naming)) {
       const message = `the streams of ${batchName(header)} are named in a batch that is not here`;
       throw new LogvineError('LV_PROTOCOL', message);
     }
@@ -165,7 +160,7 @@ export class Intake {
   }
 
   /** Throws LV_BATCH_CONFLICT where another batch is held under the same number (I1). */
-  #checkSame(known: Buffer, { header, headerHash }: CopyToTake, from: string | undefined): void {
+  #checkSame(known: Buffer, { header, headerHash }: FrameToHeal, from: string | undefined): void {
     if (known.equals(headerHash)) return;
     throw this.#host.conflict(
       `batch ${batchName(header)} exists with two different contents, one here and one${offeredBy(from)}`,
@@ -175,15 +170,6 @@ export class Intake {
 
 function offeredBy(from: string | undefined): string {
   return from === undefined ? '' : ` offered by ${from}`;
-}
-
-/** A batch whose streams are named in one that is not here could not be answered for. */
-function areNamed(
-  header: BatchHeader,
-  streams: readonly (Stream | undefined)[],
-  naming?: ReadonlySet<number>,
-): boolean {
-  return header.streams.every(({ labels, stream }) => labels ?? streams[stream] ?? naming?.has(stream));
 }
 
 /**

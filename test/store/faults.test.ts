@@ -515,3 +515,19 @@ test('a frame over the bounds is refused, whoever signed it', async () => {
   assert.deepEqual([...store.segments()], []);
   assert.ok(readFrame(honest));
 });
+
+test('what is too large to be sealed takes no names from what is sealed after it', async () => {
+  const store = await openStore({
+    disk: new SimDisk(seededRandom(1)).boot(),
+    clock: new SimClock(),
+    keys: alice,
+  });
+  await store.seal(linePack('one', 1, { app: 'a' }), []).written;
+  const sources = [{ source: 'f', position: 'x'.repeat(LIMITS.headerBytesMax) }];
+  assert.throws(() => store.seal(linePack('two', 1, { app: 'b' }), sources), /a header of/);
+  const next = store.seal(linePack('three', 1, { app: 'b' }), []);
+  await next.written;
+  assert.equal(next.seq, 2);
+  const { header } = verifyFrame(Buffer.concat(next.frame as Uint8Array[]));
+  assert.deepEqual(header.streams[0].labels, { app: 'b' });
+});

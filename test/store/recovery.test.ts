@@ -706,3 +706,74 @@ test('what could not be read for a while is held again once it can be, without o
     await store.close();
   }
 });
+
+/** Bob's batches, each of the stream that is given. */
+async function bobsFramesOf(apps: readonly string[]): Promise<Buffer[]> {
+  const store = await openStore({
+    disk: new SimDisk(seededRandom(7)).boot(),
+    clock: new SimClock(),
+    keys: bob,
+  });
+  const sealed = apps.map((app, at) =>
+    store.seal(linePack(`bob ${at}`, 1_700_000_000_000 + at, { app }), []),
+  );
+  await Promise.all(sealed.map(({ written }) => written));
+  return sealed.map(frameOf);
+}
+
+test('what is sound behind rot in one hole is held again, whatever the catalog says', async () => {
+  const world = newWorld();
+  const frames = await bobsFramesOf(['a', 'a', 'b', 'a', 'b']);
+  const path = bobsPath(frames[0]);
+  let store = await start(world);
+  for (const frame of frames) await store.appendReplica(frame);
+  await store.close();
+  world.catalog.values.clear();
+  for (const at of [0, frames[0].length]) world.disk.flipBit(path, 8 * (at + 10));
+  store = await start(world);
+  const held = (): unknown => [...store.segments()][0].intervals();
+  assert.deepEqual(held(), [
+    [3, 3],
+    [5, 5],
+  ]);
+  // Of the second there is no other copy any more.
+  await store.appendReplica(frames[0], { isRepair: true });
+  await store.readAgain([...store.segments()][0]);
+  const all = [
+    [1, 1],
+    [3, 5],
+  ];
+  assert.deepEqual(held(), all);
+  for (const isRemembered of [true, false]) {
+    await store.close();
+    if (!isRemembered) world.catalog.values.clear();
+    store = await start(world);
+    assert.deepEqual(held(), all);
+  }
+});
+
+test('a batch is not healed into the place of another that is sound', async () => {
+  const world = newWorld();
+  const frames = await bobsFramesOf(['a', 'b', 'b']);
+  const path = bobsPath(frames[0]);
+  const store = await start(world);
+  for (const at of [1, 2]) await store.appendReplica(frames[at], { isRepair: true });
+  const [segment] = store.segments();
+  // For a moment the disk gives neither.
+  store.quarantine(segment, [...segment.record.batches]);
+  await store.appendReplica(frames[0], { isRepair: true });
+  for (const frame of frames) assert.ok(world.disk.contentOf(path).includes(frame));
+  await store.readAgain(segment);
+  assert.deepEqual(segment.intervals(), [[1, 3]]);
+});
+
+test('what is sent behind the names of its streams is taken also while there is rot before them', async () => {
+  const world = newWorld();
+  const frames = await bobsFramesOf(['a', 'b', 'b']);
+  const store = await start(world);
+  await store.appendReplica(frames[0]);
+  const [segment] = store.segments();
+  store.quarantine(segment, [segment.last!]);
+  await Promise.all([store.appendReplica(frames[1]), store.appendReplica(frames[2])]);
+  assert.deepEqual(segment.intervals(), [[2, 3]]);
+});

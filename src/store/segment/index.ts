@@ -1,4 +1,12 @@
-export { addBatch, decodeRecord, emptyRecord, encodeRecord, releaseStreams, segmentName } from './record.ts';
+export {
+  addBatch,
+  areNamed,
+  decodeRecord,
+  emptyRecord,
+  encodeRecord,
+  releaseStreams,
+  segmentName,
+} from './record.ts';
 export type { BatchEntry, BatchView, StreamList } from './batch-list.ts';
 export type { SegmentId, SegmentRecord } from './record.ts';
 export { StreamPool } from './streams.ts';
@@ -9,4 +17,4 @@ export { OwnLog } from './own.ts';
 export type { SealedBatch } from './own.ts';
 export { OpenFiles } from './open-files.ts';
 export { Segment, unwritten } from './segment.ts';
-export type { DiskHealth, FrameToWrite } from './segment.ts';
+export type { DiskHealth, FrameToHeal } from './segment.ts';

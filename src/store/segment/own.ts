@@ -131,7 +131,12 @@ export class OwnLog {
     };
     const encoded = encodeHeader(header);
     // Whoever gathers lines sees to it: nobody could read it.
-    if (encoded.length > LIMITS.headerBytesMax) throw new RangeError(`a header of ${encoded.length} bytes`);
+    if (encoded.length > LIMITS.headerBytesMax) {
+      // What it names, no batch of this segment would name again.
+      this.#seq--;
+      this.roll();
+      throw new RangeError(`a header of ${encoded.length} bytes`);
+    }
     const hash = headerHash(encoded);
     this.#lastHash = hash;
     const head = frameHead(encoded, packed.payload, packed.payloadCrc, sign(encoded));

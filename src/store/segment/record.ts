@@ -95,6 +95,15 @@ function nameStreams(record: SegmentRecord, { streams }: BatchHeader | SealedHea
   for (const { labels, stream } of streams) if (labels) nameStream(record, stream, pool.take(labels), pool);
 }
 
+/** A batch whose streams are named in one that is not here could not be answered for: its lines would be passed over. */
+export function areNamed(
+  parts: BatchHeader['streams'],
+  streams: readonly (Stream | undefined)[],
+  naming?: ReadonlySet<number>,
+): boolean {
+  return parts.every(({ labels, stream }) => labels ?? streams[stream] ?? naming?.has(stream));
+}
+
 /** A batch that comes again, healed, names its streams again. */
 function nameStream({ streams }: SegmentRecord, at: number, stream: Stream, pool: StreamPool): void {
   const before = streams[at];

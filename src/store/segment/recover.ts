@@ -13,8 +13,10 @@ import {
 } from '../batch/index.ts';
 import type { DiskFile } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
+import type { BatchEntry } from './batch-list.ts';
 import {
   addBatch,
+  areNamed,
   closeHole,
   emptyRecord,
   forgetDoneHoles,
@@ -93,8 +95,9 @@ export async function recoverSegment(
     releaseStreams(record, options.pool);
     return recoverSegment(file, id, { ...options, sizeMax: tornAt });
   }
-  quarantineNameless(record);
-  forgetDoneHoles(record);
+  const nameless = quarantineNameless(record);
+  // What waits for the names of its streams is in a hole, wherever that stands.
+  if (!nameless.some(({ seq }) => seq > (record.batches.at(-1)?.seq ?? 0))) forgetDoneHoles(record);
   return record;
 }
 
@@ -139,10 +142,11 @@ function isOf({ origin, epoch, segment }: BatchHeader, id: SegmentId): boolean {
  * A batch whose streams were named in a batch that is lost cannot be answered for: it is as lost as that one, until both
  * are healed.
  */
-function quarantineNameless(record: SegmentRecord): void {
+function quarantineNameless(record: SegmentRecord): readonly BatchEntry[] {
   const isNamed = (stream: number): boolean => record.streams[stream] !== undefined;
   const nameless = [...record.batches].filter(({ streams }) => !streams.every(isNamed));
   if (nameless.length > 0) quarantineBatches(record, nameless);
+  return nameless;
 }
 
 /** A sound frame of this segment, and where it stands; undefined: its header says what no reader takes. */
@@ -192,21 +196,26 @@ function readableHeader(bytes: Buffer): BatchHeader | undefined {
 
 /**
  * After a batch was healed: what follows it in its hole may be sound, and was of no use only because that batch names its
- * streams. It may be the only copy there is. Returns the headers of what was taken in.
+ * streams. It may be the only copy there is. Returns the headers of what was taken in. `isThorough`: whatever is sound is found,
+ * also behind what is not, which takes a look at each byte of the holes.
  */
 export async function readmit(
   file: FileToRead,
   record: SegmentRecord,
   pool: StreamPool,
+  { isThorough = false } = {},
 ): Promise<{ header: BatchHeader; frameBytes: number }[]> {
   const taken: { header: BatchHeader; frameBytes: number }[] = [];
+  const isTheirs = ({ header, signature }: Head): boolean => signedBy(record.id.origin, header, signature);
   for (const { offset, bytes } of record.quarantined.slice()) {
-    for (let at = offset; at < offset + bytes;) {
+    for (let at: number | undefined = offset; at !== undefined && at < offset + bytes;) {
       const found = await readFrameAt(file, at, offset + bytes, record.id, true);
-      if (!found?.header) break;
+      if (!found?.header || !areNamed(found.header.streams, record.streams)) {
+        if (!isThorough) break;
+        at = await findFrame(file, at + 1, offset + bytes, isTheirs);
+        continue;
+      }
       const { header, place } = found;
-      const isNamed = header.streams.every(({ labels, stream }) => labels ?? record.streams[stream]);
-      if (!isNamed) break;
       const isKnown = record.batches.has(header.seq);
       if (!isKnown) {
         addBatch(record, header, place, pool);
@@ -217,7 +226,24 @@ export async function readmit(
       at += place.frameBytes;
     }
   }
-  return taken;
+  if (!isThorough || taken.length === 0) return taken;
+  // They may have named the streams of others.
+  return [...taken, ...(await readmit(file, record, pool, { isThorough }))];
+}
+
+/** Whether a batch other than this one begins within these bytes, of which this peer holds no other copy. */
+export async function holdsAnother(
+  file: FileToRead,
+  { id, batches }: SegmentRecord,
+  seq: number,
+  offset: number,
+  end: number,
+): Promise<boolean> {
+  const isAnother = ({ header, signature }: Head): boolean => {
+    const found = signedBy(id.origin, header, signature) ? readableHeader(header) : undefined;
+    return found !== undefined && isOf(found, id) && found.seq !== seq && !batches.has(found.seq);
+  };
+  return (await findFrame(file, offset, end, isAnother)) !== undefined;
 }
 
 /** Whether a batch would stand behind the one before it, or before the one behind it. */
@@ -241,7 +267,7 @@ async function findFrame(
   isWanted: (head: Head) => boolean,
 ): Promise<number | undefined> {
   for (let at = from; at < size; at += SEARCH_BYTES - FRAME_MAGIC.length) {
-    const window = await file.read(at, SEARCH_BYTES);
+    const window = await file.read(at, Math.min(SEARCH_BYTES, size - at + FRAME_MAGIC.length - 1));
     for (let hit = window.indexOf(FRAME_MAGIC); hit !== -1; hit = window.indexOf(FRAME_MAGIC, hit + 1)) {
       const head = await file.read(at + hit, PREAMBLE_BYTES + LIMITS.headerBytesMax);
       const checked = readHead(head);

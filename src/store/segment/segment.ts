@@ -7,6 +7,7 @@ import type { BatchEntry } from './batch-list.ts';
 import type { FileHolder, OpenFiles } from './open-files.ts';
 import {
   addBatch,
+  areNamed,
   closeHole,
   forgetDoneHoles,
   quarantineBatches,
@@ -14,7 +15,7 @@ import {
   type SegmentRecord,
 } from './record.ts';
 import { ReadableFile } from './readable.ts';
-import { readmit } from './recover.ts';
+import { holdsAnother, readmit } from './recover.ts';
 import type { StreamPool } from './streams.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
@@ -23,6 +24,11 @@ export interface FrameToWrite {
   readonly headerHash: Buffer;
   readonly headerBytes: number;
   readonly parts: readonly Uint8Array[];
+}
+
+/** One that came from another peer. */
+export interface FrameToHeal extends FrameToWrite {
+  readonly header: BatchHeader;
 }
 
 /** A batch that is held again. */
@@ -290,10 +296,11 @@ export class Segment implements FileHolder {
   /**
    * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
    * exactly what stood there. Undefined when the frame is neither the first nor the last one missing from a quarantined
-   * range, since only the batches around it tell the place, or when that place is on a bad sector. Else what is held again
+   * range, since only the batches around it tell the place; when its streams are not named yet; or when that place is on a bad sector,
+   * or another's. Else what is held again
    * besides it: see `readmit`.
    */
-  heal(frame: FrameToWrite): Promise<Healed[] | undefined> {
+  heal(frame: FrameToHeal): Promise<Healed[] | undefined> {
     return this.#heals.run(() => this.#healOne(frame));
   }
 
@@ -302,20 +309,22 @@ export class Segment implements FileHolder {
     return this.#heals.run(async () => {
       const file = await this.#disk.open(this.path, 'read');
       try {
-        return await this.#readmit(new ReadableFile(file));
+        return await this.#readmit(new ReadableFile(file), { isThorough: true });
       } finally {
         await file.close();
       }
     });
   }
 
-  async #healOne(frame: FrameToWrite): Promise<Healed[] | undefined> {
+  async #healOne(frame: FrameToHeal): Promise<Healed[] | undefined> {
     if (this.#health.failure) throw this.#health.failure;
     const { record } = this;
     const { seq } = frame.header;
     let bytes = 0;
     for (const part of frame.parts) bytes += part.length;
-    const offset = this.entry(seq) ? undefined : this.#placeOf(frame.header, bytes);
+    // Names on their way are of no use here: it would be held before them.
+    const isNew = !this.entry(seq) && areNamed(frame.header.streams, record.streams);
+    const offset = isNew ? this.#placeOf(frame.header, bytes) : undefined;
     if (offset === undefined) return undefined;
     await this.#letGoOfLostFile();
     const file = await this.#openForWriting();
@@ -323,6 +332,8 @@ export class Segment implements FileHolder {
     await readable.read(offset, bytes);
     // To write a part of a sector the system reads the rest of it first, and would fail.
     if (readable.unread.length > 0) return undefined;
+    // In a file whose batches came in another order, its place may be another's. It may be the only copy there is.
+    if (await holdsAnother(readable, record, seq, offset, offset + bytes)) return undefined;
     try {
       await file.write(offset, frame.parts);
     } catch (cause) {
@@ -337,8 +348,8 @@ export class Segment implements FileHolder {
     return this.#readmit(readable);
   }
 
-  async #readmit(readable: ReadableFile): Promise<Healed[]> {
-    const more = await readmit(readable, this.record, this.#pool);
+  async #readmit(readable: ReadableFile, how?: { readonly isThorough: boolean }): Promise<Healed[]> {
+    const more = await readmit(readable, this.record, this.#pool, how);
     if (more.length > 0) this.touch();
     // Where the hole was the last batch, the next one follows this.
     if ((this.last?.seq ?? 0) > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
