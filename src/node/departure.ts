@@ -36,7 +36,8 @@ export class Departure {
   async #leave(): Promise<void> {
     const { batcher, membership, handover, clock, everyMs, log } = this.#options;
     await batcher.close();
-    membership.startLeaving();
+    await handover.mended(() => this.#closed);
+    if (!this.#closed) membership.startLeaving();
     for (;;) {
       try {
         if (!this.#closed) this.remaining = await handover.remaining();

@@ -319,3 +319,46 @@ test('what rots at its origin before it is acknowledged is written again, and no
   for (const { store } of [alice, bob]) assert.deepEqual(store.segment(id)!.intervals(), [[1, 4]]);
   assert.deepEqual(second!.tracked.holders, new Set([alice.id, bob.id]));
 });
+
+for (const isElsewhere of [true, false]) {
+  test(`before a peer leaves, what is sound on its disk waits for the names of its streams, ${isElsewhere ? 'and gets them' : 'and not for ever'}`, async () => {
+    const mesh = await StoreMesh.of(['alice', 'bob', 'charlie'], seededRandom(3), {
+      replicas: 3,
+      ackQuorum: 2,
+    });
+    const { clock } = mesh;
+    await clock.advance(3_000);
+    const seal = (n: number) => mesh.seal('alice', linePack(`line ${n}`, 1.7e12 + n));
+    const first = seal(1);
+    await clock.advance(2_000);
+    const { id } = first.batch.segment;
+    // Not noticed yet, so that the segment stays open.
+    mesh.network.partition([mesh.peer('alice').id, mesh.peer('bob').id], [mesh.peer('charlie').id]);
+    const rest = [2, 3, 4].map(seal);
+    await clock.advance(3_000);
+    assert.ok(rest.every(({ acknowledged }) => acknowledged));
+    for (const name of ['alice', 'bob']) mesh.kill(name);
+    mesh.peer('bob').disk.flipBit(`/data/segments/${segmentName(id)}.seg`, 8 * 200);
+    mesh.peer('bob').catalog.values.clear();
+    mesh.heal();
+    await mesh.start('bob');
+    mesh.notice();
+    const bob = mesh.peer('bob');
+    assert.deepEqual(bob.store.segment(id)!.intervals(), []);
+    if (!isElsewhere) mesh.kill('charlie');
+    const startedMs = clock.monotonicMs();
+    await clock.run(bob.running.handover.mended(() => false));
+    const tookMs = clock.monotonicMs() - startedMs;
+    if (!isElsewhere) {
+      assert.deepEqual(bob.store.segment(id)!.intervals(), []);
+      assert.ok(tookMs >= 60_000 && tookMs < 63_000, `${tookMs} ms`);
+      return;
+    }
+    assert.deepEqual(bob.store.segment(id)!.intervals(), [[1, 4]]);
+    assert.equal((await clock.run(bob.running.handover.remaining())).segments, 1);
+    // Where nothing waits, it is over at once.
+    const mendedMs = clock.monotonicMs();
+    await clock.run(bob.running.handover.mended(() => false));
+    assert.equal(clock.monotonicMs(), mendedMs);
+  });
+}

@@ -32,6 +32,9 @@ export interface HandoverOptions {
   poll(peer: PeerId): Promise<void>;
 }
 
+const MENDED_WITHIN_MS = 60_000;
+const MENDED_EVERY_MS = 2_000;
+
 /** How far a peer has come that hands over. */
 export interface Remaining {
   /** Held here, and by fewer of the peers that stay than have to. */
@@ -52,6 +55,24 @@ export class Handover {
 
   constructor(options: HandoverOptions) {
     this.#options = options;
+  }
+
+  /**
+   * Before this peer says that it leaves, for as long as it fetches what it lacks: what is sound on its disk may wait for the batch
+   * that names its streams, and be nowhere else. Resolves when nothing does, or after a minute: that batch may be lost everywhere.
+   */
+  async mended(isOver: () => boolean): Promise<void> {
+    const { store, clock } = this.#options;
+    const untilMs = clock.monotonicMs() + MENDED_WITHIN_MS;
+    for (;;) {
+      const waiting: boolean[] = [];
+      for (const segment of [...store.damaged]) {
+        await store.readAgain(segment).catch(() => undefined);
+        waiting.push(await segment.holdsNameless().catch(() => false));
+      }
+      if (!waiting.includes(true) || isOver() || clock.monotonicMs() >= untilMs) return;
+      await new Promise<void>((resolve) => void clock.after(MENDED_EVERY_MS, resolve));
+    }
   }
 
   /** Looks anew. Members that are down for a moment are waited for. */

@@ -231,6 +231,20 @@ export async function readmit(
   return [...taken, ...(await readmit(file, record, pool, { isThorough }))];
 }
 
+/** Whether the holes have a batch that is sound, and of no use until the one is here that names its streams. */
+export async function holdsNameless(file: FileToRead, record: SegmentRecord): Promise<boolean> {
+  const isTheirs = ({ header, signature }: Head): boolean => signedBy(record.id.origin, header, signature);
+  for (const { offset, bytes } of record.quarantined.slice()) {
+    const end = offset + bytes;
+    for (let at: number | undefined = offset; at !== undefined && at < end;) {
+      const found = await readFrameAt(file, at, end, record.id, true);
+      if (found?.header && !record.batches.has(found.header.seq)) return true;
+      at = await findFrame(file, at + (found?.place.frameBytes ?? 1), end, isTheirs);
+    }
+  }
+  return false;
+}
+
 /** Whether a batch other than this one begins within these bytes, of which this peer holds no other copy. */
 export async function holdsAnother(
   file: FileToRead,

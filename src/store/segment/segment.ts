@@ -15,7 +15,7 @@ import {
   type SegmentRecord,
 } from './record.ts';
 import { ReadableFile } from './readable.ts';
-import { holdsAnother, readmit } from './recover.ts';
+import { holdsAnother, holdsNameless, readmit } from './recover.ts';
 import type { StreamPool } from './streams.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
@@ -302,6 +302,16 @@ export class Segment implements FileHolder {
    */
   heal(frame: FrameToHeal): Promise<Healed[] | undefined> {
     return this.#heals.run(() => this.#healOne(frame));
+  }
+
+  /** See `holdsNameless`. Rejects with Node's errors. */
+  async holdsNameless(): Promise<boolean> {
+    const file = await this.#disk.open(this.path, 'read');
+    try {
+      return await holdsNameless(new ReadableFile(file), this.record);
+    } finally {
+      await file.close();
+    }
   }
 
   /** Reads once more what is quarantined: resolves with what is held again. Rejects with Node's errors. */
