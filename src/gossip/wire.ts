@@ -92,7 +92,7 @@ function fitASegment(runs: readonly (readonly [number, number])[]): boolean {
 /** Runs of seqs of one segment. */
 export const segmentRunsSchema = runsSchema.refine(fitASegment, 'more batches than a segment has room for');
 
-/** The same by hand. */
+/** The same, without zod. */
 export function isSegmentRuns(value: unknown): value is [number, number][] {
   return isRuns(value) && fitASegment(value);
 }
@@ -108,17 +108,16 @@ export const seqRunSchema = z.object({
 /** As far from 1970 as a Date goes, in ms. */
 export const TIME_MS_MAX = 8.64e15;
 
-/** A moment: whole ms since 1970 and nanoseconds within them. */
-export const instantSchema = z.object({
-  ms: z.number().min(-TIME_MS_MAX).max(TIME_MS_MAX),
-  sub: z.number().int().min(0).max(999_999),
-});
-
-/** The same by hand. */
 export function isInstant(value: unknown): value is Instant {
   const { ms, sub } = (value ?? {}) as Partial<Instant>;
   return typeof ms === 'number' && Math.abs(ms) <= TIME_MS_MAX && isWhole(sub, 0) && sub <= 999_999;
 }
+
+/** Without what else a peer may have put beside it, however much that is. */
+export const instantOf = ({ ms, sub }: Instant): Instant => ({ ms, sub });
+
+/** A moment: ms since 1970 and nanoseconds within them. */
+export const instantSchema = z.custom<Instant>(isInstant, 'not a moment').transform(instantOf);
 
 export function isWhole(value: unknown, min: number): value is number {
   return Number.isSafeInteger(value) && (value as number) >= min;

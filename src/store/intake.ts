@@ -7,7 +7,7 @@ import {
   emptyRecord,
   segmentName,
   type DiskHealth,
-  type FrameToHeal,
+  type ReceivedFrame,
   type Segment,
   type SegmentId,
   type SegmentRecord,
@@ -108,7 +108,7 @@ export class Intake {
   }
 
   /** Puts it into its place in a damaged file. False where it has none. */
-  async #heal(damaged: Segment, copy: FrameToHeal, from: string | undefined): Promise<boolean> {
+  async #heal(damaged: Segment, copy: ReceivedFrame, from: string | undefined): Promise<boolean> {
     const { header } = copy;
     const before = damaged.entry(header.seq - 1);
     if (before) this.#checkChain(header, before.headerHash, from);
@@ -160,7 +160,7 @@ export class Intake {
   }
 
   /** Throws LV_BATCH_CONFLICT where another batch is held under the same number (I1). */
-  #checkSame(known: Buffer, { header, headerHash }: FrameToHeal, from: string | undefined): void {
+  #checkSame(known: Buffer, { header, headerHash }: ReceivedFrame, from: string | undefined): void {
     if (known.equals(headerHash)) return;
     throw this.#host.conflict(
       `batch ${batchName(header)} exists with two different contents, one here and one${offeredBy(from)}`,

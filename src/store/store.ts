@@ -22,6 +22,7 @@ import {
 } from './retention/index.ts';
 import { unionRuns } from './runs.ts';
 import {
+  holesIn,
   OwnLog,
   releaseStreams,
   Segment,
@@ -361,16 +362,17 @@ export class Store {
   }
 
   /**
-   * Reads once more what is quarantined in a segment: what could not be read may have been sound all the time. Rejects with
-   * Node's errors.
+   * Reads once more what is quarantined in a segment: what could not be read may have been sound all the time. Resolves to whether
+   * something sound is left in it that waits for the batch that names its streams. Rejects with Node's errors.
    */
-  async readAgain(segment: Segment): Promise<void> {
+  async readAgain(segment: Segment): Promise<boolean> {
     const name = segmentName(segment.id);
-    if (this.#segments.get(name) !== segment || this.#removing.has(name)) return;
-    const held = await segment.readAgain();
-    if (held.length === 0) return;
-    for (const { header, frameBytes } of held) this.#countHeader(header, frameBytes);
-    this.#options.log('info', `${segment.path}: ${held.length} batches can be read again`);
+    if (this.#segments.get(name) !== segment || this.#removing.has(name)) return false;
+    const { taken, isWaiting } = await segment.readAgain();
+    if (taken.length === 0) return isWaiting;
+    for (const { header, frameBytes } of taken) this.#countHeader(header, frameBytes);
+    this.#options.log('info', `${segment.path}: ${taken.length} batches can be read again`);
+    return isWaiting;
   }
 
   /**
@@ -399,9 +401,11 @@ export class Store {
       // On a full disk, room comes from dropping: others' segments can go before it is written that they did.
       const others = segments.filter((segment) => !isOwn(segment));
       if ((error as LogvineError).code !== 'LV_DISK_FULL' || others.length === 0) throw error;
-      const gone = this.#going(others, why);
-      for (const segment of others) await this.#remove(segment);
-      this.dropped.log.add(gone);
+      for (const segment of others) {
+        const gone = this.#going([segment], why);
+        await this.#remove(segment);
+        this.dropped.log.add(gone);
+      }
       left = segments.filter(isOwn);
       await this.dropped.willGo(this.#going(left, why));
     }
@@ -476,13 +480,9 @@ export class Store {
 /** What goes with a segment that expires. What rot took from between its batches was there, too; what never came was not. */
 function expiredWith(segment: Segment): ExpiredRun[] {
   const { origin, epoch } = segment.id;
-  const { batches, quarantined } = segment.record;
-  const byPlace = [...batches].sort((a, b) => a.offset - b.offset);
-  const rotten = quarantined.flatMap(({ offset }): [number, number][] => {
-    const before = byPlace.findLast((batch) => batch.offset < offset);
-    const after = byPlace.find((batch) => batch.offset > offset);
-    return before && after && before.seq + 1 < after.seq ? [[before.seq + 1, after.seq - 1]] : [];
-  });
+  const rotten = holesIn(segment.record).flatMap(({ before, after }): [number, number][] =>
+    before && after && before.seq + 1 < after.seq ? [[before.seq + 1, after.seq - 1]] : [],
+  );
   const runs = unionRuns(segment.intervals(), rotten);
   return runs.map(([from, to]) => ({ origin, epoch, from, to, ...segment.bounds() }));
 }

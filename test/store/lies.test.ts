@@ -161,3 +161,15 @@ test('a run comes above the last one also where that was ahead of this clock', a
   const store = await clock.run(openStore({ disk, clock, keys }));
   assert.ok(store.epoch > ahead && store.epoch < LIMITS.counterMax);
 });
+
+test('a segment that is longer than any may be takes no more', async () => {
+  const store = await emptyStore();
+  const [first, second] = batches([named(0)], [again(0)]);
+  await store.appendReplica(first);
+  const [segment] = store.segments();
+  segment.record.fileBytes = LIMITS.segmentFileBytesMax + 1;
+  await assert.rejects(store.appendReplica(second), {
+    code: 'LV_PROTOCOL',
+    message: /longer than any segment/,
+  });
+});

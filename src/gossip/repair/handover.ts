@@ -64,13 +64,19 @@ export class Handover {
   async mended(isOver: () => boolean): Promise<void> {
     const { store, clock } = this.#options;
     const untilMs = clock.monotonicMs() + MENDED_WITHIN_MS;
+    /** Versions of segments in which something waited: while they are the same, it does. */
+    const waiting = new Map<Segment, number>();
     for (;;) {
-      const waiting: boolean[] = [];
-      for (const segment of [...store.damaged]) {
-        await store.readAgain(segment).catch(() => undefined);
-        waiting.push(await segment.holdsNameless().catch(() => false));
+      const damaged = [...store.damaged];
+      for (const segment of damaged) {
+        if (waiting.get(segment) === segment.version) continue;
+        waiting.delete(segment);
+        // What cannot be read now may be sound: it is looked at again.
+        const isWaiting = await store.readAgain(segment).catch(() => undefined);
+        if (isWaiting !== false) waiting.set(segment, isWaiting ? segment.version : NaN);
       }
-      if (!waiting.includes(true) || isOver() || clock.monotonicMs() >= untilMs) return;
+      const isMended = !damaged.some((segment) => waiting.has(segment));
+      if (isMended || isOver() || clock.monotonicMs() >= untilMs) return;
       await new Promise<void>((resolve) => void clock.after(MENDED_EVERY_MS, resolve));
     }
   }

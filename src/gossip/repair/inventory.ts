@@ -8,7 +8,15 @@ import {
   type SegmentId,
   type Store,
 } from '../../store/index.ts';
-import { instantSchema, isInstant, isSegmentRuns, isWhole, listOf, seqRunSchema } from '../wire.ts';
+import {
+  instantOf,
+  instantSchema,
+  isInstant,
+  isSegmentRuns,
+  isWhole,
+  listOf,
+  seqRunSchema,
+} from '../wire.ts';
 
 /** Segments that one message speaks of. */
 const SEGMENTS_MAX = 1_000_000;
@@ -35,7 +43,6 @@ export interface Holding extends SegmentId {
   readonly open: boolean;
 }
 
-const timeOf = ({ ms, sub }: Instant): Instant => ({ ms, sub });
 const isName = (value: unknown): value is string => typeof value === 'string' && value.length <= 128;
 
 /** By hand: a start, and what a newcomer is told, are hundreds of thousands. */
@@ -54,9 +61,18 @@ const holding = z.unknown().transform((value, context): Holding => {
     Number.isFinite(bytes) &&
     bytes! >= 0 &&
     typeof open === 'boolean';
-  // Copied: what else a peer may put beside the times would be kept and written, however much it is.
   if (isSound)
-    return { origin, epoch, index, runs, min: timeOf(min), max: timeOf(max), owners, bytes: bytes!, open };
+    return {
+      origin,
+      epoch,
+      index,
+      runs,
+      min: instantOf(min),
+      max: instantOf(max),
+      owners,
+      bytes: bytes!,
+      open,
+    };
   context.addIssue({ code: 'custom', message: 'not a holding' });
   return z.NEVER;
 });

@@ -1,5 +1,6 @@
 import {
   batchName,
+  holesIn,
   intersectRuns,
   LogvineError,
   messageOf,
@@ -12,6 +13,7 @@ import {
   type Disk,
   type DiskFile,
   type EpochLink,
+  type Hole,
   type Segment,
   type SegmentId,
   type Store,
@@ -83,8 +85,7 @@ export async function auditSegment(
   // What is on disk now; batches only ever come behind it.
   const entries = [...segment.record.batches];
   const findings = new Findings(store, segment);
-  for (const { offset, bytes } of segment.record.quarantined)
-    findings.alreadyQuarantined(entries, offset, bytes);
+  for (const hole of holesIn(segment.record)) findings.alreadyQuarantined(hole);
   let file: DiskFile | undefined;
   try {
     file = await disk.open(segment.path, 'read');
@@ -199,11 +200,8 @@ class Findings {
     }
   }
 
-  alreadyQuarantined(entries: readonly BatchEntry[], offset: number, bytes: number): void {
+  alreadyQuarantined({ offset, bytes, before, after }: Hole): void {
     if (this.#damage.length >= DAMAGE_PER_SEGMENT_MAX) return;
-    // Which batches stood there, those around it tell.
-    const before = entries.findLast((batch) => batch.offset < offset);
-    const after = entries.find((batch) => batch.offset > offset);
     const fromSeq = (before?.seq ?? 0) + 1;
     const toSeq = after ? after.seq - 1 : fromSeq;
     const problem = 'it was found damaged before and waits for a sound copy';

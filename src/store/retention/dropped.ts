@@ -89,11 +89,12 @@ export class DroppedLog {
 
   /** As it is to be written before more goes: nothing of that counts until it is on disk. */
   encode({ own, expired }: Going = { own: [], expired: [] }): Buffer {
-    const { last, positions, released } = this.#without(own);
+    const after = own.length === 0 ? this : this.#after(own);
+    const { last, positions } = after;
     const value: z.infer<typeof content> = {
       last: last && { ...last, headerHash: last.headerHash.toString('hex') },
       positions: [...positions].map(([source, { epoch, seq, position }]) => [source, epoch, seq, position]),
-      released: [...released],
+      released: [...after.#released],
       expired: [...this.expired.all, ...expired],
       losses: this.losses.map(({ runs, peers }) => ({ runs: [...runs], peers: [...peers] })),
     };
@@ -101,13 +102,14 @@ export class DroppedLog {
     return Buffer.concat([Buffer.from(`${crc32(bytes)}\n`), bytes]);
   }
 
-  #without(own: Going['own']) {
+  /** All but what expired and is lost, once these are gone. */
+  #after(own: Going['own']): DroppedLog {
     const after = new DroppedLog();
     after.last = this.last;
     for (const [source, at] of this.positions) after.positions.set(source, at);
     for (const [epoch, runs] of this.#released) after.#released.set(epoch, runs);
     for (const record of own) after.#releaseOwn(record);
-    return { last: after.last, positions: after.positions, released: after.#released };
+    return after;
   }
 
   /** Throws when the bytes are not `encode`'s. */

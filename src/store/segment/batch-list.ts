@@ -294,8 +294,7 @@ export class BatchList implements Iterable<BatchEntry> {
   }
 
   has(seq: number): boolean {
-    const index = this.indexFrom(seq);
-    return index < this.#count && this.seqAt(index) === seq;
+    return this.find(seq) !== undefined;
   }
 
   /** Of the first with this seq or a higher one; `length` when there is none. */

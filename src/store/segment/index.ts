@@ -4,11 +4,12 @@ export {
   decodeRecord,
   emptyRecord,
   encodeRecord,
+  holesIn,
   releaseStreams,
   segmentName,
 } from './record.ts';
 export type { BatchEntry, BatchView, StreamList } from './batch-list.ts';
-export type { SegmentId, SegmentRecord } from './record.ts';
+export type { Hole, SegmentId, SegmentRecord } from './record.ts';
 export { StreamPool } from './streams.ts';
 export type { Stream } from './streams.ts';
 export { holdsForeign, recoverSegment } from './recover.ts';
@@ -17,4 +18,4 @@ export { OwnLog } from './own.ts';
 export type { SealedBatch } from './own.ts';
 export { OpenFiles } from './open-files.ts';
 export { Segment, unwritten } from './segment.ts';
-export type { DiskHealth, FrameToHeal } from './segment.ts';
+export type { DiskHealth, ReceivedFrame } from './segment.ts';

@@ -35,6 +35,7 @@ export interface SegmentRecord {
   /** By the number that the segment gives it; undefined where the batch that names it is not here. */
   readonly streams: (Stream | undefined)[];
   readonly batches: BatchList;
+  /** Ascending. */
   readonly quarantined: Quarantined[];
   /** Last position of each source that its batches carry, and the batch that carries it. */
   readonly positions: Map<string, { seq: number; position: string }>;
@@ -138,6 +139,22 @@ export function quarantineBatches(
     if (before.offset + before.bytes !== quarantined[i].offset) continue;
     quarantined.splice(i - 1, 2, { offset: before.offset, bytes: before.bytes + quarantined[i].bytes });
   }
+}
+
+/** A hole, and the batches that stand before and behind it: where batches came in order, those between them stood in it. */
+export interface Hole extends Quarantined {
+  readonly before: BatchEntry | undefined;
+  readonly after: BatchEntry | undefined;
+}
+
+export function holesIn({ batches, quarantined }: SegmentRecord): Hole[] {
+  if (quarantined.length === 0) return [];
+  const byPlace = [...batches].sort((a, b) => a.offset - b.offset);
+  let at = 0;
+  return quarantined.map((hole) => {
+    while (at < byPlace.length && byPlace[at].offset < hole.offset) at++;
+    return { ...hole, before: byPlace[at - 1], after: byPlace[at] };
+  });
 }
 
 /** These bytes of a hole hold a batch again. */

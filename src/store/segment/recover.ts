@@ -20,8 +20,10 @@ import {
   closeHole,
   emptyRecord,
   forgetDoneHoles,
+  holesIn,
   quarantineBatches,
   releaseStreams,
+  type Quarantined,
   type SegmentId,
   type SegmentRecord,
 } from './record.ts';
@@ -107,11 +109,8 @@ export async function recoverSegment(
  * would say of its sources that they were read further than they were. A batch of the last ones that rotted later looks the same:
  * then what follows it goes from this disk, too, and comes back from its other owners.
  */
-function tornOffset({ record: { batches, quarantined }, syncedSeq }: Found): number | undefined {
-  return quarantined.find(({ offset }) => {
-    const next = Iterator.from(batches).find((batch) => batch.offset > offset);
-    return next !== undefined && next.seq - 1 > syncedSeq;
-  })?.offset;
+function tornOffset({ record, syncedSeq }: Found): number | undefined {
+  return holesIn(record).find(({ after }) => after !== undefined && after.seq - 1 > syncedSeq)?.offset;
 }
 
 /**
@@ -195,54 +194,66 @@ function readableHeader(bytes: Buffer): BatchHeader | undefined {
 }
 
 /**
+ * Sound frames in a hole, as they stand one behind the other; `isThorough`: also those behind what is not sound, which takes a
+ * look at each byte.
+ */
+async function* framesIn(
+  file: FileToRead,
+  id: SegmentId,
+  { offset, bytes }: Quarantined,
+  isThorough: boolean,
+): AsyncGenerator<FrameFound> {
+  const end = offset + bytes;
+  const isTheirs = ({ header, signature }: Head): boolean => signedBy(id.origin, header, signature);
+  for (let at: number | undefined = offset; at !== undefined && at < end;) {
+    const found = await readFrameAt(file, at, end, id, true);
+    if (found?.header) {
+      yield found;
+      at += found.place.frameBytes;
+    } else at = isThorough ? await findFrame(file, at + 1, end, isTheirs) : undefined;
+  }
+}
+
+/** What was found in holes. */
+export interface Readmitted {
+  /** Held again. */
+  readonly taken: readonly { readonly header: BatchHeader; readonly frameBytes: number }[];
+  /** Something sound is of no use until the batch is here that names its streams. */
+  readonly isWaiting: boolean;
+}
+
+/**
  * After a batch was healed: what follows it in its hole may be sound, and was of no use only because that batch names its
- * streams. It may be the only copy there is. Returns the headers of what was taken in. `isThorough`: whatever is sound is found,
- * also behind what is not, which takes a look at each byte of the holes.
+ * streams. It may be the only copy there is. `isThorough`: see `framesIn`.
  */
 export async function readmit(
   file: FileToRead,
   record: SegmentRecord,
   pool: StreamPool,
   { isThorough = false } = {},
-): Promise<{ header: BatchHeader; frameBytes: number }[]> {
+): Promise<Readmitted> {
   const taken: { header: BatchHeader; frameBytes: number }[] = [];
-  const isTheirs = ({ header, signature }: Head): boolean => signedBy(record.id.origin, header, signature);
-  for (const { offset, bytes } of record.quarantined.slice()) {
-    for (let at: number | undefined = offset; at !== undefined && at < offset + bytes;) {
-      const found = await readFrameAt(file, at, offset + bytes, record.id, true);
-      if (!found?.header || !areNamed(found.header.streams, record.streams)) {
+  let isWaiting = false;
+  for (const hole of record.quarantined.slice()) {
+    for await (const { header, place } of framesIn(file, record.id, hole, isThorough)) {
+      const isKnown = record.batches.has(header.seq);
+      if (!areNamed(header.streams, record.streams)) {
+        isWaiting ||= !isKnown;
         if (!isThorough) break;
-        at = await findFrame(file, at + 1, offset + bytes, isTheirs);
         continue;
       }
-      const { header, place } = found;
-      const isKnown = record.batches.has(header.seq);
       if (!isKnown) {
         addBatch(record, header, place, pool);
         taken.push({ header, frameBytes: place.frameBytes });
       }
       // A second copy that does not stand where its batch belongs was written over another one.
-      if (!isKnown || isInOrder(record, header.seq, place)) closeHole(record, at, place.frameBytes);
-      at += place.frameBytes;
+      if (!isKnown || isInOrder(record, header.seq, place)) closeHole(record, place.offset, place.frameBytes);
     }
   }
-  if (!isThorough || taken.length === 0) return taken;
+  if (!isThorough || taken.length === 0) return { taken, isWaiting };
   // They may have named the streams of others.
-  return [...taken, ...(await readmit(file, record, pool, { isThorough }))];
-}
-
-/** Whether the holes have a batch that is sound, and of no use until the one is here that names its streams. */
-export async function holdsNameless(file: FileToRead, record: SegmentRecord): Promise<boolean> {
-  const isTheirs = ({ header, signature }: Head): boolean => signedBy(record.id.origin, header, signature);
-  for (const { offset, bytes } of record.quarantined.slice()) {
-    const end = offset + bytes;
-    for (let at: number | undefined = offset; at !== undefined && at < end;) {
-      const found = await readFrameAt(file, at, end, record.id, true);
-      if (found?.header && !record.batches.has(found.header.seq)) return true;
-      at = await findFrame(file, at + (found?.place.frameBytes ?? 1), end, isTheirs);
-    }
-  }
-  return false;
+  const more = await readmit(file, record, pool, { isThorough });
+  return { taken: [...taken, ...more.taken], isWaiting: more.isWaiting };
 }
 
 /** Whether a batch other than this one begins within these bytes, of which this peer holds no other copy. */

@@ -15,7 +15,7 @@ import {
   type SegmentRecord,
 } from './record.ts';
 import { ReadableFile } from './readable.ts';
-import { holdsAnother, holdsNameless, readmit } from './recover.ts';
+import { holdsAnother, readmit, type Readmitted } from './recover.ts';
 import type { StreamPool } from './streams.ts';
 
 /** One verified frame to be written. `parts` are its bytes, in order. */
@@ -26,15 +26,9 @@ export interface FrameToWrite {
   readonly parts: readonly Uint8Array[];
 }
 
-/** One that came from another peer. */
-export interface FrameToHeal extends FrameToWrite {
+/** One that came in, so that its header was parsed. */
+export interface ReceivedFrame extends FrameToWrite {
   readonly header: BatchHeader;
-}
-
-/** A batch that is held again. */
-interface Healed {
-  readonly header: BatchHeader;
-  readonly frameBytes: number;
 }
 
 /** Of the batches held at one version. */
@@ -296,26 +290,15 @@ export class Segment implements FileHolder {
   /**
    * Puts a verified frame back into the place where its bytes are quarantined: replicas are byte-identical, so it is
    * exactly what stood there. Undefined when the frame is neither the first nor the last one missing from a quarantined
-   * range, since only the batches around it tell the place; when its streams are not named yet; or when that place is on a bad sector,
-   * or another's. Else what is held again
-   * besides it: see `readmit`.
+   * range, since only the batches around it tell the place; when its streams are not named yet; or when that place
+   * is on a bad sector, or another's. Else what is held again besides it: see `readmit`.
    */
-  heal(frame: FrameToHeal): Promise<Healed[] | undefined> {
+  heal(frame: ReceivedFrame): Promise<Readmitted['taken'] | undefined> {
     return this.#heals.run(() => this.#healOne(frame));
   }
 
-  /** See `holdsNameless`. Rejects with Node's errors. */
-  async holdsNameless(): Promise<boolean> {
-    const file = await this.#disk.open(this.path, 'read');
-    try {
-      return await holdsNameless(new ReadableFile(file), this.record);
-    } finally {
-      await file.close();
-    }
-  }
-
-  /** Reads once more what is quarantined: resolves with what is held again. Rejects with Node's errors. */
-  readAgain(): Promise<Healed[]> {
+  /** Reads once more what is quarantined, whole: see `readmit`. Rejects with Node's errors. */
+  readAgain(): Promise<Readmitted> {
     return this.#heals.run(async () => {
       const file = await this.#disk.open(this.path, 'read');
       try {
@@ -326,7 +309,7 @@ export class Segment implements FileHolder {
     });
   }
 
-  async #healOne(frame: FrameToHeal): Promise<Healed[] | undefined> {
+  async #healOne(frame: ReceivedFrame): Promise<Readmitted['taken'] | undefined> {
     if (this.#health.failure) throw this.#health.failure;
     const { record } = this;
     const { seq } = frame.header;
@@ -355,16 +338,16 @@ export class Segment implements FileHolder {
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
     this.touch();
-    return this.#readmit(readable);
+    return (await this.#readmit(readable)).taken;
   }
 
-  async #readmit(readable: ReadableFile, how?: { readonly isThorough: boolean }): Promise<Healed[]> {
-    const more = await readmit(readable, this.record, this.#pool, how);
-    if (more.length > 0) this.touch();
+  async #readmit(readable: ReadableFile, how?: { readonly isThorough: boolean }): Promise<Readmitted> {
+    const found = await readmit(readable, this.record, this.#pool, how);
+    if (found.taken.length > 0) this.touch();
     // Where the hole was the last batch, the next one follows this.
     if ((this.last?.seq ?? 0) > (this.#accepted?.seq ?? 0)) this.#resetAccepted();
     this.#forgetDoneHoles();
-    return more;
+    return found;
   }
 
   /** Where a batch stood, by the one before it or the one behind it; undefined unless it is a hole of enough bytes. */
