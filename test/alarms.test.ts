@@ -6,6 +6,7 @@ import {
   clockProblems,
   identityProblems,
   isClockTrusted,
+  lossProblems,
   memoryProblems,
   peerProblems,
 } from '../src/node/alarms.ts';
@@ -124,6 +125,13 @@ test('two runs of one identity: both addresses, which of them stopped, and the f
   assert.match(own.message, /delete identity\.key \(here: \/data\/identity\.key\)/);
   assert.match(other.message, /the identity of …bob222: 10\.0/);
   assert.ok(!other.message.includes('/data'));
+});
+
+test('batches that nobody is known to have are told of', () => {
+  assert.deepEqual([...lossProblems(0)], []);
+  const [problem] = lossProblems(1204);
+  assert.equal(problem!.code, 'LV_BATCH_LOST');
+  assert.match(problem!.message, /^1,204 batches are on no disk within reach, .* logvine accept-loss lists$/);
 });
 
 test('batches with two contents are named, up to a bound', () => {

@@ -211,12 +211,14 @@ export class Scene {
   async #unsettled(): Promise<string | undefined> {
     const wanted = this.nodes.map(({ peer }) => peer).sort();
     for (const node of this.nodes) {
-      const { members, replication } = await node.status();
+      const { members, replication, problems } = await node.status();
       const alive = members.filter(({ state }) => state === 'alive').map(({ peer }) => peer);
       // The copies of a suspect still count; they may be about to be missed.
       if (members.some(({ state }) => state === 'suspect')) return `${node.name} suspects somebody`;
       if (alive.sort().join() !== wanted.join()) return `${node.name} sees ${alive.length} alive`;
       if (replication.batchesBelowK > 0) return `${node.name} owes ${replication.batchesBelowK} batches`;
+      const lost = problems.find(({ code }) => code === 'LV_BATCH_LOST');
+      if (lost) return `${node.name} says that ${lost.message}`;
     }
     return undefined;
   }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LIMITS, PREAMBLE_BYTES, type Instant } from '../store/index.ts';
+import { LIMITS, PREAMBLE_BYTES, type GoneRun, type Instant } from '../store/index.ts';
 import { parsePeerId, type PeerId } from './transport/index.ts';
 
 /** What the messages between peers are made of. */
@@ -115,6 +115,22 @@ export function isInstant(value: unknown): value is Instant {
 
 /** Without what else a peer may have put beside it, however much that is. */
 export const instantOf = ({ ms, sub }: Instant): Instant => ({ ms, sub });
+
+/** As `isSegmentRuns`, with times. */
+export function areGoneRuns(value: unknown): value is GoneRun[] {
+  if (!Array.isArray(value)) return false;
+  const isTimed = (run: Partial<GoneRun> | null): boolean => isInstant(run?.min) && isInstant(run?.max);
+  if (!(value as (Partial<GoneRun> | null)[]).every(isTimed)) return false;
+  return isSegmentRuns((value as GoneRun[]).map(({ from, to }) => [from, to]));
+}
+
+/** Without what else a peer may have put beside them. */
+export const goneRunsOf = (runs: readonly GoneRun[]): GoneRun[] =>
+  runs.map(({ from, to, min, max }) => ({ from, to, min: instantOf(min), max: instantOf(max) }));
+
+export const goneRunsSchema = z
+  .custom<GoneRun[]>(areGoneRuns, 'not a list of ascending runs with times')
+  .transform((runs): readonly GoneRun[] => goneRunsOf(runs));
 
 /** A moment: ms since 1970 and nanoseconds within them. */
 export const instantSchema = z.custom<Instant>(isInstant, 'not a moment').transform(instantOf);

@@ -165,6 +165,15 @@ export function* memoryProblems(streams: number, storedBatches: number): Generat
   }
 }
 
+/** `count`: batches that nobody is known to have, and no person has given up. */
+export function* lossProblems(count: number): Generator<Problem> {
+  if (count === 0) return;
+  const where = 'on no disk within reach, nor known to be on another, so that answers are INCOMPLETE';
+  const todo = 'start peers that are down; what none of them has, logvine accept-loss lists';
+  const message = `${batches(count)} ${isOrAre(count)} ${where}: ${todo}`;
+  yield { code: 'LV_BATCH_LOST', message };
+}
+
 /** One batch id with two contents, as the store tells it. */
 export function* batchConflictProblems(conflicts: readonly string[]): Generator<Problem> {
   const code = 'LV_BATCH_CONFLICT';

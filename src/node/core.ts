@@ -1,5 +1,4 @@
 import {
-  answerInventory,
   Auditor,
   Coordinator,
   COVERAGE_PROTOCOL,
@@ -26,10 +25,10 @@ import {
   SCAN_PROTOCOL,
   serveGone,
   serveFetch,
+  serveInventory,
   Verifier,
   VERIFY_PROTOCOL,
   WantedOwners,
-  type Channel,
   type Membership,
   type PeerId,
   type Transport,
@@ -48,16 +47,16 @@ import {
   Store,
   type Catalog,
   type Clock,
-  type Timer,
   type Disk,
   type Random,
   type Segment,
   type TaskRunner,
 } from '../store/index.ts';
-import { isClockTrusted, supersededText } from './alarms.ts';
+import { isClockTrusted } from './alarms.ts';
 import type { Config } from './config/index.ts';
 import { Departure } from './departure.ts';
 import { Follow } from './follow.ts';
+import { LaterRun } from './later-run.ts';
 import { Batcher } from './pipeline/batcher.ts';
 import { remembering } from './remembering.ts';
 import type { Tasks } from './tasks.ts';
@@ -86,7 +85,6 @@ const CONFIRM_BYTES_PER_SECOND_MIN = (4 * LIMITS.segmentBytesMax * 1000) / TIMIN
 
 export type CoreTiming = { readonly [Name in keyof typeof TIMING]: number };
 
-const NOTE_EPOCH_EVERY_MS = 1_000;
 const COMPRESSION_LEVEL = 1;
 /** Sorts behind every seq: lines that are in no batch yet come after those that are. */
 const UNSEALED_SEQ = Number.MAX_SAFE_INTEGER;
@@ -194,11 +192,20 @@ export async function createCore(options: CoreOptions): Promise<Core> {
           ? new LogvineError('LV_DISK_FULL', 'the disk is too full for copies of others')
           : undefined;
       },
-      onLaterRun: (epoch) => startAbove(epoch, "others have this peer's batches of"),
+      onLaterRun: (epoch) => laterRun.startAbove(epoch, "others have this peer's batches of"),
       log,
     });
     opened = store;
     closers.push(() => store.close());
+    const laterRun = new LaterRun({
+      store,
+      clock,
+      directory,
+      addresses: () => transport.addresses(),
+      onOutdated: () => options.onOutdated(),
+      log,
+    });
+    closers.push(() => laterRun.close());
     replicator.attach(store);
 
     const { weight, zone = '' } = config;
@@ -317,26 +324,6 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       changed();
       endLosses();
     };
-    let noting: Timer | undefined;
-    closers.push(() => noting?.cancel());
-    /** The disk may be full just now, and the next start must be above that run. */
-    const noteEpoch = async (epoch: number): Promise<void> => {
-      for (let isFirst = true; ; isFirst = false) {
-        try {
-          return await store.noteEpoch(epoch);
-        } catch (error) {
-          if (isFirst) log('error', `${messageOf(error)}: tried again until it can be written`);
-        }
-        await new Promise<void>((resolve) => (noting = clock.after(NOTE_EPOCH_EVERY_MS, resolve)));
-      }
-    };
-    const startAbove = (epoch: number, how: string): void => {
-      if (store.health.failure) return;
-      const message = `an older copy of ${directory} was put back, or a copy of it has run elsewhere (${how} epoch ${epoch}): starting again above that`;
-      store.health.failure = new LogvineError('LV_DATA_UNSAFE', message);
-      log('warn', message);
-      void noteEpoch(epoch).then(options.onOutdated);
-    };
     membership.on({
       joined: changedMember,
       changed: changedMember,
@@ -349,19 +336,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
         watermarks.forgotten(peer);
         repairer.forget(peer);
       },
-      superseded: (by) => {
-        if (store.health.failure) return;
-        if (isSameSet(by.addresses, transport.addresses())) {
-          // Nobody else can be here: the mesh remembers a run of this very node that its disk does not.
-          startAbove(by.epoch, 'the mesh remembers');
-          return;
-        }
-        // See docs/decisions/0007: of two runs of one identity, the later one goes on. The restart that the alarm asks for is
-        // above it, also when the other's clock was ahead.
-        void noteEpoch(by.epoch);
-        store.health.failure = new LogvineError('LV_IDENTITY_CONFLICT', supersededText(by, directory));
-        log('error', store.health.failure.message);
-      },
+      superseded: (by) => laterRun.superseded(by),
     });
 
     const { discoverLogLevels: discoverLevels } = config;
@@ -410,6 +385,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const holder = new Holder({
       clock,
       store,
+      known: repairer.known,
       peers: () => peersOf(membership.members()),
       parallel: pool.size * 2,
       compile: remembering(LIMITS.queriesCompiledMax, (query) => compileQuery(query, () => clock.nowMs())),
@@ -458,6 +434,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
 
     const auditor = new Auditor({
       store,
+      known: repairer.known,
       disk,
       clock,
       peers: () => presentMembers(membership.members()).map(({ peer }) => peer),
@@ -484,13 +461,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     transport.handle(LOSS_PROTOCOL, (channel) => losses.serve(channel), ofRuns);
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel), ofRuns);
     transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel), small);
-    const serveInventory = async (channel: Channel): Promise<void> => {
-      const message = await channel.receive();
-      if (!message) return;
-      await channel.send(answerInventory(store, message));
-      await channel.close();
-    };
-    transport.handle(INVENTORY_PROTOCOL, serveInventory, small);
+    transport.handle(INVENTORY_PROTOCOL, (channel) => serveInventory(channel, store), small);
 
     let isMember = false;
     const join = (): void => {
@@ -537,8 +508,4 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await close().catch(() => undefined);
     throw error;
   }
-}
-
-function isSameSet(a: readonly string[], b: readonly string[]): boolean {
-  return a.length > 0 && a.length === b.length && a.every((item) => b.includes(item));
 }

@@ -2,6 +2,9 @@ import type { Handover, Membership, Remaining } from '../gossip/index.ts';
 import { messageOf, type Clock } from '../store/index.ts';
 import type { Batcher } from './pipeline/batcher.ts';
 
+/** What was left to hand over at the last look; before that, how many segments are mended first. */
+export type LeaveProgress = Remaining | { readonly damaged: number };
+
 export interface DepartureOptions {
   readonly batcher: Batcher;
   readonly membership: Membership;
@@ -20,8 +23,8 @@ export class Departure {
   readonly #options: DepartureOptions;
   #left: Promise<void> | undefined;
   #closed = false;
-  /** Of the last look; undefined before the first. */
-  remaining: Remaining | undefined;
+  /** Undefined before the first look. */
+  progress: LeaveProgress | undefined;
 
   constructor(options: DepartureOptions) {
     this.#options = options;
@@ -36,12 +39,16 @@ export class Departure {
   async #leave(): Promise<void> {
     const { batcher, membership, handover, clock, everyMs, log } = this.#options;
     await batcher.close();
-    await handover.mended(() => this.#closed);
+    await handover.mended(
+      () => this.#closed,
+      (damaged) => (this.progress = { damaged }),
+    );
     if (!this.#closed) membership.startLeaving();
     for (;;) {
       try {
-        if (!this.#closed) this.remaining = await handover.remaining();
-        if (!this.#closed && this.remaining?.segments === 0 && (await membership.leave())) return;
+        const remaining = this.#closed ? undefined : await handover.remaining();
+        this.progress = remaining;
+        if (!this.#closed && remaining?.segments === 0 && (await membership.leave())) return;
       } catch (error) {
         if (!this.#closed) log('warn', `leaving: ${messageOf(error)}`);
       }

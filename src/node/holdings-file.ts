@@ -40,18 +40,24 @@ export class HoldingsFile {
     return this.#options.path;
   }
 
-  /** Takes in what was saved; up to the first piece that cannot be read, and rejects then. */
+  /** Takes in what was saved. Rejects in the end when some of it cannot be read. */
   async load(): Promise<void> {
     const { clock, disk, path, known } = this.#options;
     const turns = new Turns(clock);
     const bytes = await disk.readFile(path);
+    let failure: unknown;
     for (let at = 0; bytes && at < bytes.length;) {
       const from = at + LENGTH_BYTES;
       if (bytes.length < from) throw new LogvineError('LV_PROTOCOL', 'it ends in the middle of a piece');
       at = from + bytes.readUInt32LE(at);
-      known.restore(decode(bytes.subarray(from, at)));
+      try {
+        known.restore(decode(bytes.subarray(from, at)));
+      } catch (error) {
+        failure = error;
+      }
       if (turns.isOver) await turns.next();
     }
+    if (failure) throw failure;
   }
 
   /** Resolves with the number of holdings for which there was no room. */
@@ -66,7 +72,8 @@ export class HoldingsFile {
     for (const piece of known.pieces(ordered)) {
       if (turns.isOver) await turns.next();
       const packed = encode(piece);
-      if (leftOut === 0 && bytes + packed.length <= bytesMax) {
+      // The others are small, whatever is known.
+      if (piece.holdings.length === 0 || (leftOut === 0 && bytes + packed.length <= bytesMax)) {
         parts.push(packed);
         bytes += packed.length;
       } else for (const [, holdings] of piece.holdings) leftOut += holdings.length;

@@ -165,7 +165,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
         });
         return left;
       },
-      toHandOver: () => core.departure.remaining,
+      leaveProgress: () => core.departure.progress,
       log,
     });
     closers.push(() => server.close());

@@ -1,10 +1,11 @@
 import { placeableUp, placeOn, standingLosses, type Member } from '../gossip/index.ts';
-import { ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
+import { ExpiredRuns, ROOM_TEXT, segmentName, type Clock } from '../store/index.ts';
 import {
   batchConflictProblems,
   clockProblems,
   identityProblems,
   leftOutText,
+  lossProblems,
   memoryProblems,
   peerProblems,
 } from './alarms.ts';
@@ -15,8 +16,8 @@ import { VERSION } from './version.ts';
 
 const SHARE_SAMPLES = 2000;
 const RATE_WINDOW_MS = 5000;
-/** What is to be fetched is looked through at most this often. */
-const BACKLOG_EVERY_MS = 2000;
+/** What is held and known is looked through at most this often. */
+const LOOK_EVERY_MS = 2000;
 const INTRODUCTION_PROBLEM = {
   code: 'LV_REPLICATION_TIMEOUT',
   message:
@@ -34,11 +35,18 @@ export interface ReporterOptions {
   inputs(): readonly Input[];
 }
 
+interface LookedThrough {
+  readonly atMs: number;
+  readonly toFetch: Status['upkeep']['toFetch'];
+  /** On no disk that is known to have them. */
+  readonly batchesNowhere: number;
+}
+
 /** Puts the status together. */
 export class Reporter {
   readonly #options: ReporterOptions;
   readonly #startedMs: number;
-  #backlog: { atMs: number; toFetch: Status['upkeep']['toFetch'] } | undefined;
+  #lookedThrough: LookedThrough | undefined;
   #rate = { atMs: 0, bytes: 0, perSecond: 0 };
   #shares: { members: readonly Member[]; of: Map<string, number> } | undefined;
 
@@ -82,20 +90,31 @@ export class Reporter {
   }
 
   #upkeep(): Status['upkeep'] {
-    const { clock, core } = this.#options;
-    const nowMs = clock.monotonicMs();
-    if (!this.#backlog || nowMs - this.#backlog.atMs >= BACKLOG_EVERY_MS) {
-      const { batches, bytes, seconds } = core.repairer.backlog();
-      this.#backlog = { atMs: nowMs, toFetch: { batches, bytes, seconds: seconds ?? null } };
-    }
+    const { core } = this.#options;
     const { freeBytes, room } = core.space;
     return {
-      toFetch: this.#backlog.toFetch,
+      toFetch: this.#lookThrough().toFetch,
       surplusDroppedBytes: core.dropper.droppedBytes,
       expiredBytes: core.retention.expiredBytes,
       scrub: { ...core.scrubber.done },
       disk: { freeBytes: Number.isFinite(freeBytes) ? freeBytes : null, room },
     };
+  }
+
+  /** What takes a look at everything that is held or known. */
+  #lookThrough(): LookedThrough {
+    const { clock, core } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (this.#lookedThrough && nowMs - this.#lookedThrough.atMs < LOOK_EVERY_MS) return this.#lookedThrough;
+    const { store, repairer, membership } = core;
+    const { batches, bytes, seconds } = repairer.backlog();
+    const lost = new ExpiredRuns();
+    const members = membership.members();
+    lost.add(standingLosses(store.dropped.losses, members).runs);
+    const remembered = new Set(members.map(({ peer }) => peer));
+    const batchesNowhere = repairer.known.countNowhere(store, remembered, lost);
+    const toFetch = { batches, bytes, seconds: seconds ?? null };
+    return (this.#lookedThrough = { atMs: nowMs, toFetch, batchesNowhere });
   }
 
   /** Says so while no peer of the mesh to join has answered. */
@@ -189,6 +208,7 @@ export class Reporter {
     const { room } = this.#options.core.space;
     if (room !== 'all')
       problems.push({ code: 'LV_DISK_FULL', message: `the disk is filling up: ${ROOM_TEXT[room]}` });
+    problems.push(...lossProblems(this.#lookThrough().batchesNowhere));
     problems.push(...batchConflictProblems(store.conflicts));
     const members = membership.members();
     problems.push(...clockProblems(members, membership.self, (peer) => membership.clockSkewMs(peer)));

@@ -186,7 +186,9 @@ export class WatermarkKeeper {
     this.#timer = clock.after(delayMs, () => {
       this.#raiseOwn();
       const startedMs = clock.monotonicMs();
-      this.#saving = (this.marks.takeChanged() ? this.#save() : Promise.resolve()).finally(() => {
+      const { known } = this.#options.repairer;
+      const hasNews = [this.marks.takeChanged(), known.vanished.takeNews()].includes(true);
+      this.#saving = (hasNews ? this.#save() : Promise.resolve()).finally(() => {
         const tookMs = clock.monotonicMs() - startedMs;
         this.#schedule(Math.max(SAVE_EVERY_MS, tookMs / SAVE_SHARE_MAX));
       });
@@ -200,6 +202,7 @@ export class WatermarkKeeper {
     } catch (error) {
       log('warn', `${this.#path} cannot be written: ${messageOf(error)}`);
     }
+    this.#options.repairer.known.tidyVanished(this.#options.store);
     // A file of its own: it is the larger one by far, and marks must not wait for it, nor fail with it.
     try {
       const leftOut = await this.#holdings.save();

@@ -9,6 +9,7 @@ export const ERROR_CODES = {
   LV_PORT_IN_USE: 'The address to listen on is taken',
   LV_SECRET_INVALID: 'The mesh secret is missing or malformed',
   LV_FRAME_CORRUPT: 'A stored or received batch does not match its checksum, hash, signature or chain',
+  LV_BATCH_LOST: 'Nobody is known to have some batches any more',
   LV_BATCH_CONFLICT: 'Two different batches carry the same id',
   LV_IDENTITY_CONFLICT: 'Two nodes run with one identity',
   LV_CLOCK_SKEW: 'The clocks of two peers are far apart',

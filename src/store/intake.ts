@@ -33,6 +33,8 @@ export interface IntakeHost {
   whyNoReplicas(): LogvineError | undefined;
   /** Raises the alarm of I1: LV_BATCH_CONFLICT. */
   conflict(message: string): LogvineError;
+  /** A batch came into a damaged segment that names streams. */
+  onNamed(segment: Segment): void;
 }
 
 /** Takes copies of others' batches, and what this peer has lost of its own, after every check that a batch has to pass. */
@@ -100,10 +102,12 @@ export class Intake {
     if (!naming) this.#naming.set(segment, (naming = new Set()));
     const named = header.streams.filter((part) => part.labels).map((part) => part.stream);
     for (const stream of named) naming.add(stream);
-    await segment.append(write).finally(() => {
+    const isNew = await segment.append(write).finally(() => {
       for (const stream of named) naming.delete(stream);
     });
-    this.#host.onTaken(header, frame.length);
+    if (isNew) this.#host.onTaken(header, frame.length);
+    // What is sound in a hole may have waited for these names.
+    if (named.length > 0 && segment.record.quarantined.length > 0) this.#host.onNamed(segment);
     return done;
   }
 

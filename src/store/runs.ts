@@ -28,6 +28,16 @@ export function subtractRuns(a: readonly Run[], b: readonly Run[]): [number, num
   return left;
 }
 
+/** Whether all of `a` is in `b`: as `subtractRuns`, without making anything. */
+export function areWithin(a: readonly Run[], b: readonly Run[]): boolean {
+  let at = 0;
+  for (const [from, to] of a) {
+    while (at < b.length && b[at][1] < from) at++;
+    if (at === b.length || b[at][0] > from || b[at][1] < to) return false;
+  }
+  return true;
+}
+
 export function intersectRuns(a: readonly Run[], b: readonly Run[]): [number, number][] {
   return subtractRuns(a, subtractRuns(a, b));
 }

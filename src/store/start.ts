@@ -5,6 +5,10 @@ import { LIMITS } from './limits.ts';
 import { DroppedLog } from './retention/index.ts';
 import {
   holdsForeign,
+  goneOf,
+  joinGone,
+  goneSeqs,
+  withoutHeld,
   ReadableFile,
   recoverSegment,
   releaseStreams,
@@ -29,7 +33,7 @@ async function remember(options: StoreOptions, record: SegmentRecord): Promise<b
   const { catalog, log } = options;
   try {
     // The next start is to look again.
-    if (record.hasUnread) await forget(options, record.id);
+    if (record.hasUnread) await forget(options, record);
     else await catalog.put(record);
     return true;
   } catch (error) {
@@ -38,10 +42,10 @@ async function remember(options: StoreOptions, record: SegmentRecord): Promise<b
   }
 }
 
-/** Of what is no more. What the catalog does not let go of is found out at the next start by the file's size (I5). */
-async function forget({ catalog, log }: StoreOptions, id: SegmentId): Promise<void> {
-  await catalog.remove(id).catch((error: unknown) => {
-    log('warn', `the catalog did not forget ${segmentName(id)}: ${messageOf(error)}`);
+/** Of what is not as it was. What the catalog does not let go of is found out at the next start by the file's size (I5). */
+async function forget({ catalog, log }: StoreOptions, record: SegmentRecord): Promise<void> {
+  await catalog.doubt(record).catch((error: unknown) => {
+    log('warn', `the catalog did not forget ${segmentName(record.id)}: ${messageOf(error)}`);
   });
 }
 
@@ -124,12 +128,17 @@ interface Recovered {
   readonly isRemembered: boolean;
 }
 
+/** Those that have a directory of segments. */
+export async function originsOnDisk({ directory, disk }: StoreOptions): Promise<string[]> {
+  const names = await disk.list(`${directory}/segments`);
+  return names.filter((name) => /^[1-9A-HJ-NP-Za-km-z]{40,64}$/.test(name));
+}
+
 export async function recoverAll(options: StoreOptions, pool: StreamPool): Promise<Recovered[]> {
   const { directory, disk } = options;
   const recovered: Recovered[] = [];
-  const origins = new Set([options.origin, ...(await disk.list(`${directory}/segments`))]);
+  const origins = new Set([options.origin, ...(await originsOnDisk(options))]);
   for (const origin of origins) {
-    if (!/^[1-9A-HJ-NP-Za-km-z]{40,64}$/.test(origin)) continue;
     await disk.makeDirectory(`${directory}/segments/${origin}`);
     const ids: SegmentId[] = [];
     for (const name of await disk.list(`${directory}/segments/${origin}`)) {
@@ -205,6 +214,25 @@ async function copyAside(
   return aside;
 }
 
+/**
+ * What the catalog knows to have been in a file, and it has not any more. Not of this peer's own: what was never acknowledged is read
+ * again, and how far its batches are, it says itself.
+ */
+function noteLost(record: SegmentRecord, remembered: SegmentRecord | undefined, origin: string): void {
+  if (!remembered || record.id.origin === origin) return;
+  const before = joinGone(record.rotten, remembered.rotten, goneOf(remembered.batches));
+  record.rotten = withoutHeld(before, goneSeqs(goneOf(record.batches)));
+}
+
+async function syncFile(disk: StoreOptions['disk'], path: string): Promise<void> {
+  const file = await disk.open(path, 'write');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
 /** From the catalog when it is right, else from the file; a torn tail is cut off. */
 async function recoverOne(
   options: StoreOptions,
@@ -216,13 +244,17 @@ async function recoverOne(
   const path = segmentPath(options.directory, id);
   const size = (await disk.stat(path))?.size ?? 0;
   const remembered = await catalog.get(id, pool);
-  if (remembered && remembered.fileBytes === size && size > 0)
+  if (remembered && remembered.fileBytes === size && size > 0) {
+    // What a full disk had cut short was cut off unsynced: a power cut must not bring back what is read again from now on.
+    if (isLastWritten) await syncFile(disk, path);
     return { record: remembered, isRemembered: true };
+  }
   if (remembered) releaseStreams(remembered, pool);
   const file = await disk.open(path, 'write');
   try {
     const readable = new ReadableFile(file);
     const record = await recoverSegment(readable, id, { isLastWritten, pool });
+    noteLost(record, remembered, options.origin);
     if (record.fileBytes < size) await settleTail(options, { file, readable, path, size }, record);
     for (const { offset, bytes } of record.quarantined) {
       log('error', `${path}: ${bytes} bytes at ${offset} are unreadable and quarantined`);
@@ -232,7 +264,7 @@ async function recoverOne(
     record.hasUnread = readable.unread.length > 0;
     if (record.fileBytes > 0) return { record, isRemembered: await remember(options, record) };
     // Or else a file that grows to that size again would be taken for the one remembered.
-    await forget(options, id);
+    await forget(options, record);
     return { record, isRemembered: true };
   } finally {
     await file.close();

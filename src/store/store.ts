@@ -12,17 +12,24 @@ import { CatalogWriter, type Catalog } from './catalog/index.ts';
 import { LogvineError } from './errors.ts';
 import { Intake } from './intake.ts';
 import { LIMITS } from './limits.ts';
-import type { Clock, Disk, Random } from './host/index.ts';
+import type { Clock, Disk, Random, Timer } from './host/index.ts';
 import {
   DroppedFile,
   notePosition,
+  Tombstones,
   type ExpiredRun,
   type Going,
   type OwnPosition,
 } from './retention/index.ts';
 import { unionRuns } from './runs.ts';
 import {
+  goneOf,
   holesIn,
+  NOTHING_GONE,
+  withoutHeld,
+  type GoneRun,
+  isDamaged,
+  joinGone,
   OwnLog,
   releaseStreams,
   Segment,
@@ -39,12 +46,15 @@ import {
   bySegment,
   hadRuns,
   nextEpoch,
+  originsOnDisk,
   readDropped,
   recoverAll,
   segmentPath,
   stateEpoch,
   statedEpoch,
 } from './start.ts';
+
+const READ_AGAIN_AFTER_MS = 5_000;
 
 export interface StoreOptions {
   /** The data directory. `epoch.json` and `segments/` in it are this store's. */
@@ -107,16 +117,23 @@ export class Store {
   readonly #removed = new Map<string, { readonly id: SegmentId; readonly version: number }>();
   readonly #removing = new Set<string>();
   readonly #damaged = new Set<Segment>();
+  #isClosed = false;
+  /** Damaged segments into which batches come that name streams. */
+  readonly #readAgainSoonTimers = new Map<Segment, Timer>();
+  /** By this run. */
+  readonly #foundRotten = new WeakMap<Segment, readonly GoneRun[]>();
   readonly #catalog: CatalogWriter;
   readonly #intake: Intake;
   #generation = 0;
 
   static async open(options: StoreOptions): Promise<Store> {
-    await options.disk.makeDirectory(`${options.directory}/segments`);
+    const segments = `${options.directory}/segments`;
+    await options.disk.makeDirectory(segments);
     const health: DiskHealth = { failure: undefined, version: 0, files: new OpenFiles() };
     const pool = new StreamPool();
     const recovered = await recoverAll(options, pool);
-    const dropped = new DroppedFile({ ...options, health }, await readDropped(options));
+    const tombstones = await Tombstones.find(options.disk, segments, await originsOnDisk(options));
+    const dropped = new DroppedFile({ ...options, health, tombstones }, await readDropped(options));
     const own = recovered
       .map(({ record }) => record)
       .filter(({ id }) => id.origin === options.origin)
@@ -178,6 +195,7 @@ export class Store {
       onTaken: (header, frameBytes) => this.#countHeader(header, frameBytes),
       onLaterRun: (later) => options.onLaterRun(later),
       whyNoReplicas: () => options.whyNoReplicas(),
+      onNamed: (segment) => this.#readAgainSoon(segment),
       conflict: (message) => this.#conflict(message),
     });
   }
@@ -228,12 +246,22 @@ export class Store {
     return id.origin === this.origin && this.dropped.log.isReleased(id);
   }
 
-  /** Segments with bytes that are quarantined. */
+  /** Segments that lack something that was in them. */
   get damaged(): IterableIterator<Segment> {
     for (const segment of this.#damaged)
-      if (segment.record.quarantined.length === 0 || this.segment(segment.id) !== segment)
-        this.#damaged.delete(segment);
+      if (!isDamaged(segment.record) || this.segment(segment.id) !== segment) this.#damaged.delete(segment);
     return this.#damaged.values();
+  }
+
+  /**
+   * What others are to expect, because it was here (I9). Of its own batches only those of earlier runs that proved rotten in this one:
+   * how many of this run are acknowledged its watermark says, and what an earlier run had lost already was read again.
+   */
+  rottenIn(segment: Segment): readonly GoneRun[] {
+    const { id, record } = segment;
+    if (id.origin !== this.origin) return record.rotten;
+    if (id.epoch === this.epoch) return NOTHING_GONE;
+    return withoutHeld(this.#foundRotten.get(segment) ?? NOTHING_GONE, segment.intervals());
   }
 
   /** Names what counts versions: when it changes, earlier versions say nothing. */
@@ -353,7 +381,12 @@ export class Store {
   quarantine(segment: Segment, rotten: readonly BatchEntry[]): void {
     const held = segment.quarantine(rotten);
     if (held.length === 0) return;
+    const gone = goneOf(held);
+    segment.record.rotten = joinGone(segment.record.rotten, gone);
+    this.#foundRotten.set(segment, joinGone(this.#foundRotten.get(segment) ?? [], gone));
     this.#damaged.add(segment);
+    // What a disk has put into the wrong place is sound there.
+    this.#readAgainSoon(segment);
     void this.#catalog.changed(segment);
     const which =
       held.length === 1 ? `seq ${held[0].seq} is` : `${held.length} from seq ${held[0].seq} on are`;
@@ -373,6 +406,17 @@ export class Store {
     for (const { header, frameBytes } of taken) this.#countHeader(header, frameBytes);
     this.#options.log('info', `${segment.path}: ${taken.length} batches can be read again`);
     return isWaiting;
+  }
+
+  /** Once for all that come meanwhile: it looks at each byte of what is quarantined. */
+  #readAgainSoon(segment: Segment): void {
+    if (this.#isClosed || this.#readAgainSoonTimers.has(segment)) return;
+    const timer = this.#options.clock.after(READ_AGAIN_AFTER_MS, () => {
+      this.#readAgainSoonTimers.delete(segment);
+      // What the disk does not give now is looked at again later.
+      this.readAgain(segment).catch(() => undefined);
+    });
+    this.#readAgainSoonTimers.set(segment, timer);
   }
 
   /**
@@ -403,8 +447,7 @@ export class Store {
       if ((error as LogvineError).code !== 'LV_DISK_FULL' || others.length === 0) throw error;
       for (const segment of others) {
         const gone = this.#going([segment], why);
-        await this.#remove(segment);
-        this.dropped.log.add(gone);
+        await this.#remove(segment, (path) => this.dropped.goesUnwritten(path, gone));
       }
       left = segments.filter(isOwn);
       await this.dropped.willGo(this.#going(left, why));
@@ -419,11 +462,14 @@ export class Store {
     };
   }
 
-  async #remove(segment: Segment): Promise<void> {
+  async #remove(
+    segment: Segment,
+    take = (path: string): Promise<void> => this.#options.disk.remove(path),
+  ): Promise<void> {
     const name = segmentName(segment.id);
     await segment.close();
     await this.#catalog.willGo(segment);
-    await this.#options.disk.remove(segment.path);
+    await take(segment.path);
     this.#segments.delete(name);
     releaseStreams(segment.record, this.#pool);
     this.totals.segments--;
@@ -442,7 +488,7 @@ export class Store {
     const { disk } = this.#options;
     const segment = new Segment({ record, path, disk, health: this.health, pool: this.#pool });
     this.#segments.set(segmentName(record.id), segment);
-    if (record.quarantined.length > 0) this.#damaged.add(segment);
+    if (isDamaged(record)) this.#damaged.add(segment);
     this.totals.segments++;
     for (const batch of record.batches) this.#count(batch);
     return segment;
@@ -467,6 +513,8 @@ export class Store {
 
   /** Finishes what is being written and leaves a catalog from which the next start needs to read no segment. */
   async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const timer of this.#readAgainSoonTimers.values()) timer.cancel();
     await this.#own.close();
     await this.dropped.changes.idle();
     for (const segment of this.#segments.values()) {
@@ -483,8 +531,12 @@ function expiredWith(segment: Segment): ExpiredRun[] {
   const rotten = holesIn(segment.record).flatMap(({ before, after }): [number, number][] =>
     before && after && before.seq + 1 < after.seq ? [[before.seq + 1, after.seq - 1]] : [],
   );
-  const runs = unionRuns(segment.intervals(), rotten);
-  return runs.map(([from, to]) => ({ origin, epoch, from, to, ...segment.bounds() }));
+  const held = unionRuns(segment.intervals(), rotten).map(([from, to]) => ({
+    from,
+    to,
+    ...segment.bounds(),
+  }));
+  return [...held, ...segment.record.rotten].map((run) => ({ origin, epoch, ...run }));
 }
 
 /** What came in was verified whole, so the hash of its header and that of its payload prove the rest: no signature again. */

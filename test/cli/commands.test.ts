@@ -280,13 +280,14 @@ describe('leave, config, and the rest', () => {
     const [moving, waiting] = [2, 1].map((peersInReach) =>
       JSON.stringify({ segments: peersInReach, copiesNeeded: 2, peersInReach }),
     );
-    const body = `${moving}\n${waiting}\n{"left":true}\n`;
+    const body = `{"damaged":3}\n${moving}\n${waiting}\n{"left":true}\n`;
     const { services, requests } = serving({ '/api/v1/leave': { body } });
     assert.equal(await main(['leave'], io, services), 0);
     assert.equal(requests[0].method, 'POST');
-    assert.equal(io.reports[0], 'leaving: 2 segments to hand over');
+    assert.equal(io.reports[0], 'leaving: 3 damaged segments to mend first');
+    assert.equal(io.reports[1], 'leaving: 2 segments to hand over');
     assert.match(
-      io.reports[1],
+      io.reports[2],
       /^leaving: 1 segment to hand over: each has to be at 2 other peers, of which 1 is in reach/,
     );
     const cut = serving({ '/api/v1/leave': { body: `${moving}\n` } });

@@ -100,4 +100,9 @@ test('a batch that was cut out of every copy is missing, by its number', async (
     stdout.toString(),
     /missing {2}batch 2 of origin \S+ epoch \d+\n +nobody has it, and batch 3 follows it/,
   );
+  await waitFor('an alarm that a batch is nowhere', 30_000, async () => {
+    const { problems } = await bob.status();
+    const alarm = problems.find((problem) => problem.code === 'LV_BATCH_LOST');
+    return alarm?.message.startsWith('1 batch is on no disk within reach') ? true : JSON.stringify(problems);
+  });
 });

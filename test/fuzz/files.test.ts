@@ -24,6 +24,7 @@ import { DATA, openStore } from '../store/material.ts';
 import { fuzz } from './fuzz.ts';
 import { origin } from './lying-origin.ts';
 import { mutatedJson } from './mutate.ts';
+import { HOLDS_NOTHING } from '../helpers/holds-nothing.ts';
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 const diskWith = (bytes: Buffer): Disk =>
@@ -59,7 +60,7 @@ async function keeperOf(files: Record<string, Buffer>) {
     clock: new SimClock(),
     disk: { readFile: (path: string) => Promise.resolve(files[path.slice(DATA.length + 1)]) },
     directory: DATA,
-    store: { ...store, segment: () => undefined },
+    store: { ...store, ...HOLDS_NOTHING },
     replicator: { durableSeq: 0 },
     repairer,
     isMember: () => false,

@@ -296,6 +296,7 @@ const LONG: readonly [string, string, string?, string?][] = [
   ['a regex of Unicode classes', '\\\\pL', '{a=~"', '"}'],
   ['a regex of folded letters', 'k', '{a=~"(?i)', '"}'],
   ['a regex of stars', 'a*', '{a=~"', 'b"}'],
+  ['a regex of word boundaries', '(\\\\b)', '{a="b"} |~ "', '"'],
   ['a regex of optional parts', '(a?)', '{a="b"} |~ "', '"'],
   ['a pattern of captures', '<_>x', '{a="b"} |> "', '"'],
   ['a pattern of names', '<a>x', '{a="b"} | pattern "', '"'],

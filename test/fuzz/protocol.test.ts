@@ -319,6 +319,7 @@ fuzz('verify: a step', {
     verify.encodeStep({
       kind: 'knowledge',
       expired: [{ origin: origin.peer, epoch: 1, from: 1, to: 2 }],
+      gone: [{ origin: origin.peer, epoch: 1, from: 4, to: 5 }],
       losses: [
         {
           runs: [{ origin: origin.peer, epoch: 1, from: 3, to: 3, min: range.from, max: range.to }],

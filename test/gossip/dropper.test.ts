@@ -149,6 +149,30 @@ test('a peer that ends does not wait until others have confirmed their copies', 
   for (const segment of surplus) assert.equal(store.segment(segment.id), segment);
 });
 
+test('copies that nobody can confirm do not keep the others from being dropped', async (t) => {
+  const mesh = await StoreMesh.of(FIVE, seededRandom(5), {
+    segmentBytesMax: 1,
+    timing: { ...TIMING, dropEveryMs: 10_000 },
+  });
+  for (let at = 0; at < 30; at++) mesh.seal('alice', linePack(`line ${at}`));
+  rollAll(mesh);
+  await mesh.clock.advance(1_000);
+  const { dropper, store } = mesh.peer('alice').running;
+  const surplus = [...store.segments()].filter((segment) => dropper.isSurplus(segment));
+  const stuck = new Set(surplus.slice(0, 5));
+  assert.ok(surplus.length > stuck.size + 2, `${surplus.length}`);
+  const names = new Set(Array.from(stuck, ({ id }) => segmentName(id)));
+  for (const { store: asked } of mesh.up) {
+    const { readFrame } = asked;
+    t.mock.method(asked, 'readFrame', async (...[id, seq]: Parameters<typeof readFrame>) =>
+      names.has(segmentName(id)) ? undefined : readFrame.call(asked, id, seq),
+    );
+  }
+  const left = (): Segment[] => surplus.filter((segment) => store.segment(segment.id) === segment);
+  assert.ok(await mesh.eventually(() => left().length === stuck.size, 600_000), `${left().length} are left`);
+  assert.deepEqual(new Set(left()), stuck);
+});
+
 test('whatever each of them takes for the owners, k copies remain', async (t) => {
   // The first finds it when a peer confirms what it is about to drop itself.
   for (const seed of [9, 10, 11]) {

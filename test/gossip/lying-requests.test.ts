@@ -16,6 +16,7 @@ import { keysFromSeed } from '../../src/gossip/transport/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { linePack, openStore } from '../store/material.ts';
+import { HoldingsKnown } from '../../src/gossip/repair/index.ts';
 
 const random = seededRandom(9);
 
@@ -31,6 +32,7 @@ function holderOf(store: Store): Holder {
   return new Holder({
     clock: new SimClock(),
     store,
+    known: new HoldingsKnown(),
     peers: () => [],
     parallel: 1,
     compile: () => assert.fail('not asked'),

@@ -7,6 +7,7 @@ import { compileQuery, LIMITS, type ScanResult, type Store } from '../../src/sto
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { linePack, openStore } from '../store/material.ts';
+import { HoldingsKnown } from '../../src/gossip/repair/index.ts';
 
 const TASK_MS = 4_000;
 const OTHERS = 10;
@@ -37,6 +38,7 @@ async function busyHolder(clock: SimClock, isHung: boolean): Promise<{ store: St
   const holder = new Holder({
     clock,
     store,
+    known: new HoldingsKnown(),
     peers: () => [],
     parallel: 2,
     compile: (query) => compileQuery(query, () => 0),

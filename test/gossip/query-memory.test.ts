@@ -18,6 +18,7 @@ import {
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { openStore, packOf } from '../store/material.ts';
+import { HoldingsKnown } from '../../src/gossip/repair/index.ts';
 
 const T = 1_700_000_000_000;
 const BATCHES = 12;
@@ -55,6 +56,7 @@ async function newWorld(more: { unsealed?: () => Promise<undefined> } = {}): Pro
   const holder = new Holder({
     clock: new SimClock(),
     store,
+    known: new HoldingsKnown(),
     peers: () => [],
     parallel: 2,
     compile: (query) => compileQuery(query, () => 0),

@@ -4,7 +4,7 @@ import { COVERAGE_PROTOCOL, SCAN_PROTOCOL, type Receipt } from '../../src/gossip
 import type { PeerId } from '../../src/gossip/transport/index.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { batchRank } from '../../src/store/index.ts';
-import { below, forEachSeed, packOf, pick, shuffle } from '../store/material.ts';
+import { below, forEachSeed, linePack, packOf, pick, shuffle } from '../store/material.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { StoreMesh, type Peer, type Sealed } from './store-mesh.ts';
 
@@ -324,6 +324,88 @@ test('rot at every holder is corrupt, and the rest is answered', async () => {
     const again = await mesh.ask('alice', '{app="a"}');
     assert.equal(again.receipt.complete, false);
   });
+});
+
+test('a copy that rots after its origin died, before anybody else had heard how far that was, is missing', async () => {
+  const names = NAMES.slice(0, 3);
+  let tried = 0;
+  await forEachSeed(12, async (random) => {
+    const mesh = await StoreMesh.of(names, random, { replicas: 2, ackQuorum: 2 });
+    const { clock } = mesh;
+    await clock.advance(3_010);
+    const sealed = seal(mesh, 'alice', random);
+    await clock.until(() => sealed.acknowledged, 900);
+    mesh.kill('alice');
+    const [holder, other] = names
+      .slice(1)
+      .sort((a, b) => Number(mesh.holds(mesh.peer(b), sealed)) - Number(mesh.holds(mesh.peer(a), sealed)));
+    const { id } = sealed.batch.segment;
+    const isHeard = mesh.peer(other).watermarks.get(id.origin, id.epoch)?.durable;
+    if (isHeard || mesh.holds(mesh.peer(other), sealed)) return;
+    tried++;
+    await clock.advance(1_500);
+    const { store, disk } = mesh.peer(holder);
+    const { path } = store.segment(id)!;
+    const times = linesOf([sealed]).map(({ ms }) => ms);
+    const everywhere = async (check: (told: { rows: string[]; receipt: Receipt }) => void): Promise<void> => {
+      for (const name of [holder, other]) check(await mesh.ask(name, '{app="a"}'));
+    };
+    const isMissing = async (): Promise<void> => {
+      await everywhere(({ rows, receipt }) => {
+        assert.deepEqual(rows, []);
+        assert.deepEqual(
+          receipt.missing.map(({ fromSeq, toSeq, reason, fromTime }) => [fromSeq, toSeq, reason, fromTime]),
+          [[1, 1, 'corrupt', new Date(Math.min(...times)).toISOString()]],
+        );
+      });
+      const later = await mesh.ask(other, '{app="a"}', { from: Math.max(...times) + 1 });
+      assert.ok(later.receipt.complete, 'and only where it was');
+    };
+    disk.flipBit(path, 8 * 200);
+    await store.readFrame(id, 1);
+    await isMissing();
+    // Everybody has heard what is left there.
+    await clock.advance(8_000);
+    await isMissing();
+    await mesh.start('alice');
+    assert.ok(
+      await mesh.eventually(() => mesh.peer(holder).store.segment(id)!.record.rotten.length === 0, 60_000),
+      'healed',
+    );
+    await everywhere(({ rows, receipt }) => {
+      assert.deepEqual(rows, expectedRows(linesOf([sealed]), {}));
+      assert.ok(receipt.complete);
+    });
+  });
+  assert.ok(tried > 3, `${tried} times, nobody had heard of it`);
+});
+
+test('a rotten batch is missing where it was, and nowhere else', async () => {
+  const mesh = await StoreMesh.of(['alice'], seededRandom(1), { replicas: 1, ackQuorum: 1 });
+  await mesh.clock.advance(3_000);
+  const at = (hour: number): Sealed =>
+    mesh.seal('alice', linePack(`hour ${hour}`, START_MS + hour * 3_600_000, { app: 'a' }));
+  const [, second] = [at(0), at(1), at(2)];
+  await mesh.clock.advance(3_000);
+  const { store, disk } = mesh.peer('alice');
+  const segment = store.segment(second.batch.segment.id)!;
+  const { offset, frameBytes } = segment.entry(second.batch.seq)!;
+  disk.flipBit(segment.path, (offset + frameBytes - 1) * 8);
+  const asked = async (hour: number) => {
+    const from = START_MS + hour * 3_600_000;
+    const { rows, receipt } = await mesh.ask('alice', '{app="a"}', { from, to: from + 1_000 });
+    return [rows, receipt.missing.map(({ fromSeq, reason, fromTime }) => [fromSeq, reason, fromTime])];
+  };
+  for (let round = 0; round < 2; round++) {
+    const [rows, missing] = await asked(1);
+    assert.deepEqual(rows, []);
+    // As news it has the times of its segment.
+    const hour = round === 0 ? 0 : 1;
+    assert.deepEqual(missing, [[2, 'corrupt', new Date(START_MS + hour * 3_600_000).toISOString()]]);
+    for (const hour of [-9_000, 0, 2]) assert.deepEqual((await asked(hour))[1], []);
+    assert.deepEqual((await asked(2))[0], ['hour 2']);
+    await mesh.clock.advance(10_000);
+  }
 });
 
 test('rot and a death in one query lose no row and double none', async () => {

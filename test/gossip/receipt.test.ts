@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { CoverageAnswer } from '../../src/gossip/query/messages.ts';
+
 import { countMissing, findGaps, timeText } from '../../src/gossip/query/receipt.ts';
 import { HoldingsKnown, type Holding, type RunKnown } from '../../src/gossip/repair/index.ts';
 import type { PeerId } from '../../src/gossip/transport/index.ts';
 import { PROPERTY } from '../store/material.ts';
+import { HOLDS_NOTHING } from '../helpers/holds-nothing.ts';
 
 const SEGMENT_SEQS = 5;
 const SEQS = 20;
@@ -53,22 +54,35 @@ function remember(origin: string, ...held: readonly (readonly number[])[]): RunK
   for (const [at, seqs] of held.entries()) {
     const holdings = holdingsOf(origin, seqs);
     const rest = { more: false, removed: [], expired: [], expiredVersion: 0 };
-    known.merge(`peer ${at}` as PeerId, { instance: '1.0', version: 1, holdings, ...rest });
+    known.merge(`peer ${at}` as PeerId, { instance: '1.0', version: 1, holdings, ...rest }, HOLDS_NOTHING);
   }
   return known.runs();
 }
 
 /** What a peer that holds these answers about a range. */
-function answerOf(origin: string, seqs: readonly number[], from: number, to: number): CoverageAnswer {
+const peer = 'somebody' as PeerId;
+
+function answerOf(origin: string, seqs: readonly number[], from: number, to: number) {
   const overlapping = holdingsOf(origin, seqs).filter(({ min, max }) => max.ms >= from && min.ms < to);
   const inside = new Set(overlapping.map(({ index }) => index));
   const rest = seqs.filter((seq) => !inside.has(indexOf(seq)));
   return {
+    peer,
     epoch: 1,
     writtenSeq: 0,
     overlapping: overlapping.map(({ open: _open, ...segment }) => segment),
     outside: rest.length > 0 ? [{ origin, epoch: 1, runs: merged(rest) }] : [],
   };
+}
+
+/** What a peer answers of which rot took these. */
+function rottenAnswerOf(origin: string, seqs: readonly number[]) {
+  const overlapping = holdingsOf(origin, seqs).map(({ open: _open, runs, ...segment }) => ({
+    ...segment,
+    runs: [],
+    rotten: runs.map(([from, to]) => ({ from, to, ...boundsOf(segment.index) })),
+  }));
+  return { peer, epoch: 1, writtenSeq: 0, overlapping, outside: [] };
 }
 
 test('missing is what exists by any account, is not held, and may lie in the range', () => {
@@ -79,14 +93,18 @@ test('missing is what exists by any account, is not held, and may lie in the ran
     fc.property(
       fc.array(seqSet, { maxLength: 3 }),
       fc.array(seqSet, { maxLength: 3 }),
+      seqSet,
       fc.nat({ max: SEQS }),
       range,
-      (held, remembered, durable, { from, to }) => {
+      (held, remembered, rotten, durable, { from, to }) => {
         const { missing } = findGaps({
           expired: [],
           lost: [],
           awaited: [],
-          answers: held.map((seqs) => answerOf('origin', seqs, from, to)),
+          answers: [
+            ...held.map((seqs) => answerOf('origin', seqs, from, to)),
+            rottenAnswerOf('origin', rotten),
+          ],
           watermarks: [{ origin: 'origin', epoch: 1, durable }],
           remembered: remember('origin', ...remembered),
           from: { ms: from, sub: 0 },
@@ -94,10 +112,15 @@ test('missing is what exists by any account, is not held, and may lie in the ran
         });
         const isHeld = new Set(held.flat());
         const isKnown = new Set(remembered.flat());
+        const isRotten = (seq: number): boolean => {
+          const { min, max } = boundsOf(indexOf(seq));
+          return rotten.includes(seq) && max.ms >= from && min.ms < to;
+        };
         const expected: number[] = [];
         for (let seq = 1; seq <= SEQS; seq++) {
           if (isHeld.has(seq)) continue;
-          if (isKnown.has(seq)) {
+          if (isRotten(seq)) expected.push(seq);
+          else if (isKnown.has(seq)) {
             const { min, max } = boundsOf(indexOf(seq));
             if (max.ms >= from && min.ms < to) expected.push(seq);
           } else if (seq <= durable) expected.push(seq);
@@ -111,8 +134,9 @@ test('missing is what exists by any account, is not held, and may lie in the ran
           'each once',
         );
         assert.equal(countMissing(missing), expected.length);
-        for (const { fromSeq, lastOwners, fromTime, toTime } of missing) {
-          if (isKnown.has(fromSeq)) {
+        for (const { fromSeq, lastOwners, fromTime, toTime, reason } of missing) {
+          assert.equal(reason, isRotten(fromSeq) ? 'corrupt' : 'unreachable');
+          if (isKnown.has(fromSeq) || isRotten(fromSeq)) {
             assert.deepEqual(lastOwners, [`owner ${indexOf(fromSeq)}`]);
             assert.equal(fromTime, timeText(boundsOf(indexOf(fromSeq)).min.ms));
           } else assert.deepEqual([lastOwners, fromTime, toTime], [[], null, null]);
@@ -123,13 +147,40 @@ test('missing is what exists by any account, is not held, and may lie in the ran
   );
 });
 
+test('of what many tell, each batch is named once, and as rotten where it is', () => {
+  const seqs = Array.from({ length: 10_000 }, (_, at) => 2 * at + 1);
+  const told = rottenAnswerOf('origin', seqs);
+  const vanished = {
+    ...told,
+    overlapping: told.overlapping.map(({ rotten, ...one }) => ({ ...one, vanished: rotten })),
+  };
+  const { missing } = findGaps({
+    expired: [],
+    lost: [],
+    awaited: [],
+    answers: [vanished, told, told, vanished, told, told],
+    watermarks: [],
+    remembered: [],
+    from: { ms: -1e9, sub: 0 },
+    to: { ms: 1e9, sub: 0 },
+  });
+  assert.equal(countMissing(missing), seqs.length);
+  assert.ok(missing.every(({ reason }) => reason === 'corrupt'));
+});
+
 test('origins and epochs are told apart', () => {
   const { missing } = findGaps({
     expired: [],
     lost: [],
     awaited: [],
     answers: [
-      { epoch: 1, writtenSeq: 0, overlapping: [], outside: [{ origin: 'a', epoch: 1, runs: [[1, 9]] }] },
+      {
+        peer,
+        epoch: 1,
+        writtenSeq: 0,
+        overlapping: [],
+        outside: [{ origin: 'a', epoch: 1, runs: [[1, 9]] }],
+      },
     ],
     watermarks: [
       { origin: 'a', epoch: 1, durable: 9 },
@@ -216,7 +267,7 @@ test('holdings are looked at only of a run of which something is absent', () => 
   }));
   const [a, b, c] = ['a', 'b', 'c'].map((origin) => answerOf(origin, [1, 2, 3, 9], 0, 1000));
   const rest = { watermarks: [], expired: [], lost: [], awaited: [], from: { ms: 0, sub: 0 } };
-  const gapsOf = (answers: CoverageAnswer[]) =>
+  const gapsOf = (answers: ReturnType<typeof answerOf>[]) =>
     findGaps({ ...rest, answers, remembered: watched, to: { ms: 1000, sub: 0 } }).missing;
   assert.deepEqual(gapsOf([a, b, c]), []);
   assert.deepEqual(looked, []);

@@ -6,6 +6,7 @@ import type { PeerId } from '../../src/gossip/transport/index.ts';
 import type { MeshMember } from '../../src/gossip/view.ts';
 import type { Run } from '../../src/store/index.ts';
 import { SimClock } from '../helpers/sim-clock.ts';
+import { HOLDS_NOTHING } from '../helpers/holds-nothing.ts';
 
 const MEMBERS = 50;
 const SEGMENTS = 3_000;
@@ -74,7 +75,7 @@ function newcomer(clock: SimClock, expired: readonly Run[] = []) {
       const { versionOf } = repairer.known;
       const version = versionOf.call(repairer.known, peer).version + 1;
       const rest = { more: false, removed: [], expired: [], expiredVersion: 0 };
-      repairer.known.merge(peer, { instance: '1.0', version, holdings: [holding], ...rest });
+      repairer.known.merge(peer, { instance: '1.0', version, holdings: [holding], ...rest }, HOLDS_NOTHING);
     }
   }
   return { repairer, looks, statesRead: () => statesRead };

@@ -11,7 +11,14 @@ import {
   type Run,
 } from '../../src/gossip/repair/index.ts';
 import { shortRuns } from '../../src/gossip/repair/debt.ts';
-import { LIMITS, LogvineError, segmentName } from '../../src/store/index.ts';
+import {
+  areWithin,
+  goneSeqs,
+  LIMITS,
+  LogvineError,
+  segmentName,
+  withoutHeld,
+} from '../../src/store/index.ts';
 import { seededRandom } from '../helpers/sim-clock.ts';
 import { below, forEachSeed, framesOf, linePack, pick, PROPERTY } from '../store/material.ts';
 import { StoreMesh } from './store-mesh.ts';
@@ -37,6 +44,12 @@ test('runs: union, difference, intersection and count are those of sets', () => 
       assert.deepEqual(unionRuns(x, y), runsOf(a.union(b)));
       assert.deepEqual(subtractRuns(x, y), runsOf(a.difference(b)));
       assert.deepEqual(intersectRuns(x, y), runsOf(a.intersection(b)));
+      assert.equal(areWithin(x, y), a.isSubsetOf(b));
+      const gone = x.map(([from, to]) => ({ from, to, min: { ms: from, sub: 0 }, max: { ms: to, sub: 0 } }));
+      const left = withoutHeld(gone, y);
+      assert.deepEqual(goneSeqs(left), subtractRuns(x, y));
+      assert.equal(left === gone, a.isDisjointFrom(b));
+      assert.ok(areWithin(runsOf(a.intersection(b)), y));
       assert.equal(countRuns(x), a.size);
       assert.equal(JSON.stringify([x, y]), before, 'what is given stays as it is');
     }),
@@ -347,7 +360,15 @@ for (const isElsewhere of [true, false]) {
     assert.deepEqual(bob.store.segment(id)!.intervals(), []);
     if (!isElsewhere) mesh.kill('charlie');
     const startedMs = clock.monotonicMs();
-    await clock.run(bob.running.handover.mended(() => false));
+    const waiting: number[] = [];
+    const mended = (): Promise<void> =>
+      bob.running.handover.mended(
+        () => false,
+        (segments) => waiting.push(segments),
+      );
+    await clock.run(mended());
+    assert.equal(waiting[0], 1);
+    assert.equal(waiting.at(-1), isElsewhere ? 0 : 1);
     const tookMs = clock.monotonicMs() - startedMs;
     if (!isElsewhere) {
       assert.deepEqual(bob.store.segment(id)!.intervals(), []);
@@ -358,7 +379,7 @@ for (const isElsewhere of [true, false]) {
     assert.equal((await clock.run(bob.running.handover.remaining())).segments, 1);
     // Where nothing waits, it is over at once.
     const mendedMs = clock.monotonicMs();
-    await clock.run(bob.running.handover.mended(() => false));
+    await clock.run(mended());
     assert.equal(clock.monotonicMs(), mendedMs);
   });
 }

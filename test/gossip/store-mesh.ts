@@ -2,7 +2,6 @@ import { Coordinator, Holder, peersOf, type Receipt } from '../../src/gossip/que
 import { GONE_PROTOCOL, serveGone } from '../../src/gossip/query/gone.ts';
 import { COVERAGE_PROTOCOL, SCAN_PROTOCOL } from '../../src/gossip/query/messages.ts';
 import {
-  answerInventory,
   CONFIRM_PROTOCOL,
   Handover,
   type HoldingsSaved,
@@ -11,6 +10,7 @@ import {
   INVENTORY_PROTOCOL,
   Repairer,
   serveFetch,
+  serveInventory,
   signWatermark,
   WantedOwners,
   Watermarks,
@@ -239,6 +239,7 @@ export class StoreMesh {
     const holder = new Holder({
       clock: this.clock,
       store,
+      known: repairer.known,
       peers: () => peersOf(view.members()),
       parallel: 2,
       compile: (query) => scanner.compile(query),
@@ -262,12 +263,7 @@ export class StoreMesh {
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
     transport.handle(GONE_PROTOCOL, (channel) => serveGone(channel, store, repairer.known, view));
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
-    transport.handle(INVENTORY_PROTOCOL, async (channel) => {
-      const message = await channel.receive();
-      if (!message) return;
-      await channel.send(answerInventory(store, message));
-      await channel.close();
-    });
+    transport.handle(INVENTORY_PROTOCOL, (channel) => serveInventory(channel, store));
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));
     repairer.start();
     dropper.start();

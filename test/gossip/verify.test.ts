@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { signWatermark, Watermarks } from '../../src/gossip/repair/index.ts';
+import { HoldingsKnown, signWatermark, Watermarks, type Holding } from '../../src/gossip/repair/index.ts';
 import { keysFromSeed, type PeerId, type PeerKeys } from '../../src/gossip/transport/index.ts';
 import { auditSegment } from '../../src/gossip/verify/audit.ts';
 import { Auditor, Verifier, VERIFY_PROTOCOL, type Verdict } from '../../src/gossip/verify/index.ts';
@@ -16,6 +16,7 @@ import {
   type Clock,
   type Store,
 } from '../../src/store/index.ts';
+import { HOLDS_NOTHING } from '../helpers/holds-nothing.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { SimNetwork, type SimTransport } from '../helpers/sim-network.ts';
@@ -36,6 +37,8 @@ interface Peer {
   store: Store;
 }
 
+const AT = { ms: 1_700_000_000_000, sub: 0 };
+
 /** Peers with stores in real files, where each holds a copy of everything that alice seals. */
 class Scene {
   readonly peers = new Map<string, Peer>();
@@ -43,6 +46,8 @@ class Scene {
   /** Only others than the one that is asked have heard of this peer. */
   unknown: string | undefined;
   readonly watermarks = new Watermarks();
+  /** What each of them has heard of others. */
+  readonly known = new HoldingsKnown();
   readonly random = seededRandom(7);
   readonly network = new SimNetwork(clock, this.random);
   readonly #root = mkdtempSync(join(tmpdir(), 'logvine-verify-'));
@@ -93,7 +98,7 @@ class Scene {
 
   auditor(store: Store): Auditor {
     const peers = (): PeerId[] => [...this.peers.values()].map(({ keys }) => keys.peer);
-    return new Auditor({ store, disk: systemDisk, clock, peers });
+    return new Auditor({ store, known: this.known, disk: systemDisk, clock, peers });
   }
 
   /** Restarts a peer: its files are read anew, and what it seals next is in another epoch. */
@@ -332,6 +337,42 @@ test('a batch removed from one copy is missing there; removed from all, it is mi
   assert.equal(all.gapless, false);
   assert.deepEqual(runsOf(all.missing), [[3, 3]]);
   assert.match(all.missing[0].proof, /batch 4 follows it/);
+});
+
+test('what was never known to be acknowledged, and rotted everywhere, is missing; so is what was heard of and is named no longer', async (t) => {
+  const the = await Scene.of(t, ...names);
+  await the.seal('alice', 4);
+  const { origin, epoch } = the.peer('alice').store;
+  const forgetful = Object.assign(Object.create(the) as Scene, { watermarks: new Watermarks() });
+  for (const name of names) {
+    const { store } = the.peer(name);
+    const segment = [...store.segments()].find(({ last }) => last?.seq === 4)!;
+    store.quarantine(segment, [segment.last!]);
+  }
+  const rotten = await forgetful.verify();
+  assert.deepEqual(
+    rotten.missing.map(({ fromSeq, toSeq, proof }) => [fromSeq, toSeq, proof]),
+    [[4, 4, 'a peer had it before']],
+  );
+  const holdingOf = (inEpoch: number, runs: [number, number][]): Holding => {
+    const times = { min: AT, max: AT };
+    return { origin, epoch: inEpoch, index: 9, runs, ...times, owners: [], bytes: 1, open: false };
+  };
+  const rest = { version: 1, more: false, removed: [], expired: [], expiredVersion: 0 };
+  const tell = (instance: string, holdings: Holding[]): unknown =>
+    the.known.merge(the.peer('bob').keys.peer, { instance, holdings, ...rest }, HOLDS_NOTHING);
+  tell('1.0', [holdingOf(epoch, [[7, 8]])]);
+  assert.deepEqual(runsOf((await forgetful.verify()).missing), [[4, 4]]);
+  // Bob's disk was put back to an older state, and another epoch has gone altogether.
+  tell('2.0', [holdingOf(epoch + 1, [[1, 2]])]);
+  tell('3.0', []);
+  assert.deepEqual(
+    (await forgetful.verify()).missing.map((run) => [run.epoch - epoch, run.fromSeq, run.toSeq]),
+    [
+      [0, 4, 8],
+      [1, 1, 2],
+    ],
+  );
 });
 
 test('an epoch without its tail is found by its watermark, and by the epoch after it', async (t) => {

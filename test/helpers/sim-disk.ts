@@ -223,6 +223,7 @@ export class SimDisk {
   }
 
   list(path: string): string[] {
+    if (this.node(path) instanceof Inode) throw systemError('ENOTDIR', path);
     const isIn = isInside(path);
     const start = path === '/' ? 1 : path.length + 1;
     const names: string[] = [];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { test, type TestContext } from 'node:test';
 import { systemTailDisk } from '../../src/node/inputs/files.ts';
+import { decodePosition } from '../../src/node/inputs/identity.ts';
 import { Bench, diskWith } from './harness.ts';
 
 /** The source of a file that is there. */
@@ -291,6 +292,32 @@ test('a copy that was read in full is known again, though its forerunner was rea
   moveInode(bench, source, 'app.log');
   await bench.restart();
   assert.deepEqual(bench.sink.lines().sort(), ['one', 'two']);
+});
+
+test('a copy is known though what was renamed before it was read on for longer than its original', async (t) => {
+  const bench = new Bench(t, ['*.log'], {
+    limits: { readBytes: 256, lineBytesMax: 512, turnBytesMax: 512 },
+  });
+  let nowMs = Date.now();
+  bench.clock.nowMs = () => (nowMs += 0.1);
+  bench.write('app.log', 'one\n');
+  await bench.pass();
+  bench.append('app.log', `${'x'.repeat(100)}\n`.repeat(40));
+  bench.rename('app.log', 'app.log.1');
+  bench.write('app.log', 'two\n');
+  await bench.pass();
+  const readAtMs = [...bench.sink.positions.values()].map((text) => decodePosition(text)!.readAtMs);
+  assert(readAtMs[0]! > readAtMs[1]!, 'the renamed file was read last');
+  await bench.tail.close();
+  const source = sourceOf(bench, 'app.log');
+  bench.rename('app.log.1', 'app.log.2');
+  fs.copyFileSync(bench.path('app.log'), bench.path('app.log.1'));
+  remove(t, bench, 'app.log');
+  bench.write('app.log', '');
+  moveInode(bench, source, 'app.log');
+  await bench.restart();
+  assert.equal(bench.sink.lines().length, 42);
+  assert.deepEqual(bench.sink.gaps(), []);
 });
 
 test('what begins alike is no copy if it was there before, or has the same name', async (t) => {

@@ -191,6 +191,48 @@ test('the translation agrees with re2js on any pattern and text', () => {
   );
 });
 
+/** Patterns that cost a compiler much: parts side by side that may match nothing, again and again. */
+const costly = fc.letrec<{ atom: string; piece: string; concat: string; alternate: string }>((tie) => ({
+  atom: fc.oneof(
+    {
+      weight: 5,
+      arbitrary: fc.constantFrom(
+        ...['a', 'a?', 'a*', '(?:)', '(?:|a)', '[^a]', 'é', '.', '[à-ü]', '\\pL', '\\x{1F600}'],
+        ...['\\b', '^', '$', '(?:\\b|^)', '(?m:^)', '(?m:$)', '\\A', '\\z'],
+      ),
+    },
+    { weight: 2, arbitrary: tie('alternate').map((inner) => `(${inner})`) },
+  ),
+  piece: fc
+    .tuple(
+      tie('atom'),
+      fc.constantFrom('', '*', '+', '?', '*?', '{2}', '{8}', '{18}', '{60}', '{0,30}', '{5,}'),
+    )
+    .map(([atom, repeat]) => `(?:${atom})${repeat}`),
+  concat: fc.array(tie('piece'), { minLength: 1, maxLength: 4 }).map((pieces) => pieces.join('')),
+  alternate: fc.array(tie('concat'), { minLength: 1, maxLength: 3 }).map((branches) => branches.join('|')),
+})).alternate;
+
+test('the translation agrees with re2js on patterns that cost much', () => {
+  fc.assert(
+    fc.property(costly, fc.array(text, { maxLength: 4 }), (source, texts) => {
+      let re2: RE2JS;
+      let ours;
+      try {
+        re2 = RE2JS.compile(source);
+        ours = compileRegex(source);
+      } catch {
+        return;
+      }
+      ours.block?.test('aé b\n');
+      // Twice: V8 interprets a pattern first, and makes code of it when it is used again.
+      for (const given of [...texts, ...texts])
+        assert.equal(ours.testLine(line(given)), re2.test(given), `${source} on ${JSON.stringify(given)}`);
+    }),
+    { numRuns: 300 },
+  );
+});
+
 test('a block search misses no line that matches', () => {
   fc.assert(
     fc.property(pattern, fc.array(text, { minLength: 1, maxLength: 8 }), (source, lines) => {
@@ -230,6 +272,48 @@ test('a block search misses no line that matches', () => {
     }),
     { numRuns: 1000 },
   );
+});
+
+test('what V8 would compile for minutes, or die of, runs elsewhere', () => {
+  for (const source of [
+    '(\\b){21}',
+    '(?:a|(?:\\A)(?:\\b){12}){18}',
+    '(?:\\b[é]*){60}$',
+    '(?:é+|(?:\\b){8}){18}',
+    '\\pL?(?:\\b){8}(?:\\b|^){8}',
+    '(?:a?||b){30}cccc',
+    '(?:a?){200}bbbb',
+    '(?:|a){60}(?:é){60}',
+    '(?:||){40}$',
+    '(?:é){8}(?:\\b|^){60}',
+    '[^a]{0,30}(?:\\b|^){60}',
+    '(?:(?:a{60}|b{60})*?)(?:\\b|^){60}',
+  ]) {
+    const ours = compileRegex(source);
+    const re2 = RE2JS.compile(source);
+    assert.equal(ours.block, undefined, source);
+    for (const given of ['', 'a', 'a cccc', 'aabbbb', 'é', 'é'.repeat(60)]) {
+      assert.equal(ours.testLine(line(given)), re2.test(given), `${source} on ${given}`);
+      assert.equal(ours.testText(given), re2.test(given), `${source} on ${given}`);
+    }
+  }
+});
+
+test('what people search for runs in V8', () => {
+  for (const source of [
+    '(?i)\\b(error|fail(ed|ure)?|fatal|panic)\\b',
+    '\\bGET\\b.*\\b200\\b.*\\bfoo\\b.*\\bbar\\b.*\\bbaz\\b',
+    '^(\\S+) \\S+ \\S+ \\[([^\\]]+)\\] "(\\w+) ([^"]*)" (\\d{3}) (\\d+|-)$',
+    '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}',
+    '(?:(?:25[0-5]|2[0-4]\\d|[01]?\\d\\d?)\\.){3}(?:25[0-5]|2[0-4]\\d|[01]?\\d\\d?)',
+    '[\\w.+-]+@(?:[\\w-]+\\.)+[a-z]{2,}',
+    '.{0,100}error.{0,100}timeout',
+    '(?:\\w+\\s+){0,20}\\w+',
+    'user=\\pL+',
+    '(?i)(straße|maße)\\s+\\pL+',
+  ]) {
+    assert.notEqual(compileRegex(source).block, undefined, source);
+  }
 });
 
 test("V8's linear engine can run every translation, and a regex made to blow up ends", () => {

@@ -5,6 +5,7 @@ import type { PeerId } from '../../src/gossip/transport/index.ts';
 import { HoldingsFile } from '../../src/node/holdings-file.ts';
 import type { Timer } from '../../src/store/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
+import { HOLDS_NOTHING } from '../helpers/holds-nothing.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 
 const PATH = '/data/holdings.zst';
@@ -37,7 +38,11 @@ function hearAll(): HoldingsKnown {
   for (const peer of peers) {
     const rest = { more: false, removed: [], expiredVersion: 0 };
     const expired = [{ origin: peer, epoch: 7, from: 1, to: 9, ...time }];
-    known.merge(peer, { instance: '1.0', version: 1, holdings: holdings(peer, SEGMENTS), expired, ...rest });
+    known.merge(
+      peer,
+      { instance: '1.0', version: 1, holdings: holdings(peer, SEGMENTS), expired, ...rest },
+      HOLDS_NOTHING,
+    );
   }
   return known;
 }
@@ -79,7 +84,7 @@ test('it is made in pieces of bounded size, however many runs a segment has, and
   const runs = Array.from({ length: 1_000 }, (_, at): [number, number] => [2 * at + 1, 2 * at + 1]);
   const some = holdings(peers[0], 50).map((holding) => ({ ...holding, runs }));
   const rest = { more: false, removed: [], expired: [], expiredVersion: 0 };
-  known.merge(peers[0], { instance: '1.0', version: 1, holdings: some, ...rest });
+  known.merge(peers[0], { instance: '1.0', version: 1, holdings: some, ...rest }, HOLDS_NOTHING);
   const sizes = [...known.pieces()].map((piece) => JSON.stringify(piece).length);
   assert.ok(sizes.length >= 25 && Math.max(...sizes) < 50_000, sizes.join());
 

@@ -4,6 +4,7 @@ import { HoldingsKnown, parseRider } from '../../src/gossip/repair/index.ts';
 import { keysFromSeed, type PeerId } from '../../src/gossip/transport/index.ts';
 import { WatermarkKeeper, type WatermarkKeeperOptions } from '../../src/node/watermark-keeper.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
+import { HOLDS_NOTHING } from '../helpers/holds-nothing.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 
 const random = seededRandom(4);
@@ -24,7 +25,7 @@ async function peerOn(
     sealedSeq: 0,
     instance: '1.0',
     health: { version: 1 },
-    segment: () => undefined,
+    ...HOLDS_NOTHING,
   };
   const replicator = { durableSeq: 0 };
   const known = new HoldingsKnown();
@@ -101,15 +102,9 @@ test('marks and holdings outlive a restart; those of peers that were forgotten m
       open: false,
     };
     const holdings = [{ ...holding, runs: runs.map(([from, to]): [number, number] => [from, to]) }];
-    first.known.merge(peer as PeerId, {
-      instance: '1.0',
-      version: 1,
-      more: false,
-      holdings,
-      removed: [],
-      expired: [],
-      expiredVersion: 0,
-    });
+    const rest = { more: false, removed: [], expired: [], expiredVersion: 0 };
+    const answer = { instance: '1.0', version: 1, holdings, ...rest };
+    first.known.merge(peer as PeerId, answer, HOLDS_NOTHING);
   }
   await clock.run(first.keeper.close());
   await clock.advance(1_000);

@@ -1,7 +1,6 @@
 import type { Receipt } from '../../src/gossip/index.ts';
 import { LogvineError, lineOf, type EntryRun } from '../../src/store/index.ts';
 import type { Chance } from './chance.ts';
-import type { Asked } from './checks.ts';
 import type { Cluster } from './cluster.ts';
 import type { SimHost } from './host.ts';
 import type { Line } from './ledger.ts';
@@ -24,6 +23,8 @@ export interface Question {
 export interface Answer {
   readonly rows: readonly { readonly ms: number; readonly text: string }[];
   readonly receipt: Receipt;
+  /** It knew of the mesh when it was asked: see `isOfTheMesh`. */
+  readonly knewTheMesh: boolean;
 }
 
 const EVER = { fromMs: -(2 ** 50), toMs: 2 ** 50 };
@@ -62,9 +63,10 @@ export function drawQuestion(chance: Chance, nowMs: number): Question {
 }
 
 /** Runs a query at a node; rejects as the node does, and never settles when the node dies under it. */
-export async function ask(host: SimHost, question: Question): Promise<Answer> {
+export async function ask(cluster: Cluster, host: SimHost, question: Question): Promise<Answer> {
   const { query, fromMs, toMs, descending, limit } = question;
   const process = host.process!;
+  const knewTheMesh = isOfTheMesh(cluster, host);
   const controller = new AbortController();
   const timer = process.clock.after(QUERY_TIMEOUT_MS, () =>
     controller.abort(new LogvineError('LV_QUERY_TIMEOUT', 'the query took too long')),
@@ -82,7 +84,7 @@ export async function ask(host: SimHost, question: Question): Promise<Answer> {
     if (!process.alive) return new Promise(() => undefined);
     if (step.done) {
       timer.cancel();
-      return { rows: runs.flatMap(rowsOf), receipt: step.value };
+      return { rows: runs.flatMap(rowsOf), receipt: step.value, knewTheMesh };
     }
     runs.push(step.value);
   }
@@ -106,7 +108,7 @@ export function checkAnswer(
   host: SimHost,
   question: Question,
   answer: Answer,
-  asked: Asked,
+  askedMs: number,
 ): void {
   const { story, ledger } = cluster;
   const { rows, receipt } = answer;
@@ -138,25 +140,30 @@ export function checkAnswer(
     }
   }
   if (rows.length > limit) story.violated('order', `${what} answered ${rows.length} lines`, [host.name]);
-  if (!receipt.complete || !isOfTheMesh(cluster, host)) return;
+  if (!receipt.complete || !answer.knewTheMesh || !isOfTheMesh(cluster, host)) return;
   // See docs/decisions/0007, "What remains". A newcomer that one of two knew, and vouched for, its other self may not know of.
   const { twinsMs, newcomersMs } = cluster;
-  const recent = twinsMs.filter(({ toMs }) => asked.atMs <= toMs + TWINS_OVER_MS);
+  const recent = twinsMs.filter(({ toMs }) => askedMs <= toMs + TWINS_OVER_MS);
   const wasTwins = (ackMs: number): boolean =>
     recent.some(({ fromMs, toMs }) =>
       [ackMs, ...newcomersMs.filter((ms) => ms < ackMs)].some((ms) => ms >= fromMs && ms <= toMs),
     );
+  const hadTwins = (ackMs: number): boolean =>
+    twinsMs.some(({ fromMs, toMs }) => ackMs >= fromMs && ackMs <= toMs);
   const isCut = rows.length >= limit;
   const { doubtfulSinceMs } = cluster.checks;
   for (const line of ledger.all()) {
-    if (line.acknowledgedMs === undefined || line.acknowledgedMs >= asked.atMs) continue;
+    if (line.acknowledgedMs === undefined || line.acknowledgedMs >= askedMs) continue;
     if (line.excused || line.expired || line.apart || wasTwins(line.acknowledgedMs)) continue;
     if (line.acknowledgedMs >= doubtfulSinceMs) continue;
     if (line.ms < fromMs || line.ms >= toMs || !matches(line) || times.has(line)) continue;
     // At the limit, only what comes before the last line is owed.
     if (isCut && (descending ? line.ms <= lastMs : line.ms >= lastMs)) continue;
-    const unanswered = receipt.members.asked - receipt.members.answered;
-    if (cluster.checks.isTakenAndOutOfReach(line.text, asked, unanswered)) continue;
+    const copies = cluster.checks.copiesOf(line);
+    // One of W disks was taken away with the copy, and a partition has kept the other ones apart since.
+    const peers = new Set(copies.holders.map(({ peer }) => peer));
+    if (hadTwins(line.acknowledgedMs) && peers.size < cluster.settings.ack) continue;
+    if (copies.isUnheard(askedMs)) continue;
     story.violated(
       'I9',
       `${what} says complete and lacks ${line.source} line ${line.number}, acknowledged at ${line.acknowledgedMs}`,
@@ -167,9 +174,10 @@ export function checkAnswer(
 }
 
 /** Newcomers that have found only each other are a mesh of their own (docs/how-it-works.md, "What a receipt says"). */
-export function isOfTheMesh({ present, size, hosts }: Cluster, { core, peer: self }: SimHost): boolean {
+export function isOfTheMesh({ size, hosts }: Cluster, { core, peer: self }: SimHost): boolean {
   const known = new Set<string>(core?.membership.members().map(({ peer }) => peer));
-  const joiners = present.filter((host) => hosts.indexOf(host) >= size || host.identitiesLost > 0);
+  // Those that have left since are known still.
+  const joiners = hosts.filter((host, at) => at >= size || host.identitiesLost > 0);
   const newcomers = new Set(joiners.map(({ peer }) => peer as string | undefined));
   return !newcomers.has(self) || ![...known].every((peer) => newcomers.has(peer));
 }

@@ -11,7 +11,7 @@ export const BREAKS = {
     const { append } = Segment.prototype;
     Segment.prototype.append = function (frame) {
       void append.call(this, frame).catch(() => undefined);
-      return Promise.resolve();
+      return Promise.resolve(true);
     };
     return () => (Segment.prototype.append = append);
   },

@@ -4,26 +4,43 @@ import { isOfTheMesh } from './asking.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn, durableBatches, textsIn, type StoredBatch } from './disk-image.ts';
 import type { SimHost, SimProcess } from './host.ts';
+import type { Line } from './ledger.ts';
 import { sourceOf } from './tail.ts';
 import { Taken, type Copies } from './taken.ts';
 
 const pathOf = ({ origin, epoch, index }: { origin: string; epoch: number; index: number }): string =>
   `/data/segments/${origin}/${epoch}-${index}.seg`;
 
+/** A segment's file, also under the name that it gets before it goes while the disk is full. */
+const isOfSegment = (path: string): boolean => path.endsWith('.seg') || path.includes('.gone_');
+
 /** After a write that went wrong, until it is known what is lost by it. */
 export const ACCOUNT_MS = 5_000;
 /** Until the scrub has been over everything. */
 const NOTICE_MS = 180_000;
+/** From when somebody else hears of a batch until all have. */
+const HEARD_MS = 5_000;
 const CLOCK_ROUNDING_MS = 2_000;
 /** From a decision of retention to the last removal that follows from it. */
 const DECISION_MS = 10_000;
 /** From the last look of a peer that leaves at what others have, until it has gone. */
 const LOOKED_MS = 5_000;
 
-/** When a question was asked, and which batches had been damaged by then. */
-export interface Asked {
-  readonly atMs: number;
-  readonly damaged: ReadonlyMap<string, Copies>;
+const NO_COPIES: Copies = { holders: new Set(), taken: new Set() };
+
+/** Whether a node that is up knows that a batch exists. */
+function hasHeardOf({ core }: SimHost, id: string): boolean {
+  if (!core) return false;
+  const [origin = '', epoch, seq] = id.split('/');
+  const { watermarks, repairer } = core;
+  if ((watermarks.marks.get(origin, Number(epoch))?.durable ?? 0) >= Number(seq)) return true;
+  const holdings = [...repairer.known.all()].map(([, holding]) => holding);
+  return holdings.some(
+    (one) =>
+      one.origin === origin &&
+      one.epoch === Number(epoch) &&
+      one.runs.some(([from, to]) => from <= Number(seq) && Number(seq) <= to),
+  );
 }
 
 /** When a node began to leave, and what was on its disk. */
@@ -49,6 +66,8 @@ export class Checks {
   readonly lost = new Set<string>();
   /** What faults took from which disk. */
   readonly #taken = new Taken();
+  /** Batches that a fault took from a disk while only those that had them knew of them; when others were first seen to know, too. */
+  readonly #unheard = new Map<string, { readonly knewIt: ReadonlySet<SimHost>; heardMs: number }>();
   /** Host and batch: a write of it went wrong there. */
   readonly #astray = new Set<string>();
   readonly #astrayMs: number[] = [];
@@ -88,6 +107,7 @@ export class Checks {
     const frame = Buffer.concat(batch.frame);
     const path = pathOf(id);
     this.#seen(name, crc32(frame), `sealed by ${host.name}`);
+    this.#noteHeard();
     this.acknowledgedBatches.set(name, path);
     const holds = (other: SimHost): boolean => other.disk.durableOf(path)?.includes(frame) === true;
     const holders = hosts.filter((other) => !other.retired && holds(other));
@@ -137,6 +157,23 @@ export class Checks {
     return this.#cluster.present.filter((host) => this.#has(host, id, path));
   }
 
+  /**
+   * Where an acknowledged line is; and whether at that moment only those knew of it that had it, after a fault had taken one of the
+   * copies: then all W may be out of reach, though fewer seem to be.
+   */
+  copiesOf(line: Line): { holders: SimHost[]; isUnheard: (atMs: number) => boolean } {
+    const holders: SimHost[] = [];
+    let heardMs = -Infinity;
+    for (const host of this.#cluster.present) {
+      for (const [, { id, bytes }] of durableBatches(host.disk)) {
+        if (!textsIn(bytes).includes(line.text)) continue;
+        holders.push(host);
+        heardMs = Math.max(heardMs, this.#unheard.get(id)?.heardMs ?? -Infinity);
+      }
+    }
+    return { holders, isUnheard: (atMs) => atMs < heardMs + HEARD_MS };
+  }
+
   #has(host: SimHost, id: string, path: string): boolean {
     const content = host.disk.durableOf(path);
     return content !== undefined && batchesIn(content).has(id);
@@ -155,17 +192,20 @@ export class Checks {
   }
 
   /** A running node removes bytes on its own account. */
-  #beforeLoss(host: SimHost, path: string, newSize: number): void {
-    if (!path.endsWith('.seg')) return;
+  #beforeLoss(host: SimHost, name: string, newSize: number): void {
+    if (!isOfSegment(name)) return;
     const { story, settings, present, clock } = this.#cluster;
-    const content = host.disk.durableOf(path);
+    const content = host.disk.durableOf(name);
     if (!content) return;
     // What a write that went astray has hidden from the node, it cannot keep.
-    const seen = batchesIn(host.disk.file(path).content);
+    const seen = batchesIn(host.disk.file(name).content);
+    const path = name.replace(/\.gone_[^/]*$/, '.seg');
     const batches = [...batchesIn(content).values()].filter(
       ({ id, offset, bytes }) => offset + bytes.length > newSize && seen.has(id),
     );
-    const mayExpire = newSize === 0 && this.#mayExpire(host, batches);
+    const harmed = [...this.#harmed.values()].flatMap((one) => (one.path === path ? [one.batch] : []));
+    // Where all is rotten, the node knows what was in it.
+    const mayExpire = newSize === 0 && this.#mayExpire(host, batches.length > 0 ? batches : harmed);
     if (newSize === 0) {
       const atMs = clock.monotonicMs();
       const lately = (this.#gone.get(host) ?? []).filter((one) => atMs - one.atMs < DECISION_MS);
@@ -179,7 +219,7 @@ export class Checks {
         this.#expire(batch, isKnown ? host : undefined);
       }
       // Of what has rotted and nobody has noticed yet, the node believes that it has it, and drops it as well.
-      for (const one of this.#harmed.values()) if (one.path === path) this.#expire(one.batch);
+      for (const batch of harmed) this.#expire(batch);
       return;
     }
     // What follows a hole at the end of an origin's own file looks as if it had never been sent: see `tornOffset`.
@@ -219,7 +259,7 @@ export class Checks {
     for (const { atMs, bytes } of this.#gone.get(host) ?? [])
       if (clock.monotonicMs() - atMs < DECISION_MS) stored += bytes;
     for (const path of host.disk.files()) {
-      if (path.endsWith('.seg')) stored += host.disk.file(path).content.length;
+      if (isOfSegment(path)) stored += host.disk.file(path).content.length;
     }
     return stored > keptBytesMax;
   }
@@ -304,31 +344,6 @@ export class Checks {
     account();
   }
 
-  /** To be called when a question is asked: what its answer may lack is known from then. */
-  asking(): Asked {
-    const { clock, present } = this.#cluster;
-    return { atMs: clock.monotonicMs(), damaged: this.#taken.now(present) };
-  }
-
-  /**
-   * Faults took copies of a line's batch from disks, and none of those that were left when it was asked for was on a host that
-   * answered (so many did not): W copies were out of the asker's reach at once, and it can know only of those that did not answer.
-   */
-  isTakenAndOutOfReach(text: string, { damaged }: Asked, unanswered: number): boolean {
-    const { present, settings } = this.#cluster;
-    const now = this.#taken.now(present);
-    for (const [path, { id, bytes }] of present.flatMap(({ disk }) => [...durableBatches(disk)])) {
-      const asked = damaged.get(id) ?? now.get(id);
-      if (!asked || !textsIn(bytes).includes(text)) continue;
-      const taken = new Set([...asked.taken, ...(now.get(id)?.taken ?? [])]);
-      const holders = [...(damaged.get(id)?.holders ?? this.holdersOf(id, path))].filter(
-        (host) => !taken.has(host),
-      );
-      return holders.length <= unanswered && taken.size + holders.length >= settings.ack;
-    }
-    return false;
-  }
-
   /** Lines acknowledged after this may be in writes that went wrong on W disks at once, of which no account is taken yet. */
   get doubtfulSinceMs(): number {
     const fromMs = this.#cluster.clock.monotonicMs() - ACCOUNT_MS;
@@ -365,6 +380,12 @@ export class Checks {
       if (!this.#has(host, id, path)) this.#taken.note(host, path, id, clock.monotonicMs());
     }
     const damaged = this.#taken.now(present);
+    for (const id of before.keys()) {
+      const { holders, taken } = damaged.get(id) ?? NO_COPIES;
+      const knewIt = new Set([...holders, ...taken]);
+      if (taken.has(host) && !this.#isHeardOf(id, knewIt))
+        this.#unheard.set(id, { knewIt, heardMs: Infinity });
+    }
     for (const [id, { path, batch }] of before) {
       const holders = [...(damaged.get(id)?.holders ?? this.holdersOf(id, path))];
       // Where it lies in a wrong place, its node will not find it.
@@ -392,6 +413,16 @@ export class Checks {
       const message = `${host.name} holds ${segmentName(id)} seq ${batch.seq} and does not know its streams`;
       this.#cluster.story.violated('I9', message, [host.name]);
     }
+  }
+
+  #isHeardOf(id: string, except: ReadonlySet<SimHost>): boolean {
+    return this.#cluster.present.some((host) => !except.has(host) && hasHeardOf(host, id));
+  }
+
+  #noteHeard(): void {
+    const nowMs = this.#cluster.clock.monotonicMs();
+    for (const [id, unheard] of this.#unheard)
+      if (unheard.heardMs === Infinity && this.#isHeardOf(id, unheard.knewIt)) unheard.heardMs = nowMs;
   }
 
   /** Looks at all disks: every id has one content everywhere (I1, I4), and whoever holds a batch knows its streams (I9). */

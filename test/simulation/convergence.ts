@@ -1,6 +1,5 @@
 import type { Receipt } from '../../src/gossip/index.ts';
 import { ask, checkAnswer, EVERYTHING, type Answer } from './asking.ts';
-import type { Asked } from './checks.ts';
 import type { Cluster } from './cluster.ts';
 import { batchesIn } from './disk-image.ts';
 import type { SimHost } from './host.ts';
@@ -109,21 +108,21 @@ const batchIdsOf = ({ origin, epoch, fromSeq, toSeq }: Receipt['missing'][number
 export async function askSurely(
   cluster: Cluster,
   host: SimHost,
-): Promise<[asked: Asked, answer: Answer] | undefined> {
+): Promise<[askedMs: number, answer: Answer] | undefined> {
   const { clock } = cluster;
   while (!host.retired) {
     const present = cluster.present.filter(({ heldDown }) => !heldDown);
     while (!present.every(({ isUp }) => isUp)) if (!(await cluster.advance(1_000))) return undefined;
     const before = present.map(({ process: one }) => one);
-    const asked = cluster.checks.asking();
+    const askedMs = clock.monotonicMs();
     const { process } = host;
     const ended = new Promise<undefined>((resolve) => {
       const look = (): void => (process?.alive ? void clock.after(1_000, look) : resolve(undefined));
       look();
     });
-    const answer = await clock.run(Promise.race([ask(host, EVERYTHING), ended]));
+    const answer = await clock.run(Promise.race([ask(cluster, host, EVERYTHING), ended]));
     const haveStayed = present.every(({ isUp, process: one }, at) => isUp && one === before[at]);
-    if (answer && (haveStayed || answer.receipt.complete)) return [asked, answer];
+    if (answer && (haveStayed || answer.receipt.complete)) return [askedMs, answer];
   }
   return undefined;
 }
@@ -138,8 +137,8 @@ async function askEveryone(cluster: Cluster): Promise<void> {
       told = await askSurely(cluster, host);
     }
     if (!told) continue;
-    const [asked, answer] = told;
-    checkAnswer(cluster, host, EVERYTHING, answer, asked);
+    const [askedMs, answer] = told;
+    checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
     const { receipt } = answer;
     story.tell(host.name, `final answer: ${answer.rows.length} lines, complete ${receipt.complete}`);
     if (receipt.complete) continue;

@@ -74,6 +74,16 @@ export function forgetParsed(disk: SimDisk, path: string): void {
   parsed.delete(durable);
 }
 
+/** The numbers of the streams in a frame, those whose labels it names, and of which segment they are. */
+export function streamsIn(bytes: Buffer): { segment: string; numbers: number[]; named: number[] } {
+  const { origin, epoch, segment, streams } = parseHeader(readHead(bytes)!.header);
+  return {
+    segment: `${origin}/${epoch}-${segment}`,
+    numbers: streams.map(({ stream }) => stream),
+    named: streams.filter(({ labels }) => labels).map(({ stream }) => stream),
+  };
+}
+
 /** The texts of all lines in a frame. */
 export function textsIn(bytes: Buffer): string[] {
   const frame = readFrame(bytes);

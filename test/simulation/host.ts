@@ -100,10 +100,11 @@ export class SimCatalog implements KeyValueStore {
   async get(key: string): Promise<Uint8Array | undefined> {
     return this.#values.get(key);
   }
-  async put(key: string, value: Uint8Array): Promise<void> {
+  async put(key: string, value: Uint8Array, { sync } = { sync: false }): Promise<void> {
     if (!this.#isAlive()) return;
     this.#willChange(key);
     this.#values.set(key, Buffer.from(value));
+    if (sync) this.#unsynced.length = 0;
   }
   async del(key: string, { sync }: { readonly sync: boolean }): Promise<void> {
     if (!this.#isAlive()) return;

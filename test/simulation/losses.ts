@@ -2,7 +2,7 @@ import { checkAnswer, EVERYTHING, type Answer } from './asking.ts';
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';
 import { askSurely, converge } from './convergence.ts';
-import { durableBatches, textsIn } from './disk-image.ts';
+import { durableBatches, streamsIn, textsIn } from './disk-image.ts';
 import type { SimHost } from './host.ts';
 import type { Line } from './ledger.ts';
 
@@ -111,21 +111,29 @@ async function askAll(cluster: Cluster, hosts: readonly SimHost[], isAccepted: b
   for (const host of hosts) {
     const told = await askSurely(cluster, host);
     if (!told) return;
-    const [asked, answer] = told;
+    const [askedMs, answer] = told;
     const hidden = isAccepted ? hiddenLines(cluster, hosts) : [];
     for (const line of hidden) line.excused = true;
-    checkAnswer(cluster, host, EVERYTHING, answer, asked);
+    checkAnswer(cluster, host, EVERYTHING, answer, askedMs);
     for (const line of hidden) line.excused = false;
     const { complete, lost } = answer.receipt;
     cluster.story.tell(
       host.name,
       `answers ${answer.rows.length} lines, complete ${complete}, ${lost} lost, ${hidden.length} lines out of reach`,
     );
-    if (isAccepted) checkAccepted(cluster, host, answer, hidden);
+    // One that heard the labels before they were lost can still tell.
+    const answered = new Set(answer.rows.map(({ text }) => cluster.ledger.find(text)));
+    if (isAccepted)
+      checkAccepted(
+        cluster,
+        host,
+        answer,
+        hidden.filter((line) => !answered.has(line)),
+      );
   }
 }
 
-function checkAccepted(cluster: Cluster, host: SimHost, answer: Answer, hidden: readonly Line[]): void {
+function checkAccepted(cluster: Cluster, host: SimHost, answer: Answer, lacking: readonly Line[]): void {
   const { complete, lost, missing, silent } = answer.receipt;
   if (!complete) {
     const what = JSON.stringify({ missing: missing.slice(0, 3), silent });
@@ -135,19 +143,28 @@ function checkAccepted(cluster: Cluster, host: SimHost, answer: Answer, hidden: 
   }
   // What a power cut has taken from its memory, it does not count.
   const { process } = host;
-  const remembers = process !== undefined && hidden.every((line) => line.acknowledgedMs! > process.startedMs);
-  if (remembers && hidden.length > 0 && lost === 0) {
-    const message = `${host.name} says nothing is lost, and nobody within reach has ${hidden.length} lines`;
+  const remembers =
+    process !== undefined && lacking.every((line) => line.acknowledgedMs! > process.startedMs);
+  if (remembers && lacking.length > 0 && lost === 0) {
+    const message = `${host.name} says nothing is lost, and nobody within reach has ${lacking.length} lines`;
     cluster.story.violated('losses', message, [host.name]);
   }
 }
 
-/** Acknowledged lines that none of these has on its disk. */
+/** Acknowledged lines that none of these has on its disk, or only where nobody knows their labels. */
 function hiddenLines({ ledger }: Cluster, hosts: readonly SimHost[]): Line[] {
+  const frames = hosts.flatMap(({ disk }) => Array.from(durableBatches(disk), ([, { bytes }]) => bytes));
+  const named = new Set<string>();
+  for (const bytes of frames) {
+    const { segment, named: numbers } = streamsIn(bytes);
+    for (const number of numbers) named.add(`${segment} ${number}`);
+  }
   const there = new Set<Line | undefined>();
-  for (const { disk } of hosts)
-    for (const [, { bytes }] of durableBatches(disk))
+  for (const bytes of frames) {
+    const { segment, numbers } = streamsIn(bytes);
+    if (numbers.every((number) => named.has(`${segment} ${number}`)))
       for (const text of textsIn(bytes)) there.add(ledger.find(text));
+  }
   const isOwed = (line: Line): boolean =>
     line.acknowledgedMs !== undefined && !line.excused && !line.expired && !there.has(line);
   return [...ledger.all()].filter(isOwed);

@@ -1,6 +1,8 @@
 import crypto, { type KeyObject } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
+import { isDeepStrictEqual } from 'node:util';
 import zlib from 'node:zlib';
+import { recordSchema, type MemberRecord } from '../../src/gossip/membership/record.ts';
 
 const SIGNATURES_REMEMBERED_MAX = 20_000;
 const DECOMPRESSED_BYTES_MAX = 32 * 1024 * 1024;
@@ -9,11 +11,12 @@ let keys = new Map<string, KeyObject>();
 let signed = new Map<string, Buffer>();
 let decompressed = new Map<string, { stored: Buffer; raw: Buffer }>();
 let decompressedBytes = 0;
+let records = new Map<string, MemberRecord>();
 
 /**
  * Many nodes in one process do the same work, each for itself. From here on, a signature that was made here, or was found good,
- * is not computed again over the same bytes, nor are the same bytes decompressed again, nor a key read from the same seed.
- * The bytes are compared, so that other bytes are as wrong as ever.
+ * is not computed again over the same bytes, nor are the same bytes decompressed again, nor a key read from the same seed, nor
+ * a member's record checked again that was found in order. What comes is compared, so that anything else is as wrong as ever.
  */
 export function rememberWork(): void {
   // What another run has done is of no use to this one, and would add up over thousands of them.
@@ -21,11 +24,13 @@ export function rememberWork(): void {
   signed = new Map();
   decompressed = new Map();
   decompressedBytes = 0;
+  records = new Map();
   if (isInstalled) return;
   isInstalled = true;
   rememberKeys();
   rememberSignatures();
   rememberDecompressed();
+  rememberRecords();
   syncBuiltinESMExports();
 }
 
@@ -106,6 +111,23 @@ function rememberDecompressed(): void {
     return raw;
   };
   zlib.zstdDecompressSync = decompressOnce as typeof zlib.zstdDecompressSync;
+}
+
+/** A thousand nodes that know a thousand members each keep a thousand records, not a million. */
+function rememberRecords(): void {
+  const parser = recordSchema._zod;
+  const { run } = parser;
+  parser.run = (payload, context) => {
+    const { value } = payload as { value?: { signature?: string } };
+    const known = records.get(value?.signature ?? '');
+    if (known && isDeepStrictEqual(known, value)) return Object.assign(payload, { value: known });
+    const read = run(payload, context);
+    if (!(read instanceof Promise) && read.issues.length === 0) {
+      if (records.size >= SIGNATURES_REMEMBERED_MAX) records.clear();
+      records.set((read.value as MemberRecord).signature, read.value as MemberRecord);
+    }
+    return read;
+  };
 }
 
 let isInstalled = false;

@@ -62,7 +62,36 @@ const FIXED: readonly [seed: number, why: string, hours?: number][] = [
     'a copy of a disk had run with a clock ahead: its original refused those batches of its own for ever',
   ],
   [832978, 'a batch was healed before the one that names its streams: its lines were passed over', 0.04],
+  [
+    885538,
+    'a disk was put back to an older state, and nobody missed what only it had had since: an answer was complete without',
+    0.1,
+  ],
+  [
+    902409,
+    'batches that their origin had never acknowledged rotted on its own disk, and were missing for ever',
+  ],
+  [910664, 'a hole was forgotten that held a sound batch, which waited for the names of its streams'],
+  [911416, 'what expired was heard of while it was asked for, and stayed missing in that answer'],
+  [923146, 'an own batch of an earlier run rotted, which only its origin had known to be acknowledged'],
   [603424, 'a node left while everyone was asked (in the rig)'],
+  [960505, 'a power cut brought back what a full disk had cut short, and was read again since', 0.1],
+  [960635, 'a batch that was written over another one was called lost', 0.1],
+  [960657, 'one of W disks was a copy that was taken away, behind a partition (in the rig)', 0.1],
+  [970043, 'a batch was found in a wrong place while it was written, and there twice', 0.1],
+  [
+    971017,
+    'of two disks one was put back before anybody had heard of the batch, the other one was down (in the rig)',
+    0.1,
+  ],
+  [
+    973060,
+    'of two disks one was put back, the other was cut off, and only those two knew of a batch (in the rig)',
+    0.1,
+  ],
+  [971750, 'a full disk and a crash: what retention had dropped was missing', 0.1],
+  [983424, 'a newcomer among newcomers heard of the mesh while it was asked (in the rig)'],
+  [987631, 'copies too many that nobody could confirm kept another from being dropped'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],
 ];
 

@@ -60,16 +60,16 @@ async function run(options: SimulationOptions): Promise<SimulationResult> {
     const host = asking.maybe(cluster.live);
     if (!host) return;
     const question = drawQuestion(asking, clock.nowMs());
-    const asked = cluster.checks.asking();
+    const askedMs = clock.monotonicMs();
     queries.asked++;
-    ask(host, question).then(
+    ask(cluster, host, question).then(
       (answer) => {
         queries.answered++;
         if (answer.receipt.complete) queries.complete++;
         const { complete, missing, silent } = answer.receipt;
         const coverage = complete ? 'complete' : `${missing.length} missing, ${silent.length} silent`;
         story.tell(host.name, `answered ${question.query}: ${answer.rows.length} lines, ${coverage}`);
-        checkAnswer(cluster, host, question, answer, asked);
+        checkAnswer(cluster, host, question, answer, askedMs);
       },
       (error: Error) => {
         story.tell(host.name, `could not answer: ${error.message}`);

@@ -16,6 +16,8 @@ const HEARD_AGAIN_MS = 30_000;
 interface Attempt {
   readonly process: SimProcess;
   readonly atMs: number;
+  /** Another node ran with the same identity. */
+  readonly isTwin: boolean;
   /** All who had been given it before were there, and could be heard. */
   wasHeard: boolean;
 }
@@ -90,7 +92,8 @@ export class Workload {
     for (let attempt = 0; attempt < PUSH_ATTEMPTS_MAX; attempt++) {
       const host = this.#chance.maybe(this.#cluster.live);
       if (host) {
-        attempts.push({ process: host.process!, atMs: clock.monotonicMs(), wasHeard: true });
+        const isTwin = host.twin !== undefined;
+        attempts.push({ process: host.process!, isTwin, atMs: clock.monotonicMs(), wasHeard: true });
         clock.after(PUSH_TIMEOUT_MS + PUSH_OVER_MS, () => this.#repeatsOf(attempts));
         const outcome = await this.#send(host, body);
         story.tell(host.name, `push ${source} (${count} lines): ${outcome}`);
@@ -106,7 +109,8 @@ export class Workload {
 
   /**
    * How often a push may be stored beyond the first time: once for each time that it was sent again while a node that had
-   * been given it before was gone, or nodes could not hear each other (docs/decisions/0008).
+   * been given it before was gone, or has a twin that others ask in its place, or nodes could not hear each other
+   * (docs/decisions/0008).
    */
   #repeatsOf(attempts: readonly Attempt[]): number {
     const { settings, clock, unheard, unheardMs } = this.#cluster;
@@ -116,7 +120,9 @@ export class Workload {
     const isDeaf = unheard > 0 || unheardMs + HEARD_AGAIN_MS > firstMs;
     for (const attempt of again) {
       const isUnderWay = clock.monotonicMs() <= attempt.atMs + PUSH_TIMEOUT_MS + PUSH_OVER_MS;
-      const isGone = attempts.some(({ process, atMs }) => atMs < attempt.atMs && !isWell(process));
+      const isGone = attempts.some(
+        ({ process, isTwin, atMs }) => atMs < attempt.atMs && (isTwin || !isWell(process)),
+      );
       if (isUnderWay && (isDeaf || isGone)) attempt.wasHeard = false;
     }
     return again.filter(({ wasHeard }) => !wasHeard).length;

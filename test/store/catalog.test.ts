@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
-import type { Disk } from '../../src/store/host/index.ts';
-import { CatalogKeeper, segmentName, type Store } from '../../src/store/index.ts';
+import type { Disk, DiskFile } from '../../src/store/host/index.ts';
+import {
+  CatalogKeeper,
+  goneSeqs,
+  segmentName,
+  StreamPool,
+  type SegmentRecord,
+  type Store,
+} from '../../src/store/index.ts';
+import { catalogOver } from '../../src/store/catalog/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk } from '../helpers/sim-disk.ts';
 import { DATA, frameOf, framesOf, linePack, MemoryKeyValue, openStore, quiet } from './material.ts';
@@ -16,10 +24,11 @@ class LazyCatalog extends MemoryKeyValue {
   refuses = false;
   takesNothing = false;
   #synced = new Map<string, Uint8Array>();
-  override async put(key: string, value: Uint8Array): Promise<void> {
-    if (this.takesNothing) throw new Error('no space left');
-    this.puts++;
+  override async put(key: string, value: Uint8Array, { sync } = { sync: false }): Promise<void> {
+    if (this.takesNothing || (sync && this.refuses)) throw new Error('no space left');
+    this.puts += sync ? 0 : 1;
     await super.put(key, value);
+    if (sync) this.sync();
   }
   override async del(key: string, { sync }: { readonly sync: boolean }): Promise<void> {
     if (this.refuses) throw new Error('no space left');
@@ -41,17 +50,21 @@ function newWorld() {
 
 type World = ReturnType<typeof newWorld>;
 
-/** Opens alice's store, and notes which segment files that opens. */
-async function start(world: World, more = {}): Promise<{ store: Store; opened: string[] }> {
-  const opened: string[] = [];
+/** Opens alice's store, and notes which segment files are read for it. */
+async function start(world: World, more = {}): Promise<{ store: Store; filesRead: string[] }> {
+  const filesRead = new Set<string>();
   const disk: Disk = world.disk.boot();
   const open = disk.open.bind(disk);
-  disk.open = (path, mode) => {
-    if (path.endsWith('.seg')) opened.push(path);
-    return open(path, mode);
+  disk.open = async (path, mode) => {
+    const file = await open(path, mode);
+    const read: DiskFile['read'] = (position, length) => {
+      if (path.endsWith('.seg')) filesRead.add(path);
+      return file.read(position, length);
+    };
+    return { ...file, read };
   };
   const store = await openStore({ ...world, disk, keys: alice, more });
-  return { store, opened: opened.splice(0) };
+  return { store, filesRead: [...filesRead] };
 }
 
 /** Bob's batches; all in one segment unless `more` says otherwise. */
@@ -89,7 +102,7 @@ test('a start after a crash reads what came last, and nothing that was remembere
   const paths = [...store.segments()].slice(-2).map(({ id }) => `${DATA}/segments/${segmentName(id)}.seg`);
   world.disk.kill();
   const again = await start(world);
-  assert.deepEqual(again.opened.sort(), paths.sort());
+  assert.deepEqual(again.filesRead.sort(), paths.sort());
   assert.deepEqual(await framesOf(again.store), held);
 });
 
@@ -114,12 +127,12 @@ test('what the catalog could not take at a start it takes once it can', async ()
   for (const frame of await bobsFrames(3)) await store.appendReplica(frame);
   world.disk.kill();
   world.catalog.takesNothing = true;
-  const { store: second, opened } = await start(world);
-  assert.equal(opened.length, 1);
+  const { store: second, filesRead } = await start(world);
+  assert.equal(filesRead.length, 1);
   world.catalog.takesNothing = false;
   await idle(second);
   world.disk.kill();
-  const { store: third, opened: later } = await start(world);
+  const { store: third, filesRead: later } = await start(world);
   assert.deepEqual(later, []);
   assert.equal((await framesOf(third)).size, 3);
 });
@@ -133,7 +146,7 @@ test('one that is written to after it was remembered is read again', async () =>
   await store.appendReplica(second);
   world.disk.kill();
   const again = await start(world);
-  assert.equal(again.opened.length, 1);
+  assert.equal(again.filesRead.length, 1);
   assert.equal((await framesOf(again.store)).size, 2);
 });
 
@@ -147,7 +160,7 @@ test('a good end remembers what has changed, and only that', async () => {
   await store.close();
   assert.equal(world.catalog.puts, 6);
   const again = await start(world);
-  assert.deepEqual(again.opened, []);
+  assert.deepEqual(again.filesRead, []);
   await again.store.close();
   assert.equal(world.catalog.puts, 6, 'what the start found in it is not put there again');
 });
@@ -203,11 +216,16 @@ test('while a segment is healed it is not remembered', async () => {
   await inSync.promise;
   await idle(store);
   await store.rememberIdle();
-  assert.equal(world.catalog.values.size, 0);
+  const remembered = (): Promise<SegmentRecord | undefined> =>
+    catalogOver(world.catalog).get(segment.id, new StreamPool());
+  // Only what rot took: the file would be read.
+  const during = await remembered();
+  assert.deepEqual([during?.fileBytes, during?.batches.length], [0, 0]);
+  assert.deepEqual(goneSeqs(during!.rotten), [[2, 2]]);
   syncing.resolve();
   await healed;
   await idle(store);
-  assert.equal(world.catalog.values.size, 1);
+  assert.equal((await remembered())?.batches.length, 3);
 });
 
 test('what the catalog cannot forget is not healed', async () => {

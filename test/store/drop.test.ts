@@ -1,11 +1,28 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
-import { DroppedLog, ExpiredRuns, LIMITS, type Segment, type Store } from '../../src/store/index.ts';
+import {
+  DroppedLog,
+  ExpiredRuns,
+  LIMITS,
+  type LogvineError,
+  type Segment,
+  type Store,
+} from '../../src/store/index.ts';
 import type { Random } from '../../src/store/host/index.ts';
 import { seededRandom, SimClock } from '../helpers/sim-clock.ts';
 import { SimDisk, type Tear } from '../helpers/sim-disk.ts';
-import { below, DATA, forEachSeed, frameOf, linePack, MemoryKeyValue, openStore, pick } from './material.ts';
+import {
+  below,
+  DATA,
+  forEachSeed,
+  frameOf,
+  linePack,
+  MemoryKeyValue,
+  openStore,
+  pick,
+  quiet,
+} from './material.ts';
 
 const alice = await keysFromSeed(Buffer.alloc(32, 1));
 const bob = await keysFromSeed(Buffer.alloc(32, 2));
@@ -34,10 +51,10 @@ async function seal(store: Store, count: number): Promise<Segment[]> {
   return sealed.map(({ segment }) => segment);
 }
 
-/** Batches of another peer, in one segment. */
-async function bobsFrames(count: number): Promise<Buffer[]> {
+/** Batches of another peer; in one segment, unless `more` says otherwise. */
+async function bobsFrames(count: number, more = {}): Promise<Buffer[]> {
   const disk = new SimDisk(seededRandom(7)).boot();
-  const store = await openStore({ disk, clock: new SimClock(), keys: bob });
+  const store = await openStore({ disk, clock: new SimClock(), keys: bob, more });
   const sealed = Array.from({ length: count }, (_, at) => store.seal(linePack(`line ${at}`), []));
   await Promise.all(sealed.map(({ written }) => written));
   return sealed.map(frameOf);
@@ -121,6 +138,44 @@ test('on a full disk others’ segments can be dropped, and that makes the room 
   assert.equal(again.position('f'), `${store.epoch}/2`);
   assert.deepEqual(again.dropped.expired.runs(bob.peer, id.epoch), [[1, 1]]);
   await again.close();
+});
+
+test('what retention drops while it cannot be written is known after any crash, and written once there is room', async () => {
+  await forEachSeed(60, async (random) => {
+    const world = newWorld(random);
+    const store = await start(world);
+    const frames = await bobsFrames(5, { segmentBytesMax: 1 });
+    for (const frame of frames) await store.appendReplica(frame, { isRepair: true });
+    const all = [...store.segments()];
+    const bounds = all.map((segment) => segment.bounds());
+    // Another program takes all that is freed.
+    world.disk.spaceBytes = 1;
+    world.disk.changesLeft = random.unit() < 0.5 ? Infinity : 1 + below(random, 20);
+    const dropping = store.drop(all, 'expired').catch((error: LogvineError) => error.code);
+    const ended = await Promise.race([dropping, quiet(50)]);
+    if (!world.disk.dead) assert.equal(ended, 'LV_DISK_FULL');
+    if (random.unit() < 0.5) world.disk.crash(pick(random, ['prefix', 'sectors', 'lose']));
+    else world.disk.kill();
+    world.disk.spaceBytes = Infinity;
+    const again = await start(world);
+    const { origin, epoch } = all[0].id;
+    const isGone = (seq: number): boolean =>
+      again.dropped.expired.runs(origin, epoch).some(([from, to]) => seq >= from && seq <= to);
+    const isHeld = (seq: number): boolean => [...again.segments()].some((one) => one.entry(seq));
+    for (const seq of [1, 2, 3, 4, 5]) assert.ok(isGone(seq) || isHeld(seq), `${seq}`);
+    for (const run of again.dropped.expired.all) {
+      assert.ok(bounds.some(({ min, max }) => run.min.ms <= min.ms && run.max.ms >= max.ms));
+    }
+    const before = [...again.dropped.expired.runs(origin, epoch)];
+    await again.dropped.changes.run(() => again.dropped.save());
+    assert.deepEqual(
+      world.disk.files().filter((name) => name.includes('.gone')),
+      [],
+    );
+    await again.close();
+    world.disk.crash('lose');
+    assert.deepEqual((await start(world)).dropped.expired.runs(origin, epoch), before);
+  });
 });
 
 test('a batch of a segment that is just being dropped is refused, and taken after that', async () => {
@@ -245,7 +300,33 @@ test('others’ segments go before it is written only where the disk is full', a
   }
 });
 
-test('with a segment expires what rot took from it, and not what never came', async () => {
+test('with a segment expires what rot took from its edges, or all of it, also after a restart', async () => {
+  for (const rotten of [
+    [1, 2],
+    [3, 4],
+    [1, 4],
+    [1, 2, 3, 4],
+  ]) {
+    const world = newWorld();
+    let store = await start(world);
+    for (const frame of await bobsFrames(4)) await store.appendReplica(frame);
+    const [segment] = store.segments();
+    const times = segment.bounds();
+    store.quarantine(
+      segment,
+      rotten.map((seq) => segment.entry(seq)!),
+    );
+    await store.close();
+    store = await start(world);
+    await store.drop([...store.segments()], 'expired');
+    assert.deepEqual(store.dropped.expired.runs(segment.id.origin, segment.id.epoch), [[1, 4]]);
+    const expired = [...store.dropped.expired.all];
+    assert.ok(expired.some(({ min }) => min.ms === times.min.ms));
+    assert.ok(expired.some(({ max }) => max.ms === times.max.ms));
+  }
+});
+
+test('with a segment expires what rot took from between, and not what never came', async () => {
   const frames = await bobsFrames(7);
   const world = newWorld();
   const store = await start(world);

@@ -193,7 +193,7 @@ export class MemoryKeyValue implements KeyValueStore {
   async get(key: string): Promise<Uint8Array | undefined> {
     return this.values.get(key);
   }
-  async put(key: string, value: Uint8Array): Promise<void> {
+  async put(...[key, value]: Parameters<KeyValueStore['put']>): Promise<void> {
     this.values.set(key, Buffer.from(value));
   }
   async del(...[key]: Parameters<KeyValueStore['del']>): Promise<void> {

@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict';
+import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { keysFromSeed } from '../../src/gossip/transport/index.ts';
 import {
   encodeHeader,
   frameHead,
+  goneSeqs,
   FRAME_MAGIC,
   headerHash,
   readFrame,
   readHead,
   Scrubber,
+  unionRuns,
   verifyFrame,
+  type Run,
+  type Segment,
   type Store,
 } from '../../src/store/index.ts';
 import type { Random } from '../../src/store/host/index.ts';
@@ -272,6 +277,138 @@ test('bad middles are quarantined, never served, and healed by the same frames',
   });
 });
 
+test('what rot took is known until it is back, whatever becomes of the process and the file', async () => {
+  await forEachSeed(40, async (random) => {
+    const world = newWorld(random);
+    const frames = await bobsFrames(8);
+    let store = await start(world);
+    for (const frame of frames) await store.appendReplica(frame);
+    const again = async (): Promise<Segment> => {
+      await store.close();
+      store = await start(world);
+      const [segment] = store.segments();
+      return segment;
+    };
+    let segment = await again();
+    assert.deepEqual(segment.record.rotten, []);
+    const lost = new Set<number>();
+    const lose = (seq: number): void => {
+      lost.add(seq);
+      const entry = segment.entry(seq)!;
+      world.disk.flipBit(segment.path, (entry.offset + below(random, entry.frameBytes)) * 8);
+      store.quarantine(segment, [entry]);
+    };
+    const check = (): void => {
+      const runs = unionRuns(
+        [...lost].map((seq): Run => [seq, seq]),
+        [],
+      );
+      assert.deepEqual(goneSeqs(segment.record.rotten), runs);
+    };
+    // Not the first two: they name the streams of the others.
+    for (let at = 1 + below(random, 3); at > 0; at--) {
+      const seq = 3 + below(random, 6);
+      if (!lost.has(seq)) lose(seq);
+    }
+    check();
+    if (random.unit() < 0.7) segment = await again();
+    check();
+    if (random.unit() < 0.5) {
+      // Cut while it was down: what the catalog knows of and the file has not was here, too.
+      const { offset } = segment.last!;
+      const { path } = segment;
+      const after = frames.length - [...segment.intervals()].at(-1)![1];
+      await store.close();
+      const file = await world.disk.boot().open(path, 'write');
+      await file.truncate(offset);
+      lost.add(frames.length - after);
+      store = await start(world);
+      [segment] = store.segments();
+      check();
+    }
+    for (const frame of frames) {
+      await store.appendReplica(frame);
+      lost.delete(verifyFrame(frame).header.seq);
+      if (random.unit() < 0.3) check();
+      if (random.unit() < 0.1) segment = await again();
+    }
+    assert.deepEqual(segment.record.rotten, []);
+    assert.equal((await framesOf(store)).size, frames.length);
+  });
+});
+
+test('what rot took is known also after a crash, and of a file that became empty or cannot be read', async () => {
+  const frames = await bobsFrames(3);
+  const hold = async (
+    how: (world: World, store: Store, segment: Segment) => Promise<void>,
+  ): Promise<Segment> => {
+    const world = newWorld();
+    const store = await start(world);
+    for (const frame of frames) await store.appendReplica(frame);
+    const [segment] = store.segments();
+    await how(world, store, segment);
+    world.disk.failRead = () => false;
+    // What is not known after one start is not known after any.
+    await (await start(world)).close();
+    return [...(await start(world)).segments()][0];
+  };
+  const crashed = await hold(async (world, store, segment) => {
+    const { offset } = segment.last!;
+    world.disk.flipBit(segment.path, (offset + 50) * 8);
+    store.quarantine(segment, [segment.last!]);
+    await quiet(10);
+    world.disk.crash('lose');
+  });
+  assert.deepEqual([crashed.intervals(), goneSeqs(crashed.record.rotten)], [[[1, 2]], [[3, 3]]]);
+  const empty = await hold(async (world, store, segment) => {
+    await store.close();
+    const file = await world.disk.boot().open(segment.path, 'write');
+    await file.truncate(0);
+  });
+  assert.deepEqual([empty.intervals(), goneSeqs(empty.record.rotten)], [[], [[1, 3]]]);
+  const unread = await hold(async (world, store, segment) => {
+    store.quarantine(segment, [segment.entry(2)!]);
+    await store.close();
+    world.disk.flipBit(segment.path, (segment.last!.offset - 50) * 8);
+    world.catalog.values.set('else', Buffer.alloc(0));
+    world.disk.failRead = (path, at = 0) => path === segment.path && at >= segment.last!.offset;
+    const again = await start(world);
+    await again.close();
+  });
+  assert.equal(unread.entry(2), undefined);
+  assert.ok(goneSeqs(unread.record.rotten).some(([from, to]) => from <= 2 && to >= 2));
+});
+
+test('of batches that nothing names any more it is known that they were here, with those that the catalog had', async () => {
+  const frames = await bobsFrames(4);
+  const world = newWorld();
+  let store = await start(world);
+  await store.appendReplica(frames[0]);
+  await store.rememberIdle();
+  await store.rememberIdle();
+  for (const frame of frames.slice(1)) await store.appendReplica(frame);
+  const [segment] = store.segments();
+  world.disk.flipBit(segment.path, 50 * 8);
+  world.disk.kill();
+  store = await start(world);
+  const [again] = store.segments();
+  const gone = goneSeqs(again.record.rotten);
+  assert.ok(gone.length > 0 && gone[0]![0] === 1, JSON.stringify(gone));
+  assert.deepEqual(unionRuns(gone, again.intervals()), [[1, 4]]);
+});
+
+test('an origin does not take its own batches for lost: it says itself how far they are acknowledged', async () => {
+  const world = newWorld();
+  let store = await start(world);
+  for (let at = 0; at < 3; at++) await store.seal(linePack(`line ${at}`), []).written;
+  const [segment] = store.segments();
+  await store.close();
+  const file = await world.disk.boot().open(segment.path, 'write');
+  await file.truncate(segment.record.batches.at(1)!.offset);
+  store = await start(world);
+  assert.deepEqual([...store.segments()][0]!.record.rotten, []);
+});
+
 test('where the last batch proves rotten, it is healed and the next one follows it', async () => {
   const world = newWorld();
   const frames = await bobsFrames(4);
@@ -372,6 +509,51 @@ test('on a full disk a batch cannot be healed, and is once there is room', async
   world.disk.spaceBytes = Infinity;
   await store.appendReplica(frames[2]);
   assert.deepEqual([...(await framesOf(store)).values()], frames);
+});
+
+test('a batch that is found in a wrong place while it is fetched is there once', async () => {
+  const [first, second] = await bobsFrames(2);
+  for (const isFoundFirst of [true, false]) {
+    for (let turns = 0; turns < 60; turns++) {
+      const world = newWorld();
+      const store = await start(world);
+      for (const frame of [first, second]) await store.appendReplica(frame);
+      const [segment] = store.segments();
+      // The second one was written over the first one.
+      const content = Buffer.alloc(first.length + second.length);
+      second.copy(content, 20);
+      world.disk.overwrite(segment.path, content);
+      for (const seq of [1, 2]) assert.equal(await store.readFrame(segment.id, seq), undefined);
+      const works = [() => store.readAgain(segment), () => store.appendReplica(second, { isRepair: true })];
+      if (!isFoundFirst) works.reverse();
+      world.disk.beforeSync = () => quiet(1);
+      const under = works[0]();
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      await Promise.all([under, works[1]()]);
+      assert.deepEqual(segment.intervals(), [[2, 2]]);
+      assert.equal(store.totals.batches, 1);
+      assert.deepEqual([...(await framesOf(store)).values()], [second]);
+      await store.close();
+      world.disk.kill();
+      assert.deepEqual([...(await framesOf(await start(world))).values()], [second]);
+    }
+  }
+});
+
+test('what else lies about in the data directory is left alone', async () => {
+  const world = newWorld();
+  const store = await start(world);
+  const [frame] = await bobsFrames(1);
+  await store.appendReplica(frame);
+  await store.close();
+  world.disk.kill();
+  const disk = world.disk.boot();
+  const notes = [`${DATA}/segments/notes.txt`, `${dirname(bobsPath(frame))}/1-1.gone_x`];
+  for (const path of notes) await disk.replaceFile(path, Buffer.from('mine'));
+  const again = await start(world);
+  assert.deepEqual([...(await framesOf(again)).values()], [frame]);
+  assert.deepEqual([...again.dropped.expired.all], []);
+  for (const path of notes) assert.equal(String(world.disk.contentOf(path)), 'mine');
 });
 
 test('one batch healed from two peers at once is there once', async () => {
@@ -773,6 +955,7 @@ test('what is sent behind the names of its streams is taken also while there is 
   const store = await start(world);
   await store.appendReplica(frames[0]);
   const [segment] = store.segments();
+  world.disk.flipBit(segment.path, 50 * 8);
   store.quarantine(segment, [segment.last!]);
   await Promise.all([store.appendReplica(frames[1]), store.appendReplica(frames[2])]);
   assert.deepEqual(segment.intervals(), [[2, 3]]);

@@ -154,6 +154,34 @@ test('a file that rot left no batch of goes by its own age, and no sooner than a
   assert.deepEqual(left(), [4]);
 });
 
+test('what was in a file that is lost does not expire: nothing tells how old it is', async () => {
+  const disk = new SimDisk(seededRandom(1)).boot();
+  const clock = new SimClock();
+  const store = await openStore({ disk, clock, keys: alice });
+  const sealed = store.seal(linePack('a line'), []);
+  await clock.run(sealed.written);
+  store.rollSegment();
+  await clock.run(disk.remove(sealed.segment.path));
+  assert.equal(await clock.run(store.readFrame(sealed.segment.id, 1)), undefined);
+  const retention = new Retention({
+    store,
+    clock,
+    disk,
+    ageMsMax: undefined,
+    bytesMax: undefined,
+    rules: [],
+    everyMs: 3_600_000,
+    dropSurplus: () => Promise.resolve(0),
+    isAcknowledged: () => true,
+    isLeaving: () => false,
+    isClockTrusted: () => true,
+    log: () => undefined,
+  });
+  await clock.run(retention.sweep());
+  assert.deepEqual([...store.dropped.expired.all], []);
+  assert.equal([...store.segments()].length, 1);
+});
+
 test('what is not acknowledged yet does not expire', async () => {
   const { retention, left } = await world({
     days: 4,

@@ -4,9 +4,9 @@ import type { Coordinator } from '../query/index.ts';
 import type { MissingBatches } from '../query/receipt.ts';
 import { compareAge } from '../membership/record.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
-import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { request, withDeadline, type Channel, type PeerId, type Transport } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
-import { TIME_MS_MAX } from '../wire.ts';
+import { listOf, TIME_MS_MAX } from '../wire.ts';
 import { lossSchema, laterRecords, lostPeers, standingLosses, type LostPeer } from './losses.ts';
 
 export const LOSS_PROTOCOL = '/logvine/loss/1';
@@ -15,8 +15,23 @@ export const LOSS_PROTOCOL = '/logvine/loss/1';
 const RUNS_MAX = 10_000;
 /** Others may know later records of the lost peers, each of them others. */
 const TELL_ATTEMPTS = 3;
-/** Instead: of peers that are down, records later than those in the loss. */
-const answer = z.union([z.object({ remembered: z.literal(true) }), z.object({ later: lostPeers })]);
+/** A peer that takes longer to look through its damaged files does so in vain for now. */
+const LOOK_WITHIN_MS = 30_000;
+
+const epochs = listOf(
+  z.object({ origin: z.string().max(128), epoch: z.number().int().nonnegative() }),
+  RUNS_MAX,
+);
+/** What is lost; or what is missing and to be looked for once more before that is said. */
+const question = z.union([lossSchema, z.object({ lookFor: epochs })]);
+/** Later: of peers that are down, records later than those in the loss. */
+const answer = z.union([
+  z.object({ remembered: z.literal(true) }),
+  z.object({ later: lostPeers }),
+  z.object({ looked: z.literal(true) }),
+]);
+
+type Epochs = z.infer<typeof epochs>;
 
 /** What nobody has any more, and whether it was accepted. */
 export interface Losses {
@@ -52,13 +67,13 @@ export class LossAcceptor {
   }
 
   /**
-   * What is missing now. With `accept`, members within reach remember that it is lost, and that those `neverBack` are. Rejects with
-   * LV_QUERY_INVALID when one of these is not known to be down, LV_PEER_UNREACHABLE while others may have what is missing,
-   * LV_DISK_FULL, LV_OVERLOADED.
+   * What is missing now, also after each peer has looked through what is damaged on its disk. With `accept`, members within reach
+   * remember that it is lost, and that those `neverBack` are. Rejects with LV_QUERY_INVALID when one of these is not known to be
+   * down, LV_PEER_UNREACHABLE while others may have what is missing, LV_DISK_FULL, LV_OVERLOADED.
    */
   async losses(accept: boolean, neverBack: readonly string[]): Promise<Losses> {
-    const { store, coordinator, view } = this.#options;
-    const { missing: found, outOfReach: away, answered } = await coordinator.losses();
+    const { store, view } = this.#options;
+    const { missing: found, outOfReach: away, answered } = await this.#missing();
     for (const peer of neverBack) this.#checkDown(peer);
     const outOfReach = away.filter((peer) => !neverBack.includes(peer));
     const missing = found.slice(0, RUNS_MAX);
@@ -91,6 +106,30 @@ export class LossAcceptor {
     }
   }
 
+  async #missing(): ReturnType<Coordinator['losses']> {
+    const { coordinator } = this.#options;
+    const found = await coordinator.losses();
+    if (found.missing.length === 0) return found;
+    await this.#lookAgain(found.missing, found.answered);
+    return coordinator.losses();
+  }
+
+  /** What stands in the wrong place, or could not be read for a while, is found only by a look at each byte. */
+  async #lookAgain(missing: readonly MissingBatches[], peers: readonly PeerId[]): Promise<void> {
+    const { transport, store, view } = this.#options;
+    const byName = new Map(missing.map(({ origin, epoch }) => [`${origin}/${epoch}`, { origin, epoch }]));
+    const lookFor = [...byName.values()].slice(0, RUNS_MAX);
+    const bytes = encodeMessage({ lookFor });
+    const late = (): Error =>
+      new LogvineError('LV_PEER_TIMEOUT', 'this disk is slow to give what is damaged');
+    const looks = peers.map((peer) =>
+      peer === view.self
+        ? withDeadline(transport.clock, LOOK_WITHIN_MS, late, () => lookThroughDamaged(store, lookFor))
+        : request(transport, peer, LOSS_PROTOCOL, bytes, LOOK_WITHIN_MS),
+    );
+    await Promise.allSettled(looks);
+  }
+
   #checkDown(peer: string): void {
     const member = this.#options.view.members().find((one) => one.peer === peer);
     if (member?.state === 'dead' || member?.state === 'gone') return;
@@ -108,7 +147,7 @@ export class LossAcceptor {
       const reply = await request(transport, peer, LOSS_PROTOCOL, bytes, timeoutMs);
       const said = parseMessage(answer, reply, 'loss');
       if ('later' in said) later.push(...said.later);
-      else remembering++;
+      else if ('remembered' in said) remembering++;
     });
     await Promise.allSettled(told);
     return { remembering, later };
@@ -117,15 +156,35 @@ export class LossAcceptor {
   async serve(channel: Channel): Promise<void> {
     const bytes = await channel.receive();
     if (!bytes) return;
+    const asked = parseMessage(question, bytes, 'loss');
+    const said = 'lookFor' in asked ? await this.#look(asked.lookFor) : await this.#remember(asked);
+    await channel.send(encodeMessage(said));
+    await channel.close();
+  }
+
+  async #look(lookFor: Epochs): Promise<z.infer<typeof answer>> {
+    await lookThroughDamaged(this.#options.store, lookFor);
+    return { looked: true };
+  }
+
+  async #remember(loss: Loss): Promise<z.infer<typeof answer>> {
     const { store, view } = this.#options;
-    const loss = parseMessage(lossSchema, bytes, 'loss');
     // This peer may know better.
     const later = laterRecords(loss, view.members());
     if (!later) throw new LogvineError('LV_PROTOCOL', 'a peer that is called lost is back');
-    if (later.length === 0) await store.dropped.acceptLoss(loss);
-    const said: z.infer<typeof answer> = later.length > 0 ? { later } : { remembered: true };
-    await channel.send(encodeMessage(said));
-    await channel.close();
+    if (later.length > 0) return { later };
+    await store.dropped.acceptLoss(loss);
+    return { remembered: true };
+  }
+}
+
+/** Whatever sound batches of these runs are found in damaged files are held again. */
+async function lookThroughDamaged(store: Store, lookFor: Epochs): Promise<void> {
+  const wanted = new Set(lookFor.map(({ origin, epoch }) => `${origin}/${epoch}`));
+  for (const segment of [...store.damaged]) {
+    const { origin, epoch } = segment.id;
+    // What the disk does not give is not found.
+    if (wanted.has(`${origin}/${epoch}`)) await store.readAgain(segment).catch(() => undefined);
   }
 }
 

@@ -277,17 +277,16 @@ export class Coordinator {
   }
 
   async #coverage(range: TimeRange): Promise<Map<PeerId, CoverageAnswer>> {
-    const { transport, store, coverageTimeoutMs } = this.#options;
+    const { transport, store, known, view, coverageTimeoutMs } = this.#options;
     const answers = new Map<PeerId, CoverageAnswer>();
-    const known = peersDigest(peersOf(this.#options.view.members()));
-    const message = encodeMessage({ ...range, peersDigest: known });
+    const message = encodeMessage({ ...range, peersDigest: peersDigest(peersOf(view.members())) });
     const asked = this.#reachable().map(async (peer) => {
       const pages = new CoveragePages();
       const take = (page: Buffer): CoverageAnswer | undefined => pages.add(page);
       const answer = await requestPages(transport, peer, COVERAGE_PROTOCOL, message, coverageTimeoutMs, take);
       answers.set(peer, answer);
     });
-    answers.set(transport.self, coverageOf(store, range.from, range.to));
+    answers.set(transport.self, coverageOf(store, known, range.from, range.to));
     await Promise.allSettled(asked);
     return answers;
   }
@@ -307,15 +306,17 @@ export class Coordinator {
       const lost = this.#lost(heard);
       const expired = [...store.dropped.expired.all, ...known.expired.all];
       const awaited = lost.runs.length > 0 ? this.#awaited(existing.remembered, answers, lost) : [];
-      const all = { ...existing, ...range, answers: [...answers.values()] };
+      const told = Array.from(answers, ([peer, answer]) => ({ ...answer, peer }));
+      const all = { ...existing, ...range, answers: told };
       return findGaps({ ...all, expired, lost: lost.runs, awaited });
     };
     const gaps = find();
     if (gaps.missing.length === 0) return gaps;
     const told = await askWhatIsGone(transport, answers.keys(), gaps.missing, coverageTimeoutMs);
     this.#hear(told.losses, heard);
-    const hasNews = known.expired.add(told.expired) || heard.length > 0;
-    return hasNews ? find() : gaps;
+    known.expired.add(told.expired);
+    // It may have been heard of in another way meanwhile.
+    return find();
   }
 
   /** What others were told is remembered here, too. */

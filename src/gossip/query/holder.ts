@@ -3,6 +3,7 @@ import {
   compareInstants,
   IndexMemory,
   LIMITS,
+  goneSeqs,
   LogvineError,
   type Clock,
   type Instant,
@@ -12,7 +13,14 @@ import {
   type SegmentWork,
   type Store,
 } from '../../store/index.ts';
-import { intersectRuns, parseMessage, subtractRuns, unionRuns } from '../repair/index.ts';
+import {
+  coveredBy,
+  intersectRuns,
+  parseMessage,
+  subtractRuns,
+  unionRuns,
+  type HoldingsKnown,
+} from '../repair/index.ts';
 import { withDeadline, type Channel, type PeerId } from '../transport/index.ts';
 import {
   coverageRequest,
@@ -39,33 +47,52 @@ import {
 /** What a peer needs to answer for its part of a query. */
 export interface HolderOptions extends Answerer {
   readonly store: Store;
+  readonly known: Pick<HoldingsKnown, 'vanished'>;
   readonly clock: Clock;
   /** Members that have not left, sorted. */
   peers(): readonly PeerId[];
 }
 
-/** What this peer holds in a range, and what it holds outside of it. */
-export function coverageOf(store: Store, from: Instant, to: Instant): CoverageAnswer {
+/** What this peer holds in a range, and what it holds outside of it; and what it knows to be gone of the range, here or elsewhere. */
+export function coverageOf(
+  store: Store,
+  known: Pick<HoldingsKnown, 'vanished'>,
+  from: Instant,
+  to: Instant,
+): CoverageAnswer {
   const answer: CoverageAnswer = { epoch: store.epoch, writtenSeq: 0, overlapping: [], outside: [] };
   const outside = new Map<string, CoverageAnswer['outside'][number]>();
+  const beOutside = ({ origin, epoch }: SegmentId, runs: readonly Run[]): void => {
+    if (runs.length === 0) return;
+    const key = `${origin}/${epoch}`;
+    outside.set(key, { origin, epoch, runs: unionRuns(outside.get(key)?.runs ?? [], runs) });
+  };
+  const isInRange = ({ min, max }: { min: Instant; max: Instant }): boolean =>
+    compareInstants(max, from) >= 0 && compareInstants(min, to) < 0;
   for (const segment of store.segments()) {
-    const { record, id } = segment;
-    if (record.batches.length === 0) continue;
-    if (id.origin === store.origin && id.epoch === store.epoch) {
-      answer.writtenSeq = Math.max(answer.writtenSeq, segment.last!.seq);
+    const { id, record } = segment;
+    // Of what is gone, too, it is known that it is not missing in this range.
+    beOutside(id, goneSeqs(record.rotten.filter((run) => !isInRange(run))));
+    const isOfThisRun = id.origin === store.origin && id.epoch === store.epoch;
+    const rotten = isOfThisRun ? record.rotten : store.rottenIn(segment);
+    if (isOfThisRun) {
+      answer.writtenSeq = Math.max(answer.writtenSeq, segment.last?.seq ?? 0);
     }
-    const { min, max } = segment.bounds();
     const runs = segment.intervals();
-    if (compareInstants(max, from) >= 0 && compareInstants(min, to) < 0) {
-      answer.overlapping.push({ ...id, runs, min, max, owners: [...record.owners], bytes: record.fileBytes });
+    if (segment.last && isInRange(segment.bounds())) {
+      answer.overlapping.push(coveredBy(segment, rotten));
       continue;
     }
-    const key = `${id.origin}/${id.epoch}`;
-    const known = outside.get(key);
-    if (known) known.runs = unionRuns(known.runs, runs);
-    else outside.set(key, { origin: id.origin, epoch: id.epoch, runs });
+    if (rotten.some(isInRange)) answer.overlapping.push({ ...coveredBy(segment, rotten), runs: [] });
+    beOutside(id, runs);
   }
   answer.outside.push(...outside.values());
+  for (const { gone, owners, ...id } of known.vanished.all()) {
+    const vanished = gone.filter(isInRange);
+    if (vanished.length === 0) continue;
+    const { min, max } = vanished[0];
+    answer.overlapping.push({ ...id, runs: [], min, max, vanished, owners: [...owners], bytes: 0 });
+  }
   return answer;
 }
 
@@ -179,7 +206,7 @@ export class Holder {
     const message = await channel.receive();
     if (!message) return;
     const { from, to, peersDigest: asked } = parseMessage(coverageRequest, message, 'coverage');
-    const coverage = coverageOf(this.#options.store, from, to);
+    const coverage = coverageOf(this.#options.store, this.#options.known, from, to);
     const peers = this.#options.peers();
     const answer = peersDigest(peers) === asked ? coverage : { ...coverage, peers: [...peers] };
     for (const page of coveragePages(answer)) await channel.send(page);

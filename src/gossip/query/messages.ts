@@ -13,7 +13,14 @@ import {
 import { encodeMessage, parseMessage } from '../repair/index.ts';
 import type { PeerId } from '../transport/index.ts';
 import type { MeshMember } from '../view.ts';
-import { instantSchema, listOf, peerIdSchema, runsSchema, segmentRunsSchema } from '../wire.ts';
+import {
+  goneRunsSchema,
+  instantSchema,
+  listOf,
+  peerIdSchema,
+  runsSchema,
+  segmentRunsSchema,
+} from '../wire.ts';
 
 export const COVERAGE_PROTOCOL = '/logvine/coverage/1';
 export const SCAN_PROTOCOL = '/logvine/scan/1';
@@ -32,6 +39,10 @@ const segment = z.object({
   runs: segmentRunsSchema,
   min: instantSchema,
   max: instantSchema,
+  /** What was held of it here, and rot took: see `Store.rottenIn`. Of the answering run itself as well, so that its times are known. */
+  rotten: goneRunsSchema.optional(),
+  /** What somebody else was heard to hold of it, and nobody is known to hold any more. */
+  vanished: goneRunsSchema.optional(),
   owners: listOf(z.string().max(128), LIMITS.ownersMax),
   bytes: z.number().nonnegative(),
 });
@@ -72,7 +83,7 @@ export const coveragePage = z.object({
   more: z.boolean(),
 });
 export type CoverageAnswer = z.infer<typeof coverageStart> & {
-  /** Segments held here that overlap the range. */
+  /** Segments that overlap the range, by what is held here of them or by what is gone. */
   overlapping: CoveredSegment[];
 };
 export type CoveredSegment = z.infer<typeof segment>;

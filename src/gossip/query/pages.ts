@@ -9,6 +9,16 @@ const PAGE_WEIGHT = 100_000;
 const WEIGHT_MAX = 3_000_000;
 const SEGMENT_WEIGHT = 10;
 
+interface Weighed {
+  readonly runs: readonly unknown[];
+  readonly rotten?: readonly unknown[] | undefined;
+  readonly vanished?: readonly unknown[] | undefined;
+}
+
+/** Runs with times are some five times as long. */
+const weightOf = ({ runs, rotten = [], vanished = [] }: Weighed): number =>
+  SEGMENT_WEIGHT + runs.length + 5 * (rotten.length + vanished.length);
+
 interface Page<Item> {
   readonly items: readonly Item[];
   /** Another page follows. */
@@ -16,14 +26,11 @@ interface Page<Item> {
 }
 
 /** Cuts a list of segments into as many messages as it takes, and at least one. */
-function* inPages<Item extends { readonly runs: readonly unknown[] }>(
-  items: readonly Item[],
-  weightMax: number,
-): Generator<Page<Item>> {
+function* inPages<Item extends Weighed>(items: readonly Item[], weightMax: number): Generator<Page<Item>> {
   let start = 0;
   let weight = 0;
-  for (const [at, { runs }] of items.entries()) {
-    const added = SEGMENT_WEIGHT + runs.length;
+  for (const [at, item] of items.entries()) {
+    const added = weightOf(item);
     if (at > start && weight + added > weightMax) {
       yield { items: items.slice(start, at), more: true };
       start = at;
@@ -96,8 +103,8 @@ class WeightBound {
   }
 
   /** Throws LV_PROTOCOL. */
-  add(items: readonly { readonly runs: readonly unknown[] }[], more: boolean): void {
-    for (const { runs } of items) this.#weight += SEGMENT_WEIGHT + runs.length;
+  add(items: readonly Weighed[], more: boolean): void {
+    for (const item of items) this.#weight += weightOf(item);
     if (this.#weight > WEIGHT_MAX || (more && items.length === 0)) throw outOfOrder(this.#what);
   }
 }

@@ -2,13 +2,16 @@ import {
   compareInstants,
   countRuns,
   intersectRuns,
+  goneSeqs,
   subtractRuns,
   unionRuns,
   type ExpiredRun,
+  type GoneRun,
   type Instant,
   type Run,
 } from '../../store/index.ts';
-import type { Holding, RunKnown } from '../repair/index.ts';
+import { partsOf, type Holding, type RunKnown } from '../repair/index.ts';
+import type { PeerId } from '../transport/index.ts';
 import type { CoverageAnswer } from './messages.ts';
 
 /** Batches that exist in the range and that nobody reachable could read. */
@@ -59,7 +62,7 @@ export interface Receipt {
 }
 
 export interface Expectation {
-  readonly answers: readonly CoverageAnswer[];
+  readonly answers: readonly (CoverageAnswer & { readonly peer: PeerId })[];
   readonly watermarks: readonly {
     readonly origin: string;
     readonly epoch: number;
@@ -126,8 +129,25 @@ export function findGaps(expectation: Expectation): Gaps {
     compareInstants(max, from) < 0 || compareInstants(min, to) >= 0;
   const held = new SeqSets();
   const expected = new SeqSets();
-  for (const { overlapping, outside } of answers) {
+  /** What is gone, as those who answered tell, by run of an origin. */
+  const told = new Map<string, Part[]>();
+  for (const { peer, epoch: run, overlapping, outside } of answers) {
     for (const { origin, epoch, runs } of [...overlapping, ...outside]) held.add(origin, epoch, runs);
+    for (const { origin, epoch, owners, rotten = [], vanished = [] } of overlapping) {
+      for (const [gone, reason] of [
+        [rotten, 'corrupt'],
+        [vanished, 'unreachable'],
+      ] as const) {
+        const parts = gone.filter((run) => !isOutside(run)).map((run) => ({ ...run, owners, reason }));
+        if (parts.length === 0) continue;
+        // How many of its present run are owed a peer says with its watermark: here it tells their times.
+        if (origin !== peer || epoch !== run) expected.add(origin, epoch, goneSeqs(parts));
+        const key = `${origin}/${epoch}`;
+        const all = told.get(key);
+        if (!all) told.set(key, parts);
+        else for (const part of parts) all.push(part);
+      }
+    }
   }
   for (const { origin, epoch, durable } of watermarks)
     if (durable > 0) expected.add(origin, epoch, [[1, durable]]);
@@ -164,23 +184,14 @@ export function findGaps(expectation: Expectation): Gaps {
     lost += countRuns(intersectRuns(nowhere, lostInRange.get(origin, epoch)));
     absent = subtractRuns(absent, intersectRuns(nowhere, lostAnywhere.get(origin, epoch)));
     if (absent.length === 0) continue;
-    const segments = known.get(`${origin}/${epoch}`)?.segments ?? [];
-    for (const holding of segments.flatMap((holders) => [...holders.values()])) {
-      const here = intersectRuns(absent, holding.runs);
-      if (here.length === 0) continue;
-      absent = subtractRuns(absent, here);
-      if (isOutside(holding)) continue;
-      for (const [fromSeq, toSeq] of here) {
-        missing.push({
-          origin,
-          epoch,
-          fromSeq,
-          toSeq,
-          fromTime: timeText(holding.min.ms),
-          toTime: timeText(holding.max.ms),
-          lastOwners: holding.owners,
-          reason: 'unreachable',
-        });
+    const key = `${origin}/${epoch}`;
+    for (const parts of [told.get(key) ?? [], rememberedOf(known.get(key))]) {
+      const named = nameRuns(absent, parts);
+      absent = named.rest;
+      for (const { from: fromSeq, to: toSeq, min, max, owners: lastOwners, reason } of named.found) {
+        if (isOutside({ min, max })) continue;
+        const [fromTime, toTime] = [timeText(min.ms), timeText(max.ms)];
+        missing.push({ origin, epoch, fromSeq, toSeq, fromTime, toTime, lastOwners, reason });
       }
     }
     for (const [fromSeq, toSeq] of absent) {
@@ -197,6 +208,47 @@ export function findGaps(expectation: Expectation): Gaps {
     }
   }
   return { missing, expired, lost };
+}
+
+/** What somebody told of batches that exist, or did. */
+interface Part extends GoneRun {
+  readonly owners: readonly string[];
+  readonly reason: MissingBatches['reason'];
+}
+
+function rememberedOf(known: RunKnown | undefined): Part[] {
+  const parts: Part[] = [];
+  const add = (runs: readonly GoneRun[], owners: readonly string[]): void => {
+    for (const run of runs) parts.push({ ...run, owners, reason: 'unreachable' });
+  };
+  for (const holders of known?.segments ?? [])
+    for (const holding of holders.values()) add(partsOf(holding), holding.owners);
+  for (const { gone, owners } of known?.vanished ?? []) add(gone, owners);
+  return parts;
+}
+
+/** Which of `runs` the parts tell of, each once, and what is left. In one pass: there may be many of both. */
+function nameRuns(runs: readonly Run[], parts: Part[]): { found: Part[]; rest: [number, number][] } {
+  parts.sort((a, b) => a.from - b.from || Number(b.reason === 'corrupt') - Number(a.reason === 'corrupt'));
+  const found: Part[] = [];
+  const rest: [number, number][] = [];
+  let at = 0;
+  for (const [first, last] of runs) {
+    for (let seq = first; seq <= last;) {
+      while (at < parts.length && parts[at].to < seq) at++;
+      const part = parts[at];
+      if (part && part.from <= seq) {
+        const to = Math.min(last, part.to);
+        found.push({ ...part, from: seq, to });
+        seq = to + 1;
+      } else {
+        const to = part ? Math.min(last, part.from - 1) : last;
+        rest.push([seq, to]);
+        seq = to + 1;
+      }
+    }
+  }
+  return { found, rest };
 }
 
 export function timeText(ms: number): string | null {

@@ -61,6 +61,8 @@ export class Scatter {
     this.#answers = answers;
     for (const [peer, { overlapping }] of answers) {
       for (const segment of overlapping) {
+        // Of some, only what rot took.
+        if (segment.runs.length === 0) continue;
         const name = segmentName(segment);
         let located = this.#located.get(name);
         if (!located) this.#located.set(name, (located = { segment, holders: new Map() }));

@@ -1,4 +1,5 @@
 import {
+  isDamaged,
   messageOf,
   segmentName,
   type Clock,
@@ -55,6 +56,7 @@ export class Dropper {
   readonly #surplusSinceMs = new Map<string, number>();
   readonly #retryAtMs = new Map<string, number>();
   #candidates: Segment[] = [];
+  #nextCandidate = 0;
   #timer: Timer | undefined;
   #round: Promise<void> = Promise.resolve();
   #closed = false;
@@ -82,7 +84,7 @@ export class Dropper {
   /** A copy that this peer need not keep, whatever the others have. Behind rot may be the only copy of a batch: it is healed first. */
   isSurplus(segment: Segment): boolean {
     const { wanted, replicas, view, store, isAcknowledged } = this.#options;
-    if (segment.record.quarantined.length > 0) return false;
+    if (isDamaged(segment.record)) return false;
     if (segment.record.batches.length === 0 || !store.isFinished(segment)) return false;
     if (segment.id.origin === view.self && !isAcknowledged(segment)) return false;
     const owners = wanted.of(segment.id);
@@ -91,9 +93,15 @@ export class Dropper {
 
   async #next(): Promise<void> {
     const { store, clock, surplusDelayMs } = this.#options;
-    if (this.#candidates.length === 0) this.#candidates = [...store.segments()];
+    if (this.#nextCandidate >= this.#candidates.length) {
+      this.#candidates = [...store.segments()];
+      this.#nextCandidate = 0;
+    }
     const nowMs = clock.monotonicMs();
-    for (const segment of this.#candidates.splice(0, CANDIDATES_PER_ROUND)) {
+    // Goes on behind the last one that it tried: those that nobody can confirm must not keep all others waiting.
+    for (let looked = 0; looked < CANDIDATES_PER_ROUND; looked++) {
+      const segment = this.#candidates[this.#nextCandidate++];
+      if (!segment) return;
       const name = segmentName(segment.id);
       if (!this.isSurplus(segment)) {
         this.#surplusSinceMs.delete(name);

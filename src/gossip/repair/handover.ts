@@ -60,8 +60,9 @@ export class Handover {
   /**
    * Before this peer says that it leaves, for as long as it fetches what it lacks: what is sound on its disk may wait for the batch
    * that names its streams, and be nowhere else. Resolves when nothing does, or after a minute: that batch may be lost everywhere.
+   * `onWaiting`: in how many segments something waits.
    */
-  async mended(isOver: () => boolean): Promise<void> {
+  async mended(isOver: () => boolean, onWaiting: (segments: number) => void): Promise<void> {
     const { store, clock } = this.#options;
     const untilMs = clock.monotonicMs() + MENDED_WITHIN_MS;
     /** Versions of segments in which something waited: while they are the same, it does. */
@@ -75,8 +76,9 @@ export class Handover {
         const isWaiting = await store.readAgain(segment).catch(() => undefined);
         if (isWaiting !== false) waiting.set(segment, isWaiting ? segment.version : NaN);
       }
-      const isMended = !damaged.some((segment) => waiting.has(segment));
-      if (isMended || isOver() || clock.monotonicMs() >= untilMs) return;
+      const count = damaged.filter((segment) => waiting.has(segment)).length;
+      onWaiting(count);
+      if (count === 0 || isOver() || clock.monotonicMs() >= untilMs) return;
       await new Promise<void>((resolve) => void clock.after(MENDED_EVERY_MS, resolve));
     }
   }

@@ -4,16 +4,17 @@ export { FETCH_PROTOCOL, serveFetch } from './fetch.ts';
 export { Handover } from './handover.ts';
 export type { Remaining } from './handover.ts';
 export {
-  answerInventory,
+  serveInventory,
   encodeMessage,
   expiredRun,
+  coveredBy,
   holdingOf,
   holdingsSaved,
   INVENTORY_PROTOCOL,
   parseMessage,
 } from './inventory.ts';
 export type { Holding, HoldingsSaved } from './inventory.ts';
-export { HoldingsKnown, ownHoldings } from './knowledge.ts';
+export { HoldingsKnown, ownHoldings, partsOf } from './knowledge.ts';
 export type { RunKnown } from './knowledge.ts';
 export { Repairer } from './repairer.ts';
 export type { Backlog } from './repairer.ts';

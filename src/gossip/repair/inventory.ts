@@ -3,12 +3,16 @@ import {
   LIMITS,
   LogvineError,
   segmentName,
+  type GoneRun,
   type Instant,
   type Segment,
   type SegmentId,
   type Store,
 } from '../../store/index.ts';
 import {
+  areGoneRuns,
+  goneRunsOf,
+  goneRunsSchema,
   instantOf,
   instantSchema,
   isInstant,
@@ -17,6 +21,7 @@ import {
   listOf,
   seqRunSchema,
 } from '../wire.ts';
+import type { Channel } from '../transport/index.ts';
 
 /** Segments that one message speaks of. */
 const SEGMENTS_MAX = 1_000_000;
@@ -37,6 +42,8 @@ export interface Holding extends SegmentId {
   readonly runs: [number, number][];
   readonly min: Instant;
   readonly max: Instant;
+  /** What it held, and rot took: see `Store.rottenIn`. */
+  readonly rotten?: readonly GoneRun[] | undefined;
   readonly owners: string[];
   readonly bytes: number;
   /** The origin still adds to it. */
@@ -47,7 +54,8 @@ const isName = (value: unknown): value is string => typeof value === 'string' &&
 
 /** By hand: a start, and what a newcomer is told, are hundreds of thousands. */
 const holding = z.unknown().transform((value, context): Holding => {
-  const { origin, epoch, index, runs, min, max, owners, bytes, open } = (value ?? {}) as Partial<Holding>;
+  const { origin, epoch, index, runs, min, max, rotten, owners, bytes, open } = (value ??
+    {}) as Partial<Holding>;
   const isSound =
     isName(origin) &&
     isWhole(epoch, 0) &&
@@ -55,6 +63,7 @@ const holding = z.unknown().transform((value, context): Holding => {
     isSegmentRuns(runs) &&
     isInstant(min) &&
     isInstant(max) &&
+    (rotten === undefined || areGoneRuns(rotten)) &&
     Array.isArray(owners) &&
     owners.length <= LIMITS.ownersMax &&
     owners.every(isName) &&
@@ -69,6 +78,7 @@ const holding = z.unknown().transform((value, context): Holding => {
       runs,
       min: instantOf(min),
       max: instantOf(max),
+      ...(rotten && { rotten: goneRunsOf(rotten) }),
       owners,
       bytes: bytes!,
       open,
@@ -79,9 +89,24 @@ const holding = z.unknown().transform((value, context): Holding => {
 
 export const expiredRun = seqRunSchema.extend({ min: instantSchema, max: instantSchema });
 
+/** What was heard of one segment, and nobody is known to hold any more. */
+export interface Vanished extends SegmentId {
+  readonly owners: readonly string[];
+  readonly gone: readonly GoneRun[];
+}
+
+const vanished: z.ZodType<Vanished> = z.object({
+  origin: z.string().max(128),
+  epoch: z.number().int().nonnegative(),
+  index: z.number().int().positive(),
+  owners: listOf(z.string().max(128), LIMITS.ownersMax),
+  gone: goneRunsSchema,
+});
+
 /** What `HoldingsKnown.pieces` gave to this peer's own disk. */
 export const holdingsSaved = z.object({
   holdings: listOf(z.tuple([z.string(), listOf(holding, SEGMENTS_MAX)]), HOLDERS_SAVED_MAX),
+  vanished: listOf(vanished, SEGMENTS_MAX).optional(),
   expired: listOf(expiredRun, EXPIRED_MAX),
 });
 export type HoldingsSaved = z.infer<typeof holdingsSaved>;
@@ -94,7 +119,7 @@ const inventoryAnswer = z.object({
   /** There are later ones. */
   more: z.boolean(),
   holdings: listOf(holding, SEGMENTS_MAX),
-  /** Segments that are no longer held, or of which nothing can be read. */
+  /** Segments that are no longer held, or of which nothing is known. */
   removed: listOf(
     z.object({
       origin: z.string().max(128),
@@ -172,15 +197,32 @@ export async function askForInventory(
   return { ...answer, holdings: [...holdings.values()], removed, expired };
 }
 
-export function holdingOf(store: Store, segment: Segment): Holding {
+/** What a peer says of one of its segments, that holds something or did. */
+export function coveredBy(segment: Segment, rotten: readonly GoneRun[]): Omit<Holding, 'open'> {
+  const { id, last, record } = segment;
+  const { owners, fileBytes } = record;
+  const { min, max } = last ? segment.bounds() : rotten[0]!;
   return {
-    ...segment.id,
+    ...id,
     runs: segment.intervals(),
-    ...segment.bounds(),
-    owners: [...segment.record.owners],
-    bytes: segment.record.fileBytes,
-    open: segment === store.openSegment,
+    min,
+    max,
+    ...(rotten.length > 0 && { rotten }),
+    owners: [...owners],
+    bytes: last ? fileBytes : 0,
   };
+}
+
+export function holdingOf(store: Store, segment: Segment): Holding {
+  return { ...coveredBy(segment, store.rottenIn(segment)), open: segment === store.openSegment };
+}
+
+/** Answers one peer that asks what changed here. */
+export async function serveInventory(channel: Channel, store: Store): Promise<void> {
+  const message = await channel.receive();
+  if (!message) return;
+  await channel.send(answerInventory(store, message));
+  await channel.close();
 }
 
 /** Answers what changed here since the asker last asked, the oldest changes first, and so many at once. */
@@ -196,11 +238,11 @@ export function answerInventory(
   const isKnown = instance === store.instance;
   const after = isKnown ? since : 0;
   const changed: Segment[] = [];
-  /** Nothing of them can be read (any more). */
+  /** Nothing is known of what was in them. */
   const empty: SegmentId[] = [];
   for (const segment of store.segments()) {
     if (segment.version <= after) continue;
-    if (segment.record.batches.length > 0) changed.push(segment);
+    if (segment.last || store.rottenIn(segment).length > 0) changed.push(segment);
     else empty.push(segment.id);
   }
   const more = changed.length > atOnce;

@@ -1,11 +1,18 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
+  areWithin,
+  countRuns,
   ExpiredRuns,
   LIMITS,
+  NOTHING_GONE,
   segmentName,
+  goneSeqs,
+  joinGone,
   subtractRuns,
   unionRuns,
+  withoutHeld,
   type Between,
+  type GoneRun,
   type Run,
   type Segment,
   type SegmentId,
@@ -18,7 +25,9 @@ import {
   type HoldingsSaved,
   type InventoryAnswer,
   type InventoryVersion,
+  type Vanished,
 } from './inventory.ts';
+import { VanishedRuns } from './vanished.ts';
 
 const SEGMENTS_REMEMBERED_MAX = 100_000;
 /** Holdings and runs in one piece for the disk. */
@@ -37,10 +46,12 @@ interface PeerKnown {
 export interface RunKnown {
   readonly origin: string;
   readonly epoch: number;
-  /** All seqs that anybody was heard to hold. */
+  /** All seqs that anybody was heard to hold, or to have held. */
   readonly runs: readonly Run[];
   /** Who holds what, by segment. */
   readonly segments: readonly ReadonlyMap<PeerId, Holding>[];
+  /** What nobody is known to hold any more. */
+  readonly vanished: readonly Vanished[];
 }
 
 interface RunNames {
@@ -50,6 +61,11 @@ interface RunNames {
   readonly names: Set<string>;
   /** What was last told of it; undefined since it changed. */
   told: RunKnown | undefined;
+}
+
+/** Of this peer: what it holds itself, and what it has dropped. */
+interface OwnStore extends Pick<Store, 'segment'> {
+  readonly dropped: { readonly expired: Pick<ExpiredRuns, 'overlapping'> };
 }
 
 const NOBODY: ReadonlyMap<PeerId, Holding> = new Map();
@@ -63,18 +79,40 @@ export class HoldingsKnown {
   readonly #segments = new Map<string, ReadonlyMap<PeerId, Holding>>();
   readonly #runs = new Map<string, RunNames>();
   readonly #ids = new Map<string, string>();
+  /** What nobody is known to hold any more. */
+  readonly vanished = new VanishedRuns();
+  #vanishedVersion = 0;
 
   versionOf(peer: PeerId): InventoryVersion {
     const { instance, version, expiredVersion } = this.#peers.get(peer) ?? knownOf(new Set());
     return { instance, version, expiredVersion };
   }
 
-  /** Takes an answer in; returns the holdings that are new. */
-  merge(peer: PeerId, answer: InventoryAnswer): Holding[] {
+  /** Takes an answer in; returns the holdings that are new. `store`: of this peer. */
+  merge(peer: PeerId, answer: InventoryAnswer, store: OwnStore): Holding[] {
     let known = this.#peers.get(peer);
+    // Two were asked for at once, and the older one came last.
+    if (known?.instance === answer.instance && answer.version < known.version) return [];
+    const told = new Map(answer.holdings.map((holding) => [segmentName(holding), holding]));
+    /** What it had of others, and has not, as it says now. */
+    const less: Vanished[] = [];
+    const compare = (name: string): void => {
+      const before = this.named(peer, name);
+      const now = told.get(name);
+      // Mostly all is as it was, and there may be a hundred thousand.
+      if (!before || (now && !before.rotten && areWithin(before.runs, now.runs))) return;
+      // How many of its own are acknowledged an origin says itself, and it has told which of them rot took.
+      const parts = before.origin === peer ? (before.rotten ?? NOTHING_GONE) : partsOf(before);
+      const gone = withoutHeld(parts, unionRuns(now?.runs ?? [], goneSeqs(now?.rotten ?? [])));
+      const { origin, epoch, index, owners } = before;
+      if (gone.length > 0) less.push({ origin, epoch, index, owners, gone });
+    };
     // A new process starts counting anew and has told everything: what it no longer names, it no longer holds.
     if (!known || known.instance !== answer.instance) {
-      if (known) for (const name of known.segments) this.#forget(peer, name);
+      for (const name of known?.segments ?? []) {
+        compare(name);
+        this.#forget(peer, name);
+      }
       known = { ...knownOf(new Set()), instance: answer.instance };
       this.#peers.set(peer, known);
     }
@@ -82,16 +120,82 @@ export class HoldingsKnown {
     known.version = answer.version;
     known.expiredVersion = answer.expiredVersion;
     for (const id of answer.removed) {
-      known.segments.delete(segmentName(id));
-      this.#forget(peer, segmentName(id));
+      const name = segmentName(id);
+      compare(name);
+      known.segments.delete(name);
+      this.#forget(peer, name);
     }
-    for (const holding of answer.holdings) this.#remember(peer, known, holding);
+    for (const [name, holding] of told) {
+      compare(name);
+      this.#remember(peer, known, holding, name);
+      if (!this.vanished.isEmpty) this.vanished.turnedUp(holding, holding.runs);
+    }
     this.expired.add(answer.expired);
+    if (!this.vanished.isEmpty) this.vanished.haveExpired(this.expired, answer.expired);
+    for (const one of less) {
+      // It may be surplus, or somebody else's.
+      const gone = withoutHeld(one.gone, this.#elsewhere(one, spanOf(one.gone), store));
+      if (gone.length > 0) this.vanished.add({ ...one, gone });
+    }
     return answer.holdings;
   }
 
-  #remember(peer: PeerId, known: PeerKnown, holding: Holding): void {
-    const name = segmentName(holding);
+  /** Lets go of what is held in `store`, or has expired meanwhile. */
+  tidyVanished(store: OwnStore): void {
+    for (const one of [...this.vanished.all()])
+      this.vanished.turnedUp(one, this.#elsewhere(one, spanOf(one.gone), store));
+  }
+
+  /**
+   * How many batches this peer had, or has heard of, that no member is known to have, up or away. `lost`: what a person has
+   * accepted.
+   */
+  countNowhere(
+    store: OwnStore & Pick<Store, 'damaged' | 'rottenIn'>,
+    members: ReadonlySet<PeerId>,
+    lost: Pick<ExpiredRuns, 'overlapping'>,
+  ): number {
+    const gone = new Map<string, SegmentId & { readonly gone: readonly GoneRun[] }>();
+    const note = ({ origin, epoch, index }: SegmentId, runs: readonly GoneRun[]): void => {
+      const name = segmentName({ origin, epoch, index });
+      if (runs.length > 0)
+        gone.set(name, { origin, epoch, index, gone: joinGone(gone.get(name)?.gone ?? [], runs) });
+    };
+    for (const one of this.vanished.all()) note(one, one.gone);
+    for (const segment of store.damaged) note(segment.id, store.rottenIn(segment));
+    // Of those that are forgotten only what nobody else had is still known.
+    const forgotten = this.peers().filter((peer) => !members.has(peer));
+    for (const peer of forgotten) for (const holding of this.of(peer)) note(holding, partsOf(holding));
+    let count = 0;
+    for (const one of gone.values()) {
+      const span = spanOf(one.gone);
+      const accepted = Array.from(lost.overlapping(one.origin, one.epoch, span), ({ from, to }): Run => [
+        from,
+        to,
+      ]);
+      const held = unionRuns(this.#elsewhere(one, span, store, forgotten), accepted);
+      count += countRuns(goneSeqs(withoutHeld(one.gone, held)));
+    }
+    return count;
+  }
+
+  /** What of these seqs of a segment is known to be with others than `peers`, with this peer, or to have expired. */
+  #elsewhere(
+    id: SegmentId,
+    [from, to]: Run,
+    store: OwnStore,
+    peers: readonly PeerId[] = [],
+  ): [number, number][] {
+    const { origin, epoch } = id;
+    const runs: Run[] = store.segment(id)?.intervals().slice() ?? [];
+    for (const [other, holding] of this.holders(id))
+      if (!peers.includes(other)) for (const run of holding.runs) runs.push(run);
+    for (const expired of [this.expired, store.dropped.expired])
+      for (const run of expired.overlapping(origin, epoch, [from, to])) runs.push([run.from, run.to]);
+    return unionRuns(runs, []);
+  }
+
+  #remember(peer: PeerId, known: PeerKnown, holding: Holding, name = segmentName(holding)): void {
     if (known.segments.size >= SEGMENTS_REMEMBERED_MAX && !known.segments.has(name)) return;
     known.segments.add(name);
     const holders = this.#segments.get(name) ?? NOBODY;
@@ -147,18 +251,14 @@ export class HoldingsKnown {
    * `store`, nor expired: that exists, and is missing (I9). The rest goes, so that this memory does not grow with every peer
    * that was ever replaced.
    */
-  forget(peer: PeerId, store: Pick<Store, 'segment'>): void {
+  forget(peer: PeerId, store: OwnStore): void {
     const known = this.#peers.get(peer);
     if (!known) return;
     for (const name of known.segments) {
       const holders = this.#segments.get(name)!;
       const holding = holders.get(peer)!;
-      const { origin, epoch } = holding;
-      let left = subtractRuns(holding.runs, store.segment(holding)?.intervals() ?? []);
-      left = subtractRuns(left, this.expired.runs(origin, epoch));
-      for (const [other, { runs }] of holders) if (other !== peer) left = subtractRuns(left, runs);
-      if (left.length > 0)
-        this.#setHolders(name, holding, new Map(holders).set(peer, { ...holding, runs: left }));
+      const left = without(holding, this.#elsewhere(holding, spanOf(partsOf(holding)), store, [peer]));
+      if (left) this.#setHolders(name, holding, new Map(holders).set(peer, left));
       else {
         known.segments.delete(name);
         this.#forget(peer, name);
@@ -198,13 +298,23 @@ export class HoldingsKnown {
 
   /** Everything ever heard, as it is now. Worked out anew only for runs of which there was news: each query asks. */
   runs(): RunKnown[] {
-    return Array.from(this.#runs.values(), (run) => (run.told ??= this.#tell(run)));
+    if (this.vanished.version !== this.#vanishedVersion)
+      for (const run of this.#runs.values()) run.told = undefined;
+    this.#vanishedVersion = this.vanished.version;
+    const runs = Array.from(this.#runs.values(), (run) => (run.told ??= this.#tell(run)));
+    for (const { origin, epoch } of this.vanished.runs())
+      if (!this.#runs.has(`${origin}/${epoch}`)) runs.push(this.#tell({ origin, epoch, names: new Set() }));
+    return runs;
   }
 
-  #tell({ origin, epoch, names }: RunNames): RunKnown {
+  #tell({ origin, epoch, names }: Omit<RunNames, 'told'>): RunKnown {
     const segments = Array.from(names, (name) => this.#segments.get(name)!);
-    const runs = segments.flatMap((holders) => [...holders.values()].flatMap((holding) => holding.runs));
-    return { origin, epoch, runs: unionRuns(runs, []), segments };
+    const held = segments.flatMap((holders) =>
+      [...holders.values()].flatMap(({ runs, rotten }) => (rotten ? [...runs, ...goneSeqs(rotten)] : runs)),
+    );
+    const vanished = this.vanished.of({ origin, epoch });
+    const gone = vanished.flatMap((one) => goneSeqs(one.gone));
+    return { origin, epoch, runs: unionRuns(held, gone), segments, vanished };
   }
 
   /** Everything ever heard, by peer. */
@@ -241,20 +351,43 @@ export class HoldingsKnown {
   *pieces(peers: readonly PeerId[] = this.peers()): IterableIterator<HoldingsSaved> {
     for (const expired of inPieces([...this.expired.all], () => 1)) yield { holdings: [], expired };
     for (const peer of peers) {
-      for (const holdings of inPieces([...this.of(peer)], ({ runs }) => 1 + runs.length))
+      for (const holdings of inPieces(
+        [...this.of(peer)],
+        ({ runs, rotten = [] }) => 1 + runs.length + rotten.length,
+      ))
         yield { holdings: [[peer, holdings]], expired: [] };
     }
+    // Last: what vanishes while the others are written is in one of the two.
+    for (const vanished of inPieces([...this.vanished.all()], ({ gone }) => 1 + gone.length))
+      yield { holdings: [], expired: [], vanished };
   }
 
   /** Reads one of `pieces` back. Versions are forgotten, so that each live peer tells everything again. */
-  restore({ holdings, expired }: HoldingsSaved): void {
+  restore({ holdings, expired, vanished = [] }: HoldingsSaved): void {
     for (const [peer, list] of holdings) {
       const known = knownOf(this.#peers.get(peer as PeerId)?.segments ?? new Set());
       this.#peers.set(peer as PeerId, known);
       for (const holding of list) this.#remember(peer as PeerId, known, holding);
     }
     this.expired.add(expired);
+    for (const one of vanished) this.vanished.add(one);
   }
+}
+
+/** What a holding tells of besides what is known; undefined when that is nothing. */
+function without({ rotten = NOTHING_GONE, ...holding }: Holding, known: readonly Run[]): Holding | undefined {
+  const runs = subtractRuns(holding.runs, known);
+  const left = withoutHeld(rotten, known);
+  if (runs.length + left.length === 0) return undefined;
+  return { ...holding, runs, ...(left.length > 0 && { rotten: left }) };
+}
+
+const spanOf = (runs: readonly GoneRun[]): Run => [runs[0]?.from ?? 0, runs.at(-1)?.to ?? 0];
+
+/** What is held, or was, with times, ascending. */
+export function partsOf({ runs, min, max, rotten = NOTHING_GONE }: Holding): readonly GoneRun[] {
+  const held = runs.map(([from, to]) => ({ from, to, min, max }));
+  return rotten.length > 0 ? [...held, ...rotten].sort((a, b) => a.from - b.from) : held;
 }
 
 function* inPieces<Item>(all: readonly Item[], weigh: (item: Item) => number): IterableIterator<Item[]> {
@@ -279,6 +412,6 @@ function knownOf(segments: Set<string>): PeerKnown {
 /** This peer's holdings as it would tell them. */
 export function* ownHoldings(store: Store): IterableIterator<[Segment, Holding]> {
   for (const segment of store.segments()) {
-    if (segment.record.batches.length > 0) yield [segment, holdingOf(store, segment)];
+    if (segment.last) yield [segment, holdingOf(store, segment)];
   }
 }

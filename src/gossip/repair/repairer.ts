@@ -1,6 +1,7 @@
 import {
   countRuns,
   intersectRuns,
+  isDamaged,
   messageOf,
   segmentName,
   subtractRuns,
@@ -160,7 +161,7 @@ export class Repairer {
       request(transport, peer, INVENTORY_PROTOCOL, message, timeoutMs);
     const answer = await askForInventory(this.known.versionOf(peer), ask);
     const unexamined = this.#unexaminedOf(peer);
-    for (const holding of this.known.merge(peer, answer)) {
+    for (const holding of this.known.merge(peer, answer, store)) {
       unexamined.add(segmentName(holding));
       if (holding.origin !== view.self || holding.epoch !== store.epoch) continue;
       onHeld(peer, holding.index, holding.runs);
@@ -244,7 +245,7 @@ export class Repairer {
       if (holding.owners.includes(view.self)) {
         missing = intersectRuns(missing, [[1, segment?.accepted?.seq ?? 0]]);
       } else if (!this.#lacksOwners(holding)) return [];
-    } else if (!wanted.of(holding).includes(view.self) && !segment?.record.quarantined.length) return [];
+    } else if (!wanted.of(holding).includes(view.self) && !(segment && isDamaged(segment.record))) return [];
     if (missing.length === 0) return [];
     return subtractRuns(missing, store.dropped.expired.runs(holding.origin, holding.epoch));
   }

@@ -2,18 +2,25 @@ import {
   LIMITS,
   LogvineError,
   Pace,
+  unionRuns,
+  withoutHeld,
   type Clock,
   type Disk,
+  type GoneRun,
   type Segment,
+  type SegmentId,
   type Store,
 } from '../../store/index.ts';
+import type { HoldingsKnown } from '../repair/index.ts';
 import type { Channel, PeerId } from '../transport/index.ts';
 import { auditSegment, outlineOf, sealedBounds } from './audit.ts';
 import {
   compareSegments,
   decodeRequest,
   encodeStep,
+  GONE_TOLD_MAX,
   type AuditStep,
+  type Knowledge,
   type VerifyRequest,
 } from './messages.ts';
 
@@ -22,6 +29,7 @@ const PROGRESS_MS = 500;
 
 export interface AuditorOptions {
   readonly store: Store;
+  readonly known: Pick<HoldingsKnown, 'vanished' | 'expired'>;
   readonly disk: Pick<Disk, 'open'>;
   readonly clock: Clock;
   /** The members of the mesh, this peer included. */
@@ -52,12 +60,10 @@ export class Auditor {
     try {
       yield {
         kind: 'knowledge',
-        expired: [...store.dropped.expired.all].map(({ origin, epoch, from, to }) => ({
-          origin,
-          epoch,
-          from,
-          to,
-        })),
+        expired: [...store.dropped.expired.all, ...this.#options.known.expired.all].map(
+          ({ origin, epoch, from, to }) => ({ origin, epoch, from, to }),
+        ),
+        gone: this.#gone(),
         losses: [...store.dropped.losses],
         peers: this.#options.peers(),
       };
@@ -87,6 +93,22 @@ export class Auditor {
     } finally {
       this.#running--;
     }
+  }
+
+  /** Of each epoch the last one: all before it were sealed, too. */
+  #gone(): Knowledge['gone'] {
+    const { store, known } = this.#options;
+    const last = new Map<string, Knowledge['gone'][number]>();
+    const note = ({ origin, epoch }: SegmentId, gone: readonly GoneRun[]): void => {
+      if (gone.length === 0) return;
+      const expired = [store.dropped.expired, known.expired].map((runs) => runs.runs(origin, epoch));
+      const to = withoutHeld(gone, unionRuns(expired[0], expired[1])).at(-1)?.to ?? 0;
+      const key = `${origin}/${epoch}`;
+      if (to > (last.get(key)?.to ?? 0)) last.set(key, { origin, epoch, from: to, to });
+    };
+    for (const segment of store.segments()) note(segment.id, store.rottenIn(segment));
+    for (const one of known.vanished.all()) note(one, one.gone);
+    return [...last.values()].slice(0, GONE_TOLD_MAX);
   }
 
   #segments(only: VerifyRequest['only']): Segment[] {

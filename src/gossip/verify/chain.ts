@@ -51,8 +51,8 @@ interface Seen {
 /**
  * Walks the hash chains over the copies of all peers, one segment after the other in the order of (origin, epoch, index),
  * and holds no more than one segment. What holds when nothing is found: each epoch's batches are there from 1 up to its
- * watermark and up to the end that the next epoch names, each names the hash of the one before it, and all copies of a
- * batch are the same.
+ * watermark, up to the end that the next epoch names, and up to what any peer had; each names the hash of the one before it, and
+ * all copies of a batch are the same.
  */
 export class ChainWalk {
   readonly missing = new Named<MissingRun>();
@@ -76,7 +76,8 @@ export class ChainWalk {
   /** Segments with batches on too few disks, worth a second look: copies move while one looks. */
   readonly shortSegments = new Map<string, SegmentId>();
   readonly #expectations: Expectations;
-  readonly #durable = new Map<string, Map<number, number>>();
+  /** How far each epoch goes at least, as far as it was not walked yet, and who says so. */
+  readonly #ends = new Map<string, Map<number, { readonly last: number; readonly proof: string }>>();
   /** The present run of each origin, and how far it is acknowledged. */
   readonly #latest = new Map<string, { readonly epoch: number; readonly durable: number }>();
   /** Epochs of the present origin that were walked. */
@@ -86,11 +87,16 @@ export class ChainWalk {
   constructor(expectations: Expectations) {
     this.#expectations = expectations;
     for (const { origin, epoch, durable } of expectations.watermarks) {
-      let epochs = this.#durable.get(origin);
-      if (!epochs) this.#durable.set(origin, (epochs = new Map()));
-      epochs.set(epoch, durable);
+      this.expect(origin, epoch, durable, 'it was acknowledged');
       if (epoch >= (this.#latest.get(origin)?.epoch ?? 0)) this.#latest.set(origin, { epoch, durable });
     }
+  }
+
+  /** That epoch has a batch `last`. To be called before the first segment. */
+  expect(origin: string, epoch: number, last: number, proof: string): void {
+    let epochs = this.#ends.get(origin);
+    if (!epochs) this.#ends.set(origin, (epochs = new Map()));
+    if (last > (epochs.get(epoch)?.last ?? 0)) epochs.set(epoch, { last, proof });
   }
 
   segment(id: SegmentId, copies: Copies): void {
@@ -152,7 +158,7 @@ export class ChainWalk {
       return;
     }
     const lost: Epoch = { origin, epoch: link.epoch, nextSeq: 1, lastHash: undefined, sealedMs: link.epoch };
-    this.#durable.get(origin)?.delete(link.epoch);
+    this.#ends.get(origin)?.delete(link.epoch);
     this.#walked.add(link.epoch);
     this.#gap(lost, 1, link.lastSeq, sealedFromMs, `epoch ${epoch} names the last batch of this one`);
   }
@@ -162,11 +168,11 @@ export class ChainWalk {
     const at = this.#epoch;
     if (!at) return;
     const held = at.nextSeq - 1;
-    const durable = this.#durable.get(at.origin)?.get(at.epoch) ?? 0;
-    this.#durable.get(at.origin)?.delete(at.epoch);
-    const last = Math.max(durable, link?.lastSeq ?? 0);
+    const end = this.#ends.get(at.origin)?.get(at.epoch);
+    this.#ends.get(at.origin)?.delete(at.epoch);
+    const last = Math.max(end?.last ?? 0, link?.lastSeq ?? 0);
     if (last > held) {
-      const proof = durable > held ? 'it was acknowledged' : 'the next epoch names it';
+      const proof = end && end.last > held ? end.proof : 'the next epoch names it';
       this.#gap(at, at.nextSeq, last, untilMs, proof);
     }
     if (link && link.lastSeq < held) {
@@ -190,17 +196,17 @@ export class ChainWalk {
   }
 
   #lostEpochs(origin: string): void {
-    for (const [epoch, durable] of this.#durable.get(origin) ?? []) {
+    for (const [epoch, { last, proof }] of this.#ends.get(origin) ?? []) {
       const lost: Epoch = { origin, epoch, nextSeq: 1, lastHash: undefined, sealedMs: epoch };
-      if (durable > 0) this.#gap(lost, 1, durable, Infinity, 'it was acknowledged');
+      this.#gap(lost, 1, last, Infinity, proof);
     }
-    this.#durable.delete(origin);
+    this.#ends.delete(origin);
   }
 
   /** To be called once after the last segment. */
   finish(): void {
     if (this.#epoch) this.#endOrigin();
-    for (const origin of [...this.#durable.keys()]) this.#lostEpochs(origin);
+    for (const origin of [...this.#ends.keys()]) this.#lostEpochs(origin);
   }
 
   #gap(at: Epoch, fromSeq: number, toSeq: number, untilMs: number, proof: string): void {

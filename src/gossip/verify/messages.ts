@@ -96,9 +96,13 @@ export interface SegmentAudit {
   readonly damage: readonly AuditDamage[];
 }
 
+export const GONE_TOLD_MAX = 100_000;
+
 const knowledgeSchema = z.object({
-  /** What retention dropped there. */
-  expired: listOf(seqRunSchema, 100_000),
+  /** What retention dropped, there or where it has heard of it. */
+  expired: listOf(seqRunSchema, 200_000),
+  /** What it held until rot took it, and what it knows that others had and name no longer. */
+  gone: listOf(seqRunSchema, GONE_TOLD_MAX),
   /** What a person has accepted as lost. */
   losses: listOf(lossSchema, LIMITS.lossesMax),
   /** Every member of the mesh that this peer knows, itself included. */
@@ -128,8 +132,8 @@ export function encodeStep(step: AuditStep): Buffer {
   }
 }
 
-function knowledgeOf({ expired, losses, peers }: Knowledge): Knowledge {
-  return { expired, losses, peers };
+function knowledgeOf({ expired, gone, losses, peers }: Knowledge): Knowledge {
+  return { expired, gone, losses, peers };
 }
 
 /** Throws LV_PROTOCOL. */

@@ -167,7 +167,8 @@ class Pass {
     }
   }
 
-  #note({ expired, losses, peers }: Knowledge): void {
+  #note({ expired, gone, losses, peers }: Knowledge): void {
+    for (const { origin, epoch, to } of gone) this.#walk.expect(origin, epoch, to, 'a peer had it before');
     const byEpoch = Map.groupBy(expired, ({ origin, epoch }) => `${origin}/${epoch}`);
     for (const [key, runs] of byEpoch) {
       const told = runs.map(({ from, to }) => [from, to] as const);

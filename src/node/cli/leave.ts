@@ -8,9 +8,10 @@ import type { Io } from './io.ts';
 import { endpointOf, withEndpoint, type EndpointOptions } from './options.ts';
 import type { Services } from './services.ts';
 
-/** A line of the answer: how much is still to be handed over, or that all of it is and the node has gone. */
+/** A line of the answer: what is mended first, how much is still to be handed over, or that all of it is and the node has gone. */
 const progress = z.union([
   z.object({ left: z.literal(true) }),
+  z.object({ damaged: z.number() }),
   z.object({ segments: z.number(), copiesNeeded: z.number(), peersInReach: z.number() }),
 ]);
 
@@ -25,13 +26,22 @@ export function registerLeave(program: Command, io: Io, services: Services): voi
         if (!parsed.success)
           throw new LogvineError('LV_PROTOCOL', `${endpoint.addr} answered something else`);
         if ('left' in parsed.data) return io.write('left: every batch is elsewhere\n');
-        io.report(`leaving: ${waitsFor(parsed.data)}`);
+        io.report(
+          `leaving: ${'damaged' in parsed.data ? mends(parsed.data.damaged) : waitsFor(parsed.data)}`,
+        );
       }
       throw new LogvineError(
         'LV_PROTOCOL',
         `${endpoint.addr} stopped answering before it had left: ask again`,
       );
     });
+}
+
+/** For up to a minute: what is sound behind damage may be the only copy. */
+function mends(segments: number): string {
+  return segments === 0
+    ? 'looking at what others have'
+    : `${plural(segments, 'damaged segment')} to mend first`;
 }
 
 function waitsFor({ segments, copiesNeeded, peersInReach }: Remaining): string {

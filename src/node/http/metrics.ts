@@ -7,6 +7,7 @@ const MEMBER_STATES = ['alive', 'suspect', 'leaving', 'dead', 'left', 'gone'] as
 /** What problems are mostly about: each has a sample at any time, so that a rule can tell 'none' from 'not scraped'. */
 const PROBLEM_CODES: readonly ErrorCode[] = [
   'LV_BATCH_CONFLICT',
+  'LV_BATCH_LOST',
   'LV_CLOCK_SKEW',
   'LV_DATA_UNSAFE',
   'LV_DISK_FULL',

@@ -103,8 +103,8 @@ export function addNativeRoutes(app: FastifyInstance, options: ServerOptions): v
     left.catch((error: unknown) => options.log('error', `leaving: ${messageOf(error)}`));
     async function* progress(): AsyncGenerator<string> {
       while (!hasLeft) {
-        const remaining = options.toHandOver();
-        if (remaining) yield `${JSON.stringify(remaining)}\n`;
+        const told = options.leaveProgress();
+        if (told) yield `${JSON.stringify(told)}\n`;
         await Promise.race([left, new Promise<void>((resolve) => clock.after(LEAVE_CHECK_MS, resolve))]);
       }
       yield `${JSON.stringify({ left: true })}\n`;

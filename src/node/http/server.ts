@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
-import type { Coordinator, LossAcceptor, Pushes, Remaining, Verifier } from '../../gossip/index.ts';
+import type { Coordinator, LossAcceptor, Pushes, Verifier } from '../../gossip/index.ts';
 import {
   LIMITS,
   LogvineError,
@@ -11,6 +11,7 @@ import {
   type TaskRunner,
 } from '../../store/index.ts';
 import type { Config, Tls } from '../config/index.ts';
+import type { LeaveProgress } from '../departure.ts';
 import type { Follow } from '../follow.ts';
 import type { Batcher } from '../pipeline/batcher.ts';
 import type { Reporter } from '../report.ts';
@@ -39,7 +40,7 @@ export interface ServerOptions {
   /** Begins to leave, or goes on; resolves when everything is handed over and the mesh knows. */
   leave(): Promise<void>;
   /** Undefined before the first look. */
-  toHandOver(): Remaining | undefined;
+  leaveProgress(): LeaveProgress | undefined;
   log(level: 'info' | 'warn' | 'error', message: string): void;
 }
 

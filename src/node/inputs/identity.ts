@@ -26,6 +26,8 @@ export interface TailPosition extends ReadState {
   readonly path: string;
   /** Where it stood when it was last opened, if elsewhere: behind a symbolic link, or renamed. */
   readonly realPath?: string;
+  /** When it was last known to have the name `path`, if it was read after it had lost that; 0 of a copy, which never had it. */
+  readonly namedAtMs?: number;
   /** It was told that the file is gone, and what is lost with it. Older versions don't say. */
   readonly isGone?: boolean;
   /** How often the file was truncated and read again from its beginning. */
@@ -78,6 +80,7 @@ export function decodePosition(text: string): TailPosition | undefined {
     position.seenBytes,
     position.birthMs,
     position.readAtMs,
+    position.namedAtMs ?? 0,
   ];
   const isValid =
     version === VERSION &&

@@ -288,6 +288,7 @@ export class Tail implements Input {
     file.isAtPath = false;
     this.#lively.delete(watch);
     if (--file.names === 0) file.lostMs = this.#clock.monotonicMs();
+    if (watch.path === file.labelPath) file.namedAtMs = this.#clock.nowMs();
   }
 
   #enter(watch: Watch, stat: TailStat): void {
@@ -299,6 +300,7 @@ export class Tail implements Input {
       file.path = watch.path;
     }
     file.names++;
+    if (watch.path === file.labelPath) file.namedAtMs = undefined;
     watch.file = file;
   }
 

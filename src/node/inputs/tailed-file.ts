@@ -52,6 +52,8 @@ export class TailedFile {
   /** Names under which it is being watched; none: it was renamed away or deleted at `lostMs`. */
   names = 0;
   lostMs = 0;
+  /** When it was last known to have the name that labels its lines, by the wall clock; undefined: it has it. */
+  namedAtMs: number | undefined;
   /** Not watched, but known to be at `path`: it need not stay open. */
   isAtPath = false;
   handle: TailHandle | undefined;
@@ -83,6 +85,8 @@ export class TailedFile {
     this.path = path;
     this.labelPath = position?.path ?? path;
     this.realPath = position?.realPath;
+    if (position !== undefined && position.path !== path)
+      this.namedAtMs = position.namedAtMs ?? position.readAtMs;
     this.labels = foundBy.labelsOf(this.labelPath);
     if (position !== undefined) {
       const { offset, headBytes, head, seamBytes, seam, piece, generation, previous } = position;
@@ -136,13 +140,14 @@ export class TailedFile {
   /** The position to travel with a block that ends at `progress`. */
   positionAt(progress: Progress, readAtMs: number): string {
     const { state, isGone = false, ...others } = progress;
-    const { realPath, labelPath } = this;
+    const { realPath, labelPath, namedAtMs } = this;
     return encodePosition({
       ...state,
       ...others,
       isGone,
       path: labelPath,
       ...(realPath !== undefined && realPath !== labelPath && { realPath }),
+      ...(namedAtMs !== undefined && { namedAtMs }),
       seenBytes: this.#seenBytesAt(progress),
       birthMs: this.birthMs,
       readAtMs,
@@ -168,6 +173,7 @@ export class TailedFile {
     this.emittedOffset = state.offset;
     this.durableOffset = state.offset;
     this.labelPath = labelPath;
+    this.namedAtMs = 0;
     this.labels = this.foundBy.labelsOf(labelPath);
     this.copyOf = undefined;
     this.isFresh = false;
@@ -190,6 +196,7 @@ export class TailedFile {
   becomeOther(birthMs: number): void {
     this.birthMs = birthMs;
     this.labelPath = this.path;
+    this.namedAtMs = undefined;
     this.labels = this.foundBy.labelsOf(this.path);
   }
 

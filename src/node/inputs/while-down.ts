@@ -40,7 +40,7 @@ export interface WhileDownHost extends RotationHost {
 interface Trail {
   readonly path: string;
   readonly foundBy: FoundBy;
-  /** The one that was read last. */
+  /** The one that had it last. */
   newest: { readonly source: string; readonly position: TailPosition };
   bornMs: number;
   /** What is there now, or has the name of a file rotated from there. */
@@ -132,7 +132,7 @@ export class WhileDown {
       trail = { path, foundBy, newest: { source, position }, bornMs: birthMs, ...nothing };
       this.#trails.set(path, trail);
     }
-    if (isReadLater(position, trail.newest.position)) trail.newest = { source, position };
+    if (hadNameLater(position, trail.newest.position)) trail.newest = { source, position };
     for (const state of position.previous) trail.continued.add(keyOf(state));
     trail.bornMs = Math.max(trail.bornMs, birthMs);
     this.#lastReadMs = Math.max(this.#lastReadMs, readAtMs);
@@ -375,9 +375,15 @@ export class WhileDown {
   }
 }
 
-/** Of two that were read in the same millisecond: the one that is named as it stands, else the one made later. */
-function isReadLater(a: TailPosition, b: TailPosition): boolean {
-  if (a.readAtMs !== b.readAtMs) return a.readAtMs > b.readAtMs;
+/**
+ * Of two that had a name, the one that had it last: what was renamed may be read on for long beside its successor. In the same
+ * millisecond: the one that still had it, then the one that is named as it stands, else the one made later.
+ */
+function hadNameLater(a: TailPosition, b: TailPosition): boolean {
+  const [namedMs, otherNamedMs] = [a, b].map(({ namedAtMs, readAtMs }) => namedAtMs ?? readAtMs);
+  if (namedMs !== otherNamedMs) return namedMs > otherNamedMs;
+  const [hasLost, otherHasLost] = [a, b].map(({ namedAtMs }) => namedAtMs !== undefined);
+  if (hasLost !== otherHasLost) return otherHasLost;
   const [isNamed, isOtherNamed] = [a, b].map((position) => placesOf(position).length === 1);
   return isNamed === isOtherNamed ? a.birthMs > b.birthMs : isNamed;
 }

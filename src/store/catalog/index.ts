@@ -4,6 +4,7 @@ import { Level } from 'level';
 import { LogvineError, messageOf } from '../errors.ts';
 import {
   decodeRecord,
+  emptyRecord,
   encodeRecord,
   segmentName,
   type SegmentId,
@@ -22,6 +23,11 @@ export interface Catalog {
   /** Its streams are taken from the pool. */
   get(id: SegmentId, pool: StreamPool): Promise<SegmentRecord | undefined>;
   put(record: SegmentRecord): Promise<void>;
+  /**
+   * The file is to be read again: nothing of the record counts any more but what rot took. Resolves when no power cut can bring
+   * back what was there before.
+   */
+  doubt(record: SegmentRecord): Promise<void>;
   /** Resolves when no power cut can bring it back. */
   remove(id: SegmentId): Promise<void>;
   close(): Promise<void>;
@@ -31,7 +37,7 @@ export interface Catalog {
 export interface KeyValueStore {
   open(): Promise<void>;
   get(key: string): Promise<Uint8Array | undefined>;
-  put(key: string, value: Uint8Array): Promise<void>;
+  put(key: string, value: Uint8Array, options?: { readonly sync: boolean }): Promise<void>;
   del(key: string, options: { readonly sync: boolean }): Promise<void>;
   close(): Promise<void>;
 }
@@ -64,6 +70,14 @@ export async function openCatalog(directory: string, removeAll: () => Promise<vo
   return catalogOver(database);
 }
 
+function valueOf(record: SegmentRecord): Buffer {
+  const encoded = encodeRecord(record);
+  const value = Buffer.allocUnsafe(4 + encoded.length);
+  value.writeUInt32LE(crc32(encoded), 0);
+  encoded.copy(value, 4);
+  return value;
+}
+
 export function catalogOver(database: KeyValueStore): Catalog {
   return {
     async get(id, pool) {
@@ -77,12 +91,11 @@ export function catalogOver(database: KeyValueStore): Catalog {
         return undefined;
       }
     },
-    async put(record) {
-      const encoded = encodeRecord(record);
-      const value = Buffer.allocUnsafe(4 + encoded.length);
-      value.writeUInt32LE(crc32(encoded), 0);
-      encoded.copy(value, 4);
-      await database.put(segmentName(record.id), value);
+    put: (record) => database.put(segmentName(record.id), valueOf(record)),
+    async doubt({ id, rotten }) {
+      if (rotten.length === 0) await database.del(segmentName(id), { sync: true });
+      // No file is believed to be without a byte.
+      else await database.put(segmentName(id), valueOf({ ...emptyRecord(id), rotten }), { sync: true });
     },
     remove: (id) => database.del(segmentName(id), { sync: true }),
     close: () => database.close(),

@@ -1,6 +1,6 @@
 import { LogvineError, messageOf } from '../errors.ts';
 import { OneByOne } from '../one-by-one.ts';
-import { segmentName, type DiskHealth, type Segment } from '../segment/index.ts';
+import { segmentName, type DiskHealth, type Segment, type SegmentRecord } from '../segment/index.ts';
 import type { Catalog } from './index.ts';
 
 export interface CatalogWriterOptions {
@@ -16,10 +16,10 @@ export interface CatalogWriterOptions {
  */
 export class CatalogWriter {
   readonly #options: CatalogWriterOptions;
-  /** Versions that the catalog has, those that were seen last of others, and segments that it certainly does not have. */
+  /** Versions that the catalog has, those that were seen last of others, and segments of which it has no more than what rot took. */
   readonly #remembered = new WeakMap<Segment, number>();
   readonly #seen = new WeakMap<Segment, number>();
-  readonly #absent = new WeakSet<Segment>();
+  readonly #doubted = new WeakMap<Segment, SegmentRecord['rotten']>();
   /** How many want it not to be remembered. */
   readonly #barred = new WeakMap<Segment, number>();
   /** What is put and what is removed reaches the catalog in this order. */
@@ -54,7 +54,7 @@ export class CatalogWriter {
       // The next start is to look again at what the disk would not give.
       if (record.hasUnread) return true;
       if (this.#remembered.get(segment) === version) return true;
-      this.#absent.delete(segment);
+      this.#doubted.delete(segment);
       try {
         await this.#options.catalog.put(record);
         this.#remembered.set(segment, version);
@@ -68,13 +68,15 @@ export class CatalogWriter {
 
   /** It changed otherwise than by growing. What the catalog does not let go of, a later start finds out by itself. */
   async changed(segment: Segment): Promise<void> {
-    await this.#forget(segment).catch((error: LogvineError) => this.#warn(error.message));
+    await this.#doubt(segment).catch((error: LogvineError) => this.#warn(error.message));
   }
 
   /** It is about to be removed: another that is called as it is may come to be as long. */
   async willGo(segment: Segment): Promise<void> {
     this.#barred.set(segment, Infinity);
-    await this.changed(segment);
+    await this.#forget(segment, () => this.#options.catalog.remove(segment.id)).catch((error: LogvineError) =>
+      this.#warn(error.message),
+    );
   }
 
   /**
@@ -85,7 +87,7 @@ export class CatalogWriter {
   async whileForgotten<T>(segment: Segment, work: () => Promise<T>): Promise<T> {
     this.#barred.set(segment, (this.#barred.get(segment) ?? 0) + 1);
     try {
-      await this.#forget(segment);
+      await this.#doubt(segment);
       return await work();
     } finally {
       const others = this.#barred.get(segment)! - 1;
@@ -94,17 +96,25 @@ export class CatalogWriter {
     }
   }
 
-  #forget(segment: Segment): Promise<void> {
+  #doubt(segment: Segment): Promise<void> {
+    return this.#forget(segment, async () => {
+      const { rotten } = segment.record;
+      // It is being removed: nothing of it is to outlive that.
+      if (this.#doubted.get(segment) === rotten || this.#barred.get(segment) === Infinity) return;
+      await this.#options.catalog.doubt(segment.record);
+      this.#doubted.set(segment, rotten);
+    });
+  }
+
+  #forget(segment: Segment, forget: () => Promise<void>): Promise<void> {
     return this.#changes.run(async () => {
-      if (this.#absent.has(segment)) return;
       this.#remembered.delete(segment);
       try {
-        await this.#options.catalog.remove(segment.id);
+        await forget();
       } catch (cause) {
         const message = `the catalog did not forget ${segmentName(segment.id)}: ${messageOf(cause)}`;
         throw new LogvineError('LV_DISK_FULL', message, { cause });
       }
-      this.#absent.add(segment);
     });
   }
 

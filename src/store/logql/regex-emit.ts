@@ -92,8 +92,7 @@ function emitRepeat(node: RepeatNode, mode: EmitMode, replication: number): stri
     return min === 1 ? atom(node, mode, replication) : `${atom(node, mode, replication)}?${lazy}`;
   if (max === 0) return '';
   const count = Math.max(min, max === Infinity ? 1 : max);
-  const inside = replicationOf(node.item);
-  const chunk = writtenOut ? 1 : Math.max(1, Math.floor(REPLICATION_MAX / (replication * inside)));
+  const chunk = chunkOf(node, replication);
   const body = atom(node, mode, replication * Math.min(chunk, count));
   if (body.length * Math.ceil(count / chunk) > SOURCE_LENGTH_MAX) return '.'.repeat(SOURCE_LENGTH_MAX + 1);
   let out = '';
@@ -102,6 +101,13 @@ function emitRepeat(node: RepeatNode, mode: EmitMode, replication: number): stri
   if (max === Infinity) return `${out}${run === undefined ? body : run.any}*${lazy}`;
   for (let left = max - min; left > 0; left -= chunk) out += counted(body, 0, Math.min(left, chunk), lazy);
   return out;
+}
+
+/** How often a counted repetition counts at once, where those around it count to `replication`. */
+export function chunkOf(node: RepeatNode, replication: number): number {
+  return minimumLength(node.item) === 0
+    ? 1
+    : Math.max(1, Math.floor(REPLICATION_MAX / (replication * replicationOf(node.item))));
 }
 
 function counted(body: string, min: number, max: number, lazy: string): string {
@@ -192,6 +198,17 @@ function emitClass(ranges: Ranges, mode: EmitMode): string {
   return alternatives.length === 1 && sequences[0].every(([from, to]) => from === to)
     ? `(?:${alternatives[0]})`
     : `(?:${alternatives.join('|')})`;
+}
+
+/** How many sequences of bytes a class becomes, by their length. */
+export function byteLengths(ranges: Ranges, mode: EmitMode): number[] {
+  const lengths = [0, asciiPart(ranges, mode).length > 0 ? 1 : 0, 0, 0, 0];
+  if (mode.ascii) return lengths;
+  if (holdsAllBeyondAscii(ranges)) return [0, 1];
+  for (const [from, to] of pairsOf(intersect(ranges, 0x80, CODE_POINT_MAX))) {
+    for (const sequence of utf8Sequences(from, to)) lengths[sequence.length]++;
+  }
+  return lengths;
 }
 
 const LENGTH_LIMITS = [0x7f, 0x7ff, 0xffff, CODE_POINT_MAX];

@@ -45,30 +45,3 @@ export function isNullable(node: RegexNode): boolean {
       return node.items.some(isNullable);
   }
 }
-
-/**
- * An upper bound for the ways in which parts side by side may match nothing. V8 follows all of them when it compiles a
- * pattern, so that `(a?||b){30}` would take hours.
- */
-export function emptyPaths(node: RegexNode): number {
-  switch (node.kind) {
-    case 'empty':
-    case 'class':
-    case 'assertion':
-      return 1;
-    case 'group':
-      return emptyPaths(node.item);
-    case 'concat':
-      return node.items.reduce((product, item) => product * emptyPaths(item), 1);
-    case 'alternate': {
-      const ways = node.items.filter((item) => minimumLength(item) === 0).length;
-      return Math.max(1, ways) * Math.max(...node.items.map(emptyPaths));
-    }
-    case 'repeat': {
-      const isEmpty = minimumLength(node.item) === 0;
-      const times = Math.max(node.min, node.max === Infinity ? 1 : node.max, 1);
-      const one = emptyPaths(node.item) * (isEmpty && node.min === 0 ? 2 : 1);
-      return one ** times;
-    }
-  }
-}

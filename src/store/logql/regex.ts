@@ -5,12 +5,13 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import { RE2JS } from 're2js';
 import { LIMITS } from '../limits.ts';
-import { emitRegex } from './regex-emit.ts';
+import { compileSteps } from './regex-cost.ts';
+import { emitRegex, type EmitMode } from './regex-emit.ts';
 import { includes } from './regex-class.ts';
 import { requiredLiterals, type LiteralGroup } from './regex-literals.ts';
 import { parseRegex, type Assertion, type RegexNode } from './regex-parse.ts';
 import { REPEATED_MAX, repeatedSize } from './regex-size.ts';
-import { childrenOf, emptyPaths, holds, minimumLength } from './regex-tree.ts';
+import { childrenOf, holds, minimumLength } from './regex-tree.ts';
 import { asValidUtf8, encodeText } from './text.ts';
 
 export interface CompiledRegex {
@@ -77,8 +78,12 @@ export function compileAnchored(pattern: string, options: { dotAll?: boolean } =
   return compileRegex(`^(?:${pattern})$`, options);
 }
 
-/** See `emptyPaths`: compiling takes microseconds for each. */
-const EMPTY_PATHS_MAX = 500;
+/** At most 0.1 s. Of more, the source goes to re2js, which compiles anything soon. */
+const COMPILE_STEPS_MAX = 200_000;
+
+function translate(tree: RegexNode, mode: EmitMode): string | undefined {
+  return compileSteps(tree, mode) > COMPILE_STEPS_MAX ? undefined : emitRegex(tree, mode);
+}
 
 /** A RegExp of the translation, made when first needed; undefined when there is none. */
 type Runner = RegExp | undefined;
@@ -100,8 +105,7 @@ class Regex implements CompiledRegex {
     this.pattern = pattern;
     this.#re2 = re2;
     // At a byte inside a character \B holds, where RE2 does not look.
-    const runsInV8 =
-      tree !== undefined && !holds(tree, isNoWordBoundary) && emptyPaths(tree) <= EMPTY_PATHS_MAX;
+    const runsInV8 = tree !== undefined && !holds(tree, isNoWordBoundary);
     this.#tree = runsInV8 ? tree : undefined;
     this.#lineAnchors = tree !== undefined && holds(tree, isLineAnchor);
     this.#capturesFaithful = tree !== undefined && !holds(tree, repeatsUnfaithfully);
@@ -117,7 +121,7 @@ class Regex implements CompiledRegex {
     return this.#runner(
       'block',
       () =>
-        emitRegex(trimmed(tree), {
+        translate(trimmed(tree), {
           captures: false,
           ascii: false,
           block: hasPlainAnchors(tree) ? 'anchored' : 'loose',
@@ -149,7 +153,7 @@ class Regex implements CompiledRegex {
         ? undefined
         : this.#runner(
             ascii ? 'ascii' : 'utf8',
-            () => this.#tree && emitRegex(trimmed(this.#tree), { captures: false, ascii, block: 'no' }),
+            () => this.#tree && translate(trimmed(this.#tree), { captures: false, ascii, block: 'no' }),
           );
     return runner === undefined ? this.#re2.test(decode()) : runner.test(latin1);
   }
@@ -185,7 +189,7 @@ class Regex implements CompiledRegex {
         ? undefined
         : this.#runner(
             'captures',
-            () => this.#tree && emitRegex(this.#tree, { captures: true, ascii: true, block: 'no' }),
+            () => this.#tree && translate(this.#tree, { captures: true, ascii: true, block: 'no' }),
             'g',
           );
     const all = runner === undefined ? this.#re2.matchAll(text) : text.matchAll(runner);

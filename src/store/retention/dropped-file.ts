@@ -6,11 +6,13 @@ import { OneByOne } from '../one-by-one.ts';
 import { unwritten, type DiskHealth } from '../segment/index.ts';
 import type { DroppedLog, Going, Loss } from './dropped.ts';
 import type { ExpiredRuns } from './expired.ts';
+import type { Tombstones } from './tombstones.ts';
 
 export interface DroppedFileOptions {
   readonly directory: string;
   readonly disk: Pick<Disk, 'replaceFile'>;
   readonly health: DiskHealth;
+  readonly tombstones: Tombstones;
 }
 
 /** dropped.json, which one at a time changes: see DroppedLog. */
@@ -23,6 +25,7 @@ export class DroppedFile {
   constructor(options: DroppedFileOptions, log: DroppedLog) {
     this.#options = options;
     this.log = log;
+    log.expired.add(options.tombstones.found);
   }
 
   /** What retention took off this disk. */
@@ -71,6 +74,12 @@ export class DroppedFile {
     this.log.add(going);
   }
 
+  /** The file of a segment of others goes before that can be written, to make room. To be called in turn. Rejects with Node's errors. */
+  async goesUnwritten(path: string, going: Going): Promise<void> {
+    await this.#options.tombstones.put(path, going.expired);
+    this.log.add(going);
+  }
+
   /** Resolves when the log is on disk as it is now. To be called in turn. Rejects with LV_DISK_FULL, LV_DATA_UNSAFE. */
   save(): Promise<void> {
     return this.#write(this.log.encode());
@@ -83,5 +92,6 @@ export class DroppedFile {
     } catch (cause) {
       throw unwritten(this.#options.health, path, cause);
     }
+    await this.#options.tombstones.clear();
   }
 }

@@ -1,4 +1,5 @@
 import { compareInstants, type Instant } from '../batch/index.ts';
+import { spanning } from '../segment/index.ts';
 import { LIMITS } from '../limits.ts';
 import { unionRuns, type Run } from '../runs.ts';
 
@@ -202,14 +203,4 @@ function join(known: readonly Known[], between: readonly Run[]): Known[] {
 function covers(a: ExpiredRun, b: ExpiredRun): boolean {
   const isWithin = a.from <= b.from && b.to <= a.to;
   return isWithin && compareInstants(a.min, b.min) <= 0 && compareInstants(a.max, b.max) >= 0;
-}
-
-function spanning(a: ExpiredRun, b: ExpiredRun): ExpiredRun {
-  return {
-    ...a,
-    from: Math.min(a.from, b.from),
-    to: Math.max(a.to, b.to),
-    min: compareInstants(a.min, b.min) < 0 ? a.min : b.min,
-    max: compareInstants(a.max, b.max) > 0 ? a.max : b.max,
-  };
 }

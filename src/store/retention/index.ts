@@ -9,3 +9,4 @@ export type { RetentionRule } from './retention.ts';
 export { Scrubber } from './scrub.ts';
 export { DiskSpace, ROOM_TEXT } from './space.ts';
 export type { Room } from './space.ts';
+export { Tombstones } from './tombstones.ts';

@@ -1,7 +1,7 @@
 import type { Labels } from '../batch/index.ts';
 import { messageOf } from '../errors.ts';
 import type { Clock, Disk, Timer } from '../host/index.ts';
-import { segmentName, type Segment, type SegmentRecord } from '../segment/index.ts';
+import { isDamaged, segmentName, type Segment, type SegmentRecord } from '../segment/index.ts';
 import type { Store } from '../store.ts';
 
 /**
@@ -102,9 +102,10 @@ export class Retention {
       const keptMs = this.#keptMs(segment);
       if (segment.last && nowMs - segment.lastSealedAtMs <= keptMs) continue;
       const stat = await disk.stat(segment.path);
+      // Nothing tells how old that is which was in a lost file.
+      if (!stat && isDamaged(segment.record)) continue;
       // Of what rot hides, only the file itself tells how old it is.
-      const isWhole = segment.record.quarantined.length === 0;
-      const keptHereMs = isWhole ? Math.min(keptMs, KEPT_HERE_MS) : keptMs;
+      const keptHereMs = isDamaged(segment.record) ? keptMs : Math.min(keptMs, KEPT_HERE_MS);
       if (stat && nowMs - stat.mtimeMs <= keptHereMs) continue;
       if (this.#mayGo(segment)) due.push(segment);
     }
@@ -114,7 +115,7 @@ export class Retention {
 
   #mayGo(segment: Segment): boolean {
     const { store, isAcknowledged } = this.#options;
-    const isEmpty = !segment.last && segment.record.quarantined.length === 0;
+    const isEmpty = !segment.last && !isDamaged(segment.record);
     if (isEmpty || !store.isFinished(segment)) return false;
     return segment.id.origin !== store.origin || isAcknowledged(segment);
   }
@@ -127,7 +128,7 @@ export class Retention {
     const { record, version } = segment;
     const { ageMsMax = Infinity, rules } = this.#options;
     if (rules.length === 0) return ageMsMax;
-    if (record.quarantined.length > 0) return Math.max(ageMsMax, ...rules.map((rule) => rule.ageMsMax));
+    if (isDamaged(record)) return Math.max(ageMsMax, ...rules.map((rule) => rule.ageMsMax));
     const known = this.#kept.get(segment);
     if (known?.version === version) return known.ms;
     if (this.#streamsLeft <= 0) return Infinity;

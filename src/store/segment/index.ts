@@ -5,11 +5,14 @@ export {
   emptyRecord,
   encodeRecord,
   holesIn,
+  isDamaged,
   releaseStreams,
   segmentName,
 } from './record.ts';
 export type { BatchEntry, BatchView, StreamList } from './batch-list.ts';
 export type { Hole, SegmentId, SegmentRecord } from './record.ts';
+export { goneOf, joinGone, NOTHING_GONE, goneSeqs, spanning, withoutHeld } from './gone.ts';
+export type { GoneRun } from './gone.ts';
 export { StreamPool } from './streams.ts';
 export type { Stream } from './streams.ts';
 export { holdsForeign, recoverSegment } from './recover.ts';

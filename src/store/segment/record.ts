@@ -8,6 +8,7 @@ import {
 } from '../batch/index.ts';
 import { LIMITS } from '../limits.ts';
 import { BatchList, HASH_BYTES, type BatchEntry, type BatchFields } from './batch-list.ts';
+import { NOTHING_GONE, withoutHeld, type GoneRun } from './gone.ts';
 import type { Stream, StreamPool } from './streams.ts';
 
 export interface SegmentId {
@@ -37,6 +38,8 @@ export interface SegmentRecord {
   readonly batches: BatchList;
   /** Ascending. */
   readonly quarantined: Quarantined[];
+  /** Batches that were on this disk, and are not any more. */
+  rotten: readonly GoneRun[];
   /** Last position of each source that its batches carry, and the batch that carries it. */
   readonly positions: Map<string, { seq: number; position: string }>;
   fileBytes: number;
@@ -52,6 +55,7 @@ export function emptyRecord(id: SegmentId): SegmentRecord {
     streams: [],
     batches: new BatchList(),
     quarantined: [],
+    rotten: NOTHING_GONE,
     positions: new Map(),
     fileBytes: 0,
     hasUnread: false,
@@ -85,6 +89,7 @@ export function addBatch(
   } = 'table' in header.streams ? header.streams : totalsOf(header.streams);
   const { seq, sealedAtMs, filterBytes } = header;
   record.batches.add({ seq, ...place, filterBytes, entries, rawBytes, min, max, sealedAtMs, streams });
+  record.rotten = withoutHeld(record.rotten, [[seq, seq]]);
 }
 
 function nameStreams(record: SegmentRecord, { streams }: BatchHeader | SealedHeader, pool: StreamPool): void {
@@ -141,6 +146,11 @@ export function quarantineBatches(
   }
 }
 
+/** Something that was here is not, as far as is known: it is asked for, and the segment goes only as a whole. */
+export function isDamaged({ quarantined, rotten }: SegmentRecord): boolean {
+  return quarantined.length > 0 || rotten.length > 0;
+}
+
 /** A hole, and the batches that stand before and behind it: where batches came in order, those between them stood in it. */
 export interface Hole extends Quarantined {
   readonly before: BatchEntry | undefined;
@@ -174,9 +184,9 @@ function without(hole: Quarantined, offset: number, bytes: number): Quarantined[
  * Batches that came out of order, or whose place is on a bad sector, are not healed in their places: they are there again elsewhere
  * in the file. Once all are, from the segment's first to the last one known, their holes wait for nothing.
  */
-export function forgetDoneHoles({ batches, firstSeq, quarantined }: SegmentRecord): void {
+export function forgetDoneHoles({ batches, firstSeq, quarantined, rotten }: SegmentRecord): void {
   const last = batches.at(-1);
-  if (quarantined.length === 0 || !last) return;
+  if (quarantined.length === 0 || rotten.length > 0 || !last) return;
   if (batches.seqAt(0) !== firstSeq || last.seq - firstSeq !== batches.length - 1) return;
   // What nobody here knows of can only be batches after the last one, and these stand behind it. A hole that is just as long as a
   // batch behind it is where that stood before it was written again.
@@ -187,7 +197,7 @@ export function forgetDoneHoles({ batches, firstSeq, quarantined }: SegmentRecor
 }
 
 /** Another version's records are not read: the segment file is. */
-const RECORD_VERSION = 6;
+const RECORD_VERSION = 7;
 
 /** The record as the catalog stores it. */
 export function encodeRecord(record: SegmentRecord): Buffer {
@@ -233,6 +243,12 @@ export function encodeRecord(record: SegmentRecord): Buffer {
   list(record.quarantined, ({ offset, bytes }) => {
     writer.varint(offset);
     writer.varint(bytes);
+  });
+  list(record.rotten, ({ from, to, min, max }) => {
+    writer.varint(from);
+    writer.varint(to - from);
+    instant(min);
+    instant(max);
   });
   list([...record.positions], ([source, { seq, position }]) => {
     writer.text(source);
@@ -296,6 +312,11 @@ function decodeInto(record: SegmentRecord, reader: ByteReader, pool: StreamPool)
     });
   for (const hole of list(() => ({ offset: reader.varint(), bytes: reader.varint() })))
     record.quarantined.push(hole);
+  const rotten = list((): GoneRun => {
+    const from = reader.varint();
+    return { from, to: from + reader.varint(), min: instant(), max: instant() };
+  });
+  if (rotten.length > 0) record.rotten = rotten;
   const positions = list(() => ({ source: text(), seq: reader.varint(), position: text() }));
   for (const { source, ...at } of positions) record.positions.set(source, at);
   if (!reader.done) throw new RangeError('bytes after the record');

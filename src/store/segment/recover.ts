@@ -14,6 +14,7 @@ import {
 import type { DiskFile } from '../host/index.ts';
 import { LIMITS } from '../limits.ts';
 import type { BatchEntry } from './batch-list.ts';
+import { goneOf } from './gone.ts';
 import {
   addBatch,
   areNamed,
@@ -98,6 +99,7 @@ export async function recoverSegment(
     return recoverSegment(file, id, { ...options, sizeMax: tornAt });
   }
   const nameless = quarantineNameless(record);
+  record.rotten = goneOf(nameless);
   // What waits for the names of its streams is in a hole, wherever that stands.
   if (!nameless.some(({ seq }) => seq > (record.batches.at(-1)?.seq ?? 0))) forgetDoneHoles(record);
   return record;

@@ -42,7 +42,7 @@ interface Summary {
 interface Waiting {
   readonly frame: FrameToWrite;
   readonly bytes: number;
-  resolve(): void;
+  resolve(isNew: boolean): void;
   reject(error: Error): void;
 }
 
@@ -203,25 +203,22 @@ export class Segment implements FileHolder {
   }
 
   /**
-   * Resolves once the frame is on disk. The caller has checked that it follows the last one accepted, or is not held and
-   * what is missing before it comes later: frames of a segment may stand in any order.
+   * Resolves once the frame is on disk: false when its batch has come in another way meanwhile. The caller has checked that it follows
+   * the last one accepted, or is not held and what is missing before it comes later: frames of a segment may stand in any order.
    * Rejects with LV_DISK_FULL (the file is as before; try again) or LV_DATA_UNSAFE (nothing more will be taken).
    */
-  append(frame: FrameToWrite): Promise<void> {
+  append(frame: FrameToWrite): Promise<boolean> {
     if (this.#health.failure) return Promise.reject(this.#health.failure);
     const { seq } = frame.header;
     if (seq > (this.#accepted?.seq ?? 0)) this.#accepted = { seq, headerHash: frame.headerHash };
     let bytes = 0;
     for (const part of frame.parts) bytes += part.length;
-    const written = new Promise<void>((resolve, reject) => {
+    const written = new Promise<boolean>((resolve, reject) => {
       this.#waiting.push({ frame, bytes, resolve, reject });
       this.#running ??= this.#commitAll();
     });
-    const ended = written
-      .catch(() => undefined)
-      .then(() => {
-        this.#underWay.delete(seq);
-      });
+    const end = (): void => void this.#underWay.delete(seq);
+    const ended = written.then(end, end);
     this.#underWay.set(seq, ended);
     this.#written = ended;
     return written;
@@ -239,8 +236,8 @@ export class Segment implements FileHolder {
       const group = this.#waiting;
       this.#waiting = [];
       try {
-        await this.#commit(group);
-        for (const { resolve } of group) resolve();
+        const news = await this.#commit(group);
+        for (const [at, { resolve }] of group.entries()) resolve(news[at]);
       } catch (error) {
         // What waited behind a failed frame must not be written without it.
         const failed = [...group, ...this.#waiting];
@@ -257,7 +254,8 @@ export class Segment implements FileHolder {
     this.#accepted = last && { seq: last.seq, headerHash: last.headerHash };
   }
 
-  async #commit(group: readonly Waiting[]): Promise<void> {
+  /** Which of them were not here yet. */
+  async #commit(group: readonly Waiting[]): Promise<boolean[]> {
     if (this.#health.failure) throw this.#health.failure;
     const file = await this.#openForWriting();
     const start = this.record.fileBytes;
@@ -272,14 +270,18 @@ export class Segment implements FileHolder {
     }
     await this.#sync(file);
     let offset = start;
-    for (const { frame, bytes } of group) {
-      const { header, headerHash, headerBytes } = frame;
-      addBatch(this.record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
+    const news = group.map(({ frame: { header, headerHash, headerBytes }, bytes }) => {
+      const place = { offset, frameBytes: bytes, headerBytes, headerHash };
       offset += bytes;
-    }
+      // It may have been found in a damaged place while it was written: a second copy says nothing new.
+      if (this.record.batches.has(header.seq)) return false;
+      addBatch(this.record, header, place, this.#pool);
+      return true;
+    });
     this.record.fileBytes = offset;
     this.#forgetDoneHoles();
     this.touch();
+    return news;
   }
 
   #forgetDoneHoles(): void {
@@ -335,6 +337,8 @@ export class Segment implements FileHolder {
     }
     await this.#sync(file);
     closeHole(record, offset, bytes);
+    // It may have been written behind the others meanwhile.
+    if (this.entry(seq)) return undefined;
     const { header, headerHash, headerBytes } = frame;
     addBatch(record, header, { offset, frameBytes: bytes, headerBytes, headerHash }, this.#pool);
     this.touch();

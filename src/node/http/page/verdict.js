@@ -7,7 +7,13 @@ import { batches, plural, size } from './format.js';
 /** @typedef {{ tone: 'well' | 'trouble' | 'severe', title: string, text: string, points: Point[] }} Verdict */
 
 /** Codes that say that data itself is in danger. */
-const SEVERE = new Set(['LV_DATA_UNSAFE', 'LV_DISK_FULL', 'LV_BATCH_CONFLICT', 'LV_IDENTITY_CONFLICT']);
+const SEVERE = new Set([
+  'LV_DATA_UNSAFE',
+  'LV_DISK_FULL',
+  'LV_BATCH_LOST',
+  'LV_BATCH_CONFLICT',
+  'LV_IDENTITY_CONFLICT',
+]);
 const POINTS_MAX = 20;
 
 /**
