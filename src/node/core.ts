@@ -126,6 +126,8 @@ export interface Core {
   readonly verifier: Verifier;
   /** Undefined: pushes are not told apart. */
   readonly pushes: Pushes | undefined;
+  /** Resolves once enough of the mesh knows this peer: nothing can be acknowledged before. */
+  readonly introduced: Promise<void>;
   /** To be awaited before anything is read: one that was a member before may have lost what others hold. */
   recoverOwn(): Promise<void>;
   /** From here on the mesh knows of this peer. */
@@ -486,6 +488,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       losses,
       verifier,
       pushes,
+      introduced: introduced.promise,
       async recoverOwn() {
         const knowsOthers = config.join.length > 0 || membership.members().length > 1;
         if (!store.hasEarlierRuns || !knowsOthers) return;

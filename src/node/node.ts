@@ -153,6 +153,7 @@ export async function startNode(config: Config): Promise<RunningNode> {
       batcher,
       pool,
       pushes: core.pushes,
+      introduced: core.introduced,
       coordinator,
       losses,
       verifier,

@@ -21,6 +21,9 @@ const POLL_MS = 100;
 /** So that nobody waits ten seconds for the last lines of a file to be sealed. */
 export const PROMPT = 'batch: { ageMax: 1s }\n';
 
+/** How the problem of a newcomer begins, for which there is no code of its own. */
+const UNKNOWN_YET = 'too few members of the mesh know of this peer yet';
+
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
@@ -96,12 +99,14 @@ export class Mesh {
     return nodes;
   }
 
-  /** Waits until each of these nodes sees all of these, and no others, alive. */
+  /** Waits until each of these nodes sees all of these, and no others, alive, and is known to enough of them to take lines. */
   async agree(nodes: readonly MeshNode[], deadlineMs = 20_000): Promise<void> {
     const wanted = nodes.map(({ peer }) => peer).sort();
     await waitFor(`${nodes.length} nodes to see each other`, deadlineMs, async () => {
       for (const node of nodes) {
-        const alive = await node.alivePeers();
+        const { members, problems } = await node.status();
+        if (problems.some(({ message }) => message.startsWith(UNKNOWN_YET))) return false;
+        const alive = aliveOf(members);
         if (alive.length !== wanted.length || alive.some((peer, index) => peer !== wanted[index]))
           return false;
       }
@@ -258,11 +263,7 @@ export class MeshNode {
 
   /** Peers that this node sees alive, itself among them, sorted. */
   async alivePeers(): Promise<string[]> {
-    const { members } = await this.status();
-    return members
-      .filter(({ state }) => state === 'alive')
-      .map(({ peer }) => peer)
-      .sort();
+    return aliveOf((await this.status()).members);
   }
 
   /** Runs one command of the command line against this node. */
@@ -439,4 +440,11 @@ export function assertSameBytes(actual: Buffer, expected: Buffer): void {
     `answers part at byte ${at}: ${actual.length} bytes and ${count(actual)} lines instead of ${expected.length} and ${count(expected)}\n` +
       ` is: ${around(actual)}\nnot: ${around(expected)}`,
   );
+}
+
+function aliveOf(members: Status['members']): string[] {
+  return members
+    .filter(({ state }) => state === 'alive')
+    .map(({ peer }) => peer)
+    .sort();
 }

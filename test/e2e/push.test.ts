@@ -144,6 +144,28 @@ test('pushes are answered once they are on W disks, and found at every node with
   assert.equal(after.stdout.toString(), 'long ago\nfirst\nsecond\nthird error\n');
 });
 
+test('a push to a peer that the mesh does not know yet waits for it, and is told why when that takes too long', async (t) => {
+  const mesh = new Mesh(t);
+  const bob = await mesh.start('bob');
+  await bob.kill();
+  const join = [bob.meshAddress];
+  const alice = await mesh.start('alice', { join, config: 'pushTimeout: 1m\n' });
+  const impatient = await mesh.start('impatient', { join, config: 'pushTimeout: 500ms\n' });
+  const late = pushJson(alice, { app: 'shop' }, [['1700000000000000000', 'early']]);
+  const refused = await pushJson(impatient, { app: 'shop' }, [['1700000000000000001', 'refused']]);
+  assert.equal(refused.status, 503);
+  const { code, message } = (await refused.json()) as { code: string; message: string };
+  assert.equal(code, 'LV_REPLICATION_TIMEOUT');
+  assert.match(message, /too few members of the mesh know of this peer yet/);
+  await bob.start();
+  assert.equal((await late).status, 204);
+  const found = await queryRange(alice, '{app="shop"}');
+  assert.deepEqual(
+    found.data.result.flatMap(({ values }) => values.map(([, line]) => line)),
+    ['early'],
+  );
+});
+
 test('a malformed push is refused whole, and one that cannot reach W disks is answered 503', async (t) => {
   const mesh = new Mesh(t);
   const config = 'pushTimeout: 1s\n';

@@ -14,6 +14,8 @@ export interface PushRouteOptions {
   readonly pool: TaskRunner<Tasks>;
   /** Undefined: pushes are not told apart. */
   readonly pushes: Pushes | undefined;
+  /** A newcomer that has just started is a client's business as little as it can be: its pushes wait. */
+  readonly introduced: Promise<void>;
 }
 
 /** A body this large is decoded on a worker, so that the main thread answers probes meanwhile. */
@@ -67,15 +69,16 @@ class PushKeeper {
   }
 
   /**
-   * Resolves with the acknowledgement. When it takes longer than `pushTimeoutMs`: rejects with LV_OVERLOADED while
-   * nothing is kept, and then nothing will be; afterwards with LV_REPLICATION_TIMEOUT, and it may still come.
+   * Resolves with the acknowledgement. When it takes longer than `pushTimeoutMs`: rejects with why nothing can be stored,
+   * or LV_OVERLOADED, while nothing is kept, and then nothing will be; afterwards with LV_REPLICATION_TIMEOUT, and it may
+   * still come.
    */
   async keep(push: PushBody, lease: Lease): Promise<void> {
     const { clock, config } = this.#options;
     const over = Promise.withResolvers<void>();
     let stage: 'waiting' | 'storing' | 'given up' = 'waiting';
     const timer = clock.after(config.pushTimeoutMs, () => {
-      over.reject(stage === 'storing' ? unconfirmed() : tooFast());
+      over.reject(stage === 'storing' ? unconfirmed() : this.#refusal());
       if (stage === 'waiting') stage = 'given up';
     });
     const goOn = (): void => {
@@ -100,7 +103,9 @@ class PushKeeper {
   }
 
   async #prepare(push: PushBody, lease: Lease, goOn: () => void): Promise<PreparedPush> {
-    const { batcher, pool } = this.#options;
+    const { batcher, pool, introduced } = this.#options;
+    await introduced;
+    goOn();
     // Where nothing can be stored there will be no room, and the client would be told to be slower.
     if (batcher.isFull) batcher.checkTaking();
     await batcher.room();
@@ -123,6 +128,16 @@ class PushKeeper {
     }
     lease.resize(decodedBytes(prepared));
     return prepared;
+  }
+
+  /** Why a push had to wait for so long. */
+  #refusal(): unknown {
+    try {
+      this.#options.batcher.checkTaking();
+    } catch (error) {
+      return error;
+    }
+    return tooFast();
   }
 
   async #turn(weight: number): Promise<void> {

@@ -32,6 +32,7 @@ export interface ServerOptions {
   readonly pool: TaskRunner<Tasks>;
   /** Undefined: pushes are not told apart. */
   readonly pushes: Pushes | undefined;
+  readonly introduced: Promise<void>;
   readonly coordinator: Coordinator;
   readonly losses: LossAcceptor;
   readonly verifier: Verifier;
