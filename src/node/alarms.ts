@@ -149,6 +149,11 @@ export function leftOutText(holdings: number): string {
   return `holdings.zst has no room for ${plural(holdings, 'segment')} that other peers hold, those of live ones left out first: should this node restart, it learns of them only from peers that are up then`;
 }
 
+/** `times`: how often batches vanished for which there was no room in memory. */
+export function vanishedText(times: number): string {
+  return `so many batches vanished from disks that ${plural(times, 'time')} there was no room to remember which: answers may lack them and call themselves complete. Find out what takes them away, then settle what is gone with \`logvine accept-loss\``;
+}
+
 /** What a peer keeps in memory for as long as it is stored. */
 export function* memoryProblems(streams: number, storedBatches: number): Generator<Problem> {
   const code = 'LV_OVERLOADED';

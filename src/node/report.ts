@@ -5,6 +5,7 @@ import {
   clockProblems,
   identityProblems,
   leftOutText,
+  vanishedText,
   lossProblems,
   memoryProblems,
   peerProblems,
@@ -205,6 +206,8 @@ export class Reporter {
     problems.push(...memoryProblems(store.streams.size, store.totals.batches));
     const { leftOut } = this.#options.core.watermarks;
     if (leftOut > 0) problems.push({ code: 'LV_OVERLOADED', message: leftOutText(leftOut) });
+    const { leftOut: vanished } = this.#options.core.repairer.known.vanished;
+    if (vanished > 0) problems.push({ code: 'LV_OVERLOADED', message: vanishedText(vanished) });
     const { room } = this.#options.core.space;
     if (room !== 'all')
       problems.push({ code: 'LV_DISK_FULL', message: `the disk is filling up: ${ROOM_TEXT[room]}` });

@@ -227,6 +227,18 @@ test('what is told as rotten, or dropped and held by others, has not vanished; n
   assert.deepEqual(vanishedOf(known), []);
 });
 
+test('what vanishes is bounded, and it is said when there is no room for more', () => {
+  const known = new HoldingsKnown();
+  const many = Array.from({ length: 6_000 }, (_, at) => holding(at + 1, [[2 * at + 1, 2 * at + 1]]));
+  hear(known, alice, many);
+  hear(known, alice, [], { instance: '2.0' });
+  const remembered = vanishedOf(known).length;
+  assert.ok(remembered > 1_000 && remembered < many.length, `${remembered}`);
+  assert.equal(known.vanished.leftOut, many.length - remembered);
+  hear(known, bob, many);
+  assert.deepEqual([vanishedOf(known), known.vanished.leftOut], [[], 0]);
+});
+
 test('what vanished keeps the times that were told of it, whatever else its segment holds', () => {
   const known = new HoldingsKnown();
   const at = (ms: number): Instant => ({ ms, sub: 0 });

@@ -27,6 +27,7 @@ export class VanishedRuns {
   #items = 0;
   #version = 0;
   #toldVersion = 0;
+  #leftOut = 0;
 
   get isEmpty(): boolean {
     return this.#items === 0;
@@ -35,6 +36,11 @@ export class VanishedRuns {
   /** Changes when anything does. */
   get version(): number {
     return this.#version;
+  }
+
+  /** How often there was no room since nothing was remembered: what vanished then may be missing from answers without a word. */
+  get leftOut(): number {
+    return this.#leftOut;
   }
 
   *all(): IterableIterator<Vanished> {
@@ -52,7 +58,7 @@ export class VanishedRuns {
 
   add(one: Vanished): void {
     const gone = joinGone(this.#get(one)?.gone ?? [], one.gone);
-    if (gone.length <= RUNS_MAX && areGoneRuns(gone)) this.#set({ ...one, gone });
+    if (gone.length > RUNS_MAX || !areGoneRuns(gone) || !this.#set({ ...one, gone })) this.#leftOut++;
   }
 
   /** These of a segment are held by somebody after all. */
@@ -82,10 +88,10 @@ export class VanishedRuns {
     return this.#byRun.get(keyOf(id))?.get(segmentName(id));
   }
 
-  /** Does nothing where there is no room for more. */
-  #set(one: Vanished): void {
+  /** False where there is no room for more. */
+  #set(one: Vanished): boolean {
     const more = itemsIn(one) - itemsIn(this.#get(one));
-    if (more > 0 && this.#items + more > ITEMS_MAX) return;
+    if (more > 0 && this.#items + more > ITEMS_MAX) return false;
     const key = keyOf(one);
     const segments = this.#byRun.get(key) ?? new Map<string, Vanished>();
     if (one.gone.length > 0) segments.set(segmentName(one), one);
@@ -94,6 +100,8 @@ export class VanishedRuns {
     else this.#byRun.delete(key);
     this.#items += more;
     this.#version++;
+    if (this.isEmpty) this.#leftOut = 0;
+    return true;
   }
 }
 
