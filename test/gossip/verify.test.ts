@@ -347,6 +347,9 @@ test('what was never known to be acknowledged, and rotted everywhere, is missing
   for (const name of names) {
     const { store } = the.peer(name);
     const segment = [...store.segments()].find(({ last }) => last?.seq === 4)!;
+    const bytes = readFileSync(segment.path);
+    bytes[segment.last!.offset + 50] ^= 1;
+    writeFileSync(segment.path, bytes);
     store.quarantine(segment, [segment.last!]);
   }
   const rotten = await forgetful.verify();
