@@ -8,6 +8,7 @@ import {
   Dropper,
   Handover,
   GONE_PROTOCOL,
+  HEARD_PROTOCOL,
   LOSS_PROTOCOL,
   LossAcceptor,
   FETCH_PROTOCOL,
@@ -24,6 +25,7 @@ import {
   Replicator,
   SCAN_PROTOCOL,
   serveGone,
+  serveHeard,
   serveFetch,
   serveInventory,
   Verifier,
@@ -460,6 +462,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
     transport.handle(FOLLOW_PROTOCOL, (channel) => follow.serve(channel), small);
     transport.handle(GONE_PROTOCOL, (channel) => serveGone(channel, store, repairer.known, view), ofRuns);
+    transport.handle(
+      HEARD_PROTOCOL,
+      (channel) => serveHeard(channel, repairer.known, watermarks.marks),
+      ofRuns,
+    );
     transport.handle(LOSS_PROTOCOL, (channel) => losses.serve(channel), ofRuns);
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel), ofRuns);
     transport.handle(VERIFY_PROTOCOL, (channel) => auditor.serve(channel), small);

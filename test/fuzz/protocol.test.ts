@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { z } from 'zod';
 import { parseInventory, parseMessage } from '../../src/gossip/repair/inventory.ts';
 import { encodeRider, parseRider, signWatermark, Watermarks } from '../../src/gossip/repair/watermarks.ts';
+import { heardAnswer, heardQuestion } from '../../src/gossip/query/heard.ts';
 import {
   coveragePage,
   coverageRequest,
@@ -203,6 +204,12 @@ const SCHEMAS: readonly [string, z.ZodType, readonly unknown[]][] = [
   ['scan: which segments', workPage, [{ work: [{ ...id, runs }], more: true }]],
   ['labels: what a scan found', labelFound, [['a', ['b', 'c']]]],
   ['patterns: what a scan found', patternsFound, [[{ pattern: '<_>', level: 'info', samples: [[1, 2]] }]]],
+  ['heard: a question', heardQuestion, [[{ origin: origin.peer, upTo: [[1, 5]] }]]],
+  [
+    'heard: an answer',
+    heardAnswer,
+    [[{ origin: origin.peer, epoch: 1, from: 1, to: 2, min: range.from, max: range.to }]],
+  ],
   ['follow: a request', followRequest, [{ query: '{a="b"}' }]],
 ];
 for (const [name, schema, samples] of SCHEMAS) {

@@ -380,6 +380,56 @@ test('a copy that rots after its origin died, before anybody else had heard how 
   assert.ok(tried > 3, `${tried} times, nobody had heard of it`);
 });
 
+test('what only others have heard of an origin out of reach is missing, with its times', async () => {
+  const tried = { marked: 0, unmarked: 0 };
+  await forEachSeed(16, async (random) => {
+    const mesh = await StoreMesh.of(NAMES.slice(0, 3), random, { replicas: 2, ackQuorum: 2 });
+    const { clock } = mesh;
+    await clock.advance(3_010);
+    const sealed = seal(mesh, 'alice', random);
+    await clock.until(() => sealed.acknowledged, 900);
+    const [holder, other] = ['bob', 'charlie']
+      .map((name) => mesh.peer(name))
+      .sort((a, b) => Number(mesh.holds(b, sealed)) - Number(mesh.holds(a, sealed)));
+    if (!sealed.acknowledged || mesh.holds(other, sealed)) return;
+    const { path } = holder.store.segment(sealed.batch.segment.id)!;
+    mesh.kill(holder.name);
+    // Its copy is no whole frame any more: it looks like the end of a write that was torn. And it has heard of nothing yet.
+    holder.disk.flipBit(path, 8 * 40);
+    holder.catalog.values.clear();
+    // The other one hears of the mark, or of the batch alone.
+    await clock.advance(below(random, 3) * 600);
+    mesh.kill('alice');
+    await mesh.start(holder.name);
+    mesh.notice();
+    const { origin, epoch } = sealed.batch.segment.id;
+    if (other.running.repairer.known.runs().length === 0) return;
+    tried[other.watermarks.get(origin, epoch)?.durable ? 'marked' : 'unmarked']++;
+    const times = linesOf([sealed]).map(({ ms }) => ms);
+    for (const name of [holder.name, other.name]) {
+      const { rows, receipt } = await mesh.ask(name, '{app="a"}');
+      assert.deepEqual(rows, []);
+      assert.deepEqual(receipt.silent, [], 'fewer than W are out of reach');
+      assert.deepEqual(
+        receipt.missing.map(({ fromSeq, toSeq, reason }) => [fromSeq, toSeq, reason]),
+        [[1, 1, 'unreachable']],
+      );
+      const later = await mesh.ask(name, '{app="a"}', { from: Math.max(...times) + 1 });
+      assert.ok(later.receipt.complete, 'and only where it was');
+    }
+    await mesh.start('alice');
+    mesh.notice();
+    const { rows, receipt } = await mesh.ask(holder.name, '{app="a"}');
+    assert.deepEqual(rows, expectedRows(linesOf([sealed]), {}));
+    assert.ok(receipt.complete);
+  });
+  if (process.env.LOGVINE_TEST_SEED === undefined)
+    assert.ok(
+      Object.values(tried).every((times) => times > 0),
+      JSON.stringify(tried),
+    );
+});
+
 test('a rotten batch is missing where it was, and nowhere else', async () => {
   const mesh = await StoreMesh.of(['alice'], seededRandom(1), { replicas: 1, ackQuorum: 1 });
   await mesh.clock.advance(3_000);

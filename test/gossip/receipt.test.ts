@@ -101,6 +101,7 @@ test('missing is what exists by any account, is not held, and may lie in the ran
           expired: [],
           lost: [],
           awaited: [],
+          heard: [],
           answers: [
             ...held.map((seqs) => answerOf('origin', seqs, from, to)),
             rottenAnswerOf('origin', rotten),
@@ -158,6 +159,7 @@ test('of what many tell, each batch is named once, and as rotten where it is', (
     expired: [],
     lost: [],
     awaited: [],
+    heard: [],
     answers: [vanished, told, told, vanished, told, told],
     watermarks: [],
     remembered: [],
@@ -173,6 +175,7 @@ test('origins and epochs are told apart', () => {
     expired: [],
     lost: [],
     awaited: [],
+    heard: [],
     answers: [
       {
         peer,
@@ -224,6 +227,7 @@ for (const [why, other] of [
           expired: why === 'expired' ? gone : [],
           lost: why === 'lost' ? gone : [],
           awaited: [],
+          heard: [],
           from: bounds.min,
           to: { ms: 200, sub: 0 },
         });
@@ -245,7 +249,7 @@ test('what a peer was heard to have that is waited for is missing, whoever said 
   const seqs = [2, 3];
   const remembered = remember('origin', seqs);
   const watermarks = [{ origin: 'origin', epoch: 1, durable: 4 }];
-  const gaps = { answers: [], watermarks, remembered, expired: [], lost: [run], from, to };
+  const gaps = { answers: [], watermarks, remembered, expired: [], lost: [run], heard: [], from, to };
   assert.equal(findGaps({ ...gaps, awaited: [] }).lost, 4, 'and no more than there is');
   const { lost, missing } = findGaps({ ...gaps, awaited: holdingsOf('origin', seqs) });
   assert.equal(lost, 2);
@@ -266,7 +270,7 @@ test('holdings are looked at only of a run of which something is absent', () => 
     },
   }));
   const [a, b, c] = ['a', 'b', 'c'].map((origin) => answerOf(origin, [1, 2, 3, 9], 0, 1000));
-  const rest = { watermarks: [], expired: [], lost: [], awaited: [], from: { ms: 0, sub: 0 } };
+  const rest = { watermarks: [], expired: [], lost: [], heard: [], awaited: [], from: { ms: 0, sub: 0 } };
   const gapsOf = (answers: ReturnType<typeof answerOf>[]) =>
     findGaps({ ...rest, answers, remembered: watched, to: { ms: 1000, sub: 0 } }).missing;
   assert.deepEqual(gapsOf([a, b, c]), []);

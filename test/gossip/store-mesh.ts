@@ -1,5 +1,6 @@
 import { Coordinator, Holder, peersOf, type Receipt } from '../../src/gossip/query/index.ts';
 import { GONE_PROTOCOL, serveGone } from '../../src/gossip/query/gone.ts';
+import { HEARD_PROTOCOL, serveHeard } from '../../src/gossip/query/heard.ts';
 import { COVERAGE_PROTOCOL, SCAN_PROTOCOL } from '../../src/gossip/query/messages.ts';
 import {
   CONFIRM_PROTOCOL,
@@ -262,6 +263,7 @@ export class StoreMesh {
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));
     transport.handle(COVERAGE_PROTOCOL, (channel) => holder.serveCoverage(channel));
     transport.handle(GONE_PROTOCOL, (channel) => serveGone(channel, store, repairer.known, view));
+    transport.handle(HEARD_PROTOCOL, (channel) => serveHeard(channel, repairer.known, peer.watermarks));
     transport.handle(SCAN_PROTOCOL, (channel) => holder.serveScan(channel));
     transport.handle(INVENTORY_PROTOCOL, (channel) => serveInventory(channel, store));
     transport.handle(CONFIRM_PROTOCOL, (channel) => dropper.serveConfirm(channel));

@@ -90,6 +90,11 @@ const FIXED: readonly [seed: number, why: string, hours?: number][] = [
     0.1,
   ],
   [971750, 'a full disk and a crash: what retention had dropped was missing', 0.1],
+  [
+    974054,
+    'of a batch that only an origin out of reach had, others had heard, and the one that was asked had not',
+    0.1,
+  ],
   [983424, 'a newcomer among newcomers heard of the mesh while it was asked (in the rig)'],
   [987631, 'copies too many that nobody could confirm kept another from being dropped'],
   [131, 'an own segment whose successor had been dropped was a copy too many for ever'],

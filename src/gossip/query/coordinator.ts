@@ -8,6 +8,7 @@ import {
   unionRuns,
   type Clock,
   type EntryRun,
+  type ExpiredRun,
   type Labels,
   type Loss,
   type PatternCount,
@@ -28,6 +29,7 @@ import { Turns } from '../turns.ts';
 import { EVERY_PEER, quorumOf, type MeshMember, type MeshView } from '../view.ts';
 import { TIME_MS_MAX } from '../wire.ts';
 import { askWhatIsGone } from './gone.ts';
+import { askWhatWasHeard } from './heard.ts';
 import { coverageOf, type Holder } from './holder.ts';
 import { LabelValues } from './label-values.ts';
 import {
@@ -262,7 +264,12 @@ export class Coordinator {
     const answers = await this.#coverage(query.range);
     query.signal.throwIfAborted();
     const heard: Loss[] = [];
-    const gaps = await this.#gaps(existing, query.range, answers, heard);
+    const lost = this.#lost(heard).peers;
+    const away = this.#outOfReach(members, answers).filter((peer) => !lost.has(peer));
+    // From W on the answer is incomplete anyway.
+    const isDecided = away.length >= quorumOf(members, this.#options.ackQuorum);
+    const others = isDecided ? [] : await this.#whatOthersHeard(away, answers, existing);
+    const gaps = await this.#gaps({ ...existing, heard: others }, query.range, answers, heard);
     const silent = isSearching ? [EVERYBODY] : await this.#silent(members, answers, heard);
     const scatter = new Scatter(this.#options, query, answers);
     return { startedMs, answered: answers.size, gaps, silent, scatter };
@@ -291,12 +298,22 @@ export class Coordinator {
     return answers;
   }
 
+  async #whatOthersHeard(
+    away: readonly PeerId[],
+    answers: ReadonlyMap<PeerId, unknown>,
+    existing: Existing,
+  ): Promise<ExpiredRun[]> {
+    if (away.length === 0) return [];
+    const { transport, coverageTimeoutMs } = this.#options;
+    return askWhatWasHeard(transport, answers.keys(), away, existing, coverageTimeoutMs);
+  }
+
   /**
    * What is not within reach, and whether that is so on purpose: peers are asked only when something is missing. Adds the losses
    * to `heard` that they were told of.
    */
   async #gaps(
-    existing: Existing,
+    existing: Existing & Pick<Expectation, 'heard'>,
     range: TimeRange,
     answers: ReadonlyMap<PeerId, CoverageAnswer>,
     heard: Loss[],
@@ -479,9 +496,11 @@ export class Coordinator {
     const members = this.#members();
     const answers = await this.#coverage(EVER);
     const heard: Loss[] = [];
-    const { missing } = await this.#gaps(existing, EVER, answers, heard);
+    const away = this.#outOfReach(members, answers);
+    const others = await this.#whatOthersHeard(away, answers, existing);
+    const { missing } = await this.#gaps({ ...existing, heard: others }, EVER, answers, heard);
     const lost = this.#lost(heard).peers;
-    const outOfReach = this.#outOfReach(members, answers).filter((peer) => !lost.has(peer));
+    const outOfReach = away.filter((peer) => !lost.has(peer));
     return { missing, outOfReach, answered: [...answers.keys()] };
   }
 }

@@ -70,6 +70,8 @@ export interface Expectation {
   }[];
   /** What any peer was ever heard to hold. */
   readonly remembered: readonly RunKnown[];
+  /** Batches of origins out of reach of which only others have heard. */
+  readonly heard: readonly ExpiredRun[];
   /** What retention dropped, as far as any peer within reach knows. */
   readonly expired: Iterable<ExpiredRun>;
   /** What a person has accepted as lost, as far as any peer within reach was told. */
@@ -131,6 +133,12 @@ export function findGaps(expectation: Expectation): Gaps {
   const expected = new SeqSets();
   /** What is gone, as those who answered tell, by run of an origin. */
   const told = new Map<string, Part[]>();
+  const note = (origin: string, epoch: number, parts: readonly Part[]): void => {
+    const key = `${origin}/${epoch}`;
+    const all = told.get(key);
+    if (!all) told.set(key, [...parts]);
+    else for (const part of parts) all.push(part);
+  };
   for (const { peer, epoch: run, overlapping, outside } of answers) {
     for (const { origin, epoch, runs } of [...overlapping, ...outside]) held.add(origin, epoch, runs);
     for (const { origin, epoch, owners, rotten = [], vanished = [] } of overlapping) {
@@ -142,12 +150,14 @@ export function findGaps(expectation: Expectation): Gaps {
         if (parts.length === 0) continue;
         // How many of its present run are owed a peer says with its watermark: here it tells their times.
         if (origin !== peer || epoch !== run) expected.add(origin, epoch, goneSeqs(parts));
-        const key = `${origin}/${epoch}`;
-        const all = told.get(key);
-        if (!all) told.set(key, parts);
-        else for (const part of parts) all.push(part);
+        note(origin, epoch, parts);
       }
     }
+  }
+  for (const run of expectation.heard) {
+    const { origin, epoch, from: first, to: last } = run;
+    expected.add(origin, epoch, [[first, last]]);
+    note(origin, epoch, [{ ...run, owners: [], reason: 'unreachable' }]);
   }
   for (const { origin, epoch, durable } of watermarks)
     if (durable > 0) expected.add(origin, epoch, [[1, durable]]);
@@ -216,7 +226,8 @@ interface Part extends GoneRun {
   readonly reason: MissingBatches['reason'];
 }
 
-function rememberedOf(known: RunKnown | undefined): Part[] {
+/** What is remembered of an epoch, with its times. */
+export function rememberedOf(known: RunKnown | undefined): Part[] {
   const parts: Part[] = [];
   const add = (runs: readonly GoneRun[], owners: readonly string[]): void => {
     for (const run of runs) parts.push({ ...run, owners, reason: 'unreachable' });
