@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { askWhatWasHeard, HEARD_PROTOCOL, serveHeard } from '../../src/gossip/query/heard.ts';
+import { askWhatWasHeard, heardAnswer, HEARD_PROTOCOL, serveHeard } from '../../src/gossip/query/heard.ts';
 import { HoldingsKnown, signWatermark, Watermarks, type Holding } from '../../src/gossip/repair/index.ts';
 import { keysFromSeed, type PeerId } from '../../src/gossip/transport/index.ts';
 import { HOLDS_NOTHING } from '../helpers/holds-nothing.ts';
@@ -114,4 +114,10 @@ test('of an origin that ran often, only what is news is asked for', async () => 
   // Which of its oldest runs it has heard of, it does not say.
   assert.deepEqual(await heard(memoryOf(all.slice(20)), memoryOf(all)), []);
   assert.equal((await heard(memoryOf(all.slice(25)), memoryOf(all))).length, 25);
+});
+
+test('a run that ends before it begins is not believed', () => {
+  const run = { origin, epoch: 1, from: 2, to: 2, min: at(1), max: at(2) };
+  assert.ok(heardAnswer.safeParse([run]).success);
+  assert.ok(!heardAnswer.safeParse([{ ...run, to: 1 }]).success);
 });

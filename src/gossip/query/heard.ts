@@ -33,7 +33,10 @@ export const heardQuestion = listOf(
   z.object({ origin: z.string().max(128), upTo: listOf(z.tuple([whole, whole]), EPOCHS_MAX) }),
   LIMITS.membersMax,
 );
-export const heardAnswer = listOf(expiredRun, RUNS_MAX);
+export const heardAnswer = listOf(
+  expiredRun.refine(({ from, to }) => from <= to, 'ends before it begins'),
+  RUNS_MAX,
+);
 
 /** An origin, and the last seq of each of its newest epochs that the asker has heard of. */
 type Asked = z.infer<typeof heardQuestion>[number];
