@@ -1,6 +1,7 @@
 import {
   Auditor,
   Coordinator,
+  Coverage,
   COVERAGE_PROTOCOL,
   CONFIRM_PROTOCOL,
   createMembership,
@@ -416,24 +417,25 @@ export async function createCore(options: CoreOptions): Promise<Core> {
           .map(({ peer }) => peer)
           .filter((peer) => peer !== transport.self),
     });
-    const coordinator = new Coordinator({
+    const { coverageTimeoutMs } = timing;
+    const coverage = new Coverage({
       transport,
       clock,
       view,
       store,
-      holder,
       known: repairer.known,
       watermarks: watermarks.marks,
       ackQuorum: config.ack,
-      coverageTimeoutMs: timing.coverageTimeoutMs,
+      coverageTimeoutMs,
     });
+    const coordinator = new Coordinator({ transport, clock, coverage, holder, coverageTimeoutMs });
 
     const losses = new LossAcceptor({
       transport,
       view,
       store,
-      coordinator,
-      timeoutMs: timing.coverageTimeoutMs,
+      coverage,
+      timeoutMs: coverageTimeoutMs,
     });
 
     const auditor = new Auditor({

@@ -61,7 +61,7 @@ test('what a person accepts as lost is remembered over restarts, until a peer th
       isIntroduced: () => true,
     },
     store,
-    coordinator: {
+    coverage: {
       losses: async () => ({ missing: [missing], outOfReach: [gone, away], answered: [keys.peer] }),
     },
     timeoutMs: 1_000,
@@ -107,7 +107,7 @@ test('more runs than a message takes are accepted in as many rounds', async () =
       isIntroduced: () => true,
     },
     store,
-    coordinator: {
+    coverage: {
       losses: async () => {
         const accepted = new Set(store.dropped.losses.flatMap(({ runs }) => runs.map(({ from }) => from)));
         const left = all.filter(({ fromSeq }) => !accepted.has(fromSeq));
@@ -172,7 +172,7 @@ test('before anything is called lost, each peer looks for it in what is damaged 
         isIntroduced: () => true,
       },
       store,
-      coordinator: {
+      coverage: {
         losses: async () => ({
           missing: missingNow(),
           outOfReach: [],
@@ -208,7 +208,7 @@ test('a later loss holds only as long as those stay away that were lost before',
       isIntroduced: () => true,
     },
     store,
-    coordinator: { losses: async () => ({ missing: [missing], outOfReach: [], answered: [keys.peer] }) },
+    coverage: { losses: async () => ({ missing: [missing], outOfReach: [], answered: [keys.peer] }) },
     timeoutMs: 1_000,
   });
   await losses.losses(true, [gone]);

@@ -1,4 +1,4 @@
-import { Coordinator, Holder, peersOf, type Receipt } from '../../src/gossip/query/index.ts';
+import { Coordinator, Coverage, Holder, peersOf, type Receipt } from '../../src/gossip/query/index.ts';
 import { GONE_PROTOCOL, serveGone } from '../../src/gossip/query/gone.ts';
 import { HEARD_PROTOCOL, serveHeard } from '../../src/gossip/query/heard.ts';
 import { COVERAGE_PROTOCOL, SCAN_PROTOCOL } from '../../src/gossip/query/messages.ts';
@@ -251,13 +251,13 @@ export class StoreMesh {
       unsealed: () => Promise.resolve(undefined),
       unsealedLabels: () => [],
     });
-    const coordinator = new Coordinator({
+    const coverage = new Coverage({
       ...shared,
       store,
-      holder,
       known: repairer.known,
       watermarks: peer.watermarks,
     });
+    const coordinator = new Coordinator({ ...shared, coverage, holder });
     const receiver = new ReplicaReceiver(store, clock, Promise.resolve());
     transport.handle(REPLICATE_PROTOCOL, (channel) => receiver.serve(channel));
     transport.handle(FETCH_PROTOCOL, (channel) => serveFetch(channel, store));

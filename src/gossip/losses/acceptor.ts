@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { LogvineError, type ExpiredRun, type Loss, type Store } from '../../store/index.ts';
-import type { Coordinator } from '../query/index.ts';
+import type { Coverage } from '../query/index.ts';
 import type { MissingBatches } from '../query/receipt.ts';
 import { compareAge } from '../membership/record.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
@@ -49,7 +49,7 @@ export interface LossAcceptorOptions {
   readonly transport: Transport;
   readonly view: MeshView;
   readonly store: Store;
-  readonly coordinator: Pick<Coordinator, 'losses'>;
+  readonly coverage: Pick<Coverage, 'losses'>;
   readonly timeoutMs: number;
 }
 
@@ -106,12 +106,12 @@ export class LossAcceptor {
     }
   }
 
-  async #missing(): ReturnType<Coordinator['losses']> {
-    const { coordinator } = this.#options;
-    const found = await coordinator.losses();
+  async #missing(): ReturnType<Coverage['losses']> {
+    const { coverage } = this.#options;
+    const found = await coverage.losses();
     if (found.missing.length === 0) return found;
     await this.#lookAgain(found.missing, found.answered);
-    return coordinator.losses();
+    return coverage.losses();
   }
 
   /** What stands in the wrong place, or could not be read for a while, is found only by a look at each byte. */

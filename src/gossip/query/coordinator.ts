@@ -1,73 +1,32 @@
 import {
   compileMetric,
   LIMITS,
-  LogvineError,
   mergeSources,
   PatternTree,
-  subtractRuns,
-  unionRuns,
   type Clock,
   type EntryRun,
-  type ExpiredRun,
   type Labels,
-  type Loss,
   type PatternCount,
-  type Store,
   type TimeRange,
 } from '../../store/index.ts';
 import { evaluateByStep, type EvalTimes, type MetricResult } from '../../store/logql/index.ts';
-import { doesStand, standingLosses, type StandingLosses } from '../losses/losses.ts';
-import {
-  encodeMessage,
-  parseMessage,
-  type Holding,
-  type HoldingsKnown,
-  type Watermarks,
-} from '../repair/index.ts';
-import { requestPages, type PeerId, type Transport } from '../transport/index.ts';
+import { parseMessage } from '../repair/index.ts';
+import type { Transport } from '../transport/index.ts';
 import { Turns } from '../turns.ts';
-import { EVERY_PEER, quorumOf, type MeshMember, type MeshView } from '../view.ts';
-import { TIME_MS_MAX } from '../wire.ts';
-import { askWhatIsGone } from './gone.ts';
-import { askWhatWasHeard } from './heard.ts';
-import { coverageOf, type Holder } from './holder.ts';
+import type { Coverage } from './coverage.ts';
+import type { Holder } from './holder.ts';
 import { LabelValues } from './label-values.ts';
-import {
-  COVERAGE_PROTOCOL,
-  patternsFound,
-  peersDigest,
-  peersOf,
-  labelFound,
-  takeSeries,
-  type CoverageAnswer,
-  type Question,
-} from './messages.ts';
-import { CoveragePages } from './pages.ts';
+import { patternsFound, labelFound, takeSeries, type Question } from './messages.ts';
 import { addParts } from './questions.ts';
-import {
-  countMissing,
-  findGaps,
-  timeText,
-  type Expectation,
-  type Gaps,
-  type MissingBatches,
-  type Receipt,
-  type SilentOrigin,
-} from './receipt.ts';
+import { countMissing, type Gaps, type Receipt, type SilentOrigin } from './receipt.ts';
 import { Scatter, type ScatterQuery } from './scatter.ts';
 import type { HolderSource } from './sources.ts';
-
-const EVER: TimeRange = { from: { ms: -TIME_MS_MAX, sub: 0 }, to: { ms: TIME_MS_MAX, sub: 0 } };
 
 export interface CoordinatorOptions {
   readonly transport: Transport;
   readonly clock: Clock;
-  readonly view: MeshView;
-  readonly store: Store;
+  readonly coverage: Coverage;
   readonly holder: Holder;
-  readonly known: HoldingsKnown;
-  readonly watermarks: Watermarks;
-  readonly ackQuorum: number;
   readonly coverageTimeoutMs: number;
 }
 
@@ -109,9 +68,6 @@ export interface PatternQuery extends Asked {
   readonly stepMs: number;
 }
 
-/** What is known to exist, and who was heard to have it. */
-type Existing = Pick<Expectation, 'watermarks' | 'remembered'>;
-
 /** A query under way. */
 interface Asking {
   readonly startedMs: number;
@@ -120,14 +76,6 @@ interface Asking {
   readonly silent: readonly SilentOrigin[];
   readonly scatter: Scatter;
 }
-
-/** A peer that nobody has told yet who is in the mesh cannot know who else there is, nor what they have. */
-const EVERYBODY: SilentOrigin = {
-  peer: EVERY_PEER,
-  epoch: null,
-  durableSeq: null,
-  lastHeard: null,
-};
 
 /**
  * Answers a query for the whole mesh: asks every live member what it holds, gives each segment to one holder, merges
@@ -257,124 +205,9 @@ export class Coordinator {
   /** Finds out who has what. */
   async #ask(query: ScatterQuery): Promise<Asking> {
     const startedMs = this.#options.clock.monotonicMs();
-    // Noted before anybody is asked: what comes into being while they answer is not missing from their answers.
-    const existing = this.#existing();
-    const members = this.#members();
-    const isSearching = this.#options.view.isSearching();
-    const answers = await this.#coverage(query.range);
-    query.signal.throwIfAborted();
-    const heard: Loss[] = [];
-    const lost = this.#lost(heard).peers;
-    const away = this.#outOfReach(members, answers).filter((peer) => !lost.has(peer));
-    // From W on the answer is incomplete anyway.
-    const isDecided = away.length >= quorumOf(members, this.#options.ackQuorum);
-    const others = isDecided ? [] : await this.#whatOthersHeard(away, answers, existing);
-    const gaps = await this.#gaps({ ...existing, heard: others }, query.range, answers, heard);
-    const silent = isSearching ? [EVERYBODY] : await this.#silent(members, answers, heard);
+    const { answers, gaps, silent } = await this.#options.coverage.ask(query.range, query.signal);
     const scatter = new Scatter(this.#options, query, answers);
     return { startedMs, answered: answers.size, gaps, silent, scatter };
-  }
-
-  #reachable(): PeerId[] {
-    const { view } = this.#options;
-    return view
-      .members()
-      .filter(({ peer, state }) => peer !== view.self && (state === 'alive' || state === 'suspect'))
-      .map(({ peer }) => peer);
-  }
-
-  async #coverage(range: TimeRange): Promise<Map<PeerId, CoverageAnswer>> {
-    const { transport, store, known, view, coverageTimeoutMs } = this.#options;
-    const answers = new Map<PeerId, CoverageAnswer>();
-    const message = encodeMessage({ ...range, peersDigest: peersDigest(peersOf(view.members())) });
-    const asked = this.#reachable().map(async (peer) => {
-      const pages = new CoveragePages();
-      const take = (page: Buffer): CoverageAnswer | undefined => pages.add(page);
-      const answer = await requestPages(transport, peer, COVERAGE_PROTOCOL, message, coverageTimeoutMs, take);
-      answers.set(peer, answer);
-    });
-    answers.set(transport.self, coverageOf(store, known, range.from, range.to));
-    await Promise.allSettled(asked);
-    return answers;
-  }
-
-  async #whatOthersHeard(
-    away: readonly PeerId[],
-    answers: ReadonlyMap<PeerId, unknown>,
-    existing: Existing,
-  ): Promise<ExpiredRun[]> {
-    if (away.length === 0) return [];
-    const { transport, coverageTimeoutMs } = this.#options;
-    return askWhatWasHeard(transport, answers.keys(), away, existing, coverageTimeoutMs);
-  }
-
-  /**
-   * What is not within reach, and whether that is so on purpose: peers are asked only when something is missing. Adds the losses
-   * to `heard` that they were told of.
-   */
-  async #gaps(
-    existing: Existing & Pick<Expectation, 'heard'>,
-    range: TimeRange,
-    answers: ReadonlyMap<PeerId, CoverageAnswer>,
-    heard: Loss[],
-  ): Promise<Gaps> {
-    const { transport, store, known, coverageTimeoutMs } = this.#options;
-    const find = (): Gaps => {
-      const lost = this.#lost(heard);
-      const expired = [...store.dropped.expired.all, ...known.expired.all];
-      const awaited = lost.runs.length > 0 ? this.#awaited(existing.remembered, answers, lost) : [];
-      const told = Array.from(answers, ([peer, answer]) => ({ ...answer, peer }));
-      const all = { ...existing, ...range, answers: told };
-      return findGaps({ ...all, expired, lost: lost.runs, awaited });
-    };
-    const gaps = find();
-    if (gaps.missing.length === 0) return gaps;
-    const told = await askWhatIsGone(transport, answers.keys(), gaps.missing, coverageTimeoutMs);
-    this.#hear(told.losses, heard);
-    known.expired.add(told.expired);
-    // It may have been heard of in another way meanwhile.
-    return find();
-  }
-
-  /** What others were told is remembered here, too. */
-  #hear(told: readonly Loss[], heard: Loss[]): void {
-    const { store, view } = this.#options;
-    for (const loss of told) {
-      if (!doesStand(loss, view.members())) continue;
-      heard.push(loss);
-      // Where that fails, they are asked again.
-      store.dropped.acceptLoss(loss).catch(() => undefined);
-    }
-  }
-
-  #lost(heard: readonly Loss[]): StandingLosses {
-    const { store, view } = this.#options;
-    return standingLosses([...store.dropped.losses, ...heard], view.members());
-  }
-
-  /** Of runs with losses, what members out of reach have, those included that were given up and may come back. Who answered has said itself what it has. */
-  #awaited(
-    remembered: Existing['remembered'],
-    answers: ReadonlyMap<PeerId, unknown>,
-    lost: StandingLosses,
-  ): Holding[] {
-    const members = new Set(this.#members().map(({ peer }) => peer));
-    const isAwaited = (peer: PeerId): boolean =>
-      members.has(peer) && !answers.has(peer) && !lost.peers.has(peer);
-    const ofLost = new Set(lost.runs.map(({ origin, epoch }) => `${origin}/${epoch}`));
-    return remembered
-      .filter(({ origin, epoch }) => ofLost.has(`${origin}/${epoch}`))
-      .flatMap(({ segments }) => segments)
-      .flatMap((holders) => [...holders].flatMap(([peer, holding]) => (isAwaited(peer) ? [holding] : [])));
-  }
-
-  /** What this peer knows to exist anywhere. */
-  #existing(): Existing {
-    const { known, watermarks } = this.#options;
-    return {
-      watermarks: watermarks.all().map((mark) => ({ ...mark })),
-      remembered: known.runs(),
-    };
   }
 
   async #receipt(
@@ -382,15 +215,16 @@ export class Coordinator {
     entries: number,
     isBounded: boolean,
   ): Promise<Receipt> {
+    const { coverage, clock } = this.#options;
     const { total } = scatter;
     const receipt = this.#receiptOfNothing();
-    const corrupt = await this.#withoutExpired(scatter.corrupt);
+    const corrupt = await coverage.withoutExpired(scatter.corrupt);
     receipt.missing.push(...gaps.missing, ...corrupt);
     receipt.expired = gaps.expired + countMissing(scatter.corrupt) - countMissing(corrupt);
     receipt.lost = gaps.lost;
     receipt.silent.push(...silent);
     receipt.complete = receipt.missing.length === 0 && silent.length === 0;
-    receipt.members = { asked: this.#members().length, answered };
+    receipt.members = { asked: coverage.members().length, answered };
     receipt.read = total.read;
     receipt.fromIndex = total.fromIndex;
     receipt.pruned = total.pruned;
@@ -400,29 +234,8 @@ export class Coordinator {
     receipt.expected = receipt.read + receipt.pruned + receipt.unneeded + countMissing(receipt.missing);
     receipt.entries = entries;
     receipt.bytesScanned = total.bytesScanned;
-    receipt.durationMs = Math.round(this.#options.clock.monotonicMs() - startedMs);
+    receipt.durationMs = Math.round(clock.monotonicMs() - startedMs);
     return receipt;
-  }
-
-  /** What could not be read may have been dropped by retention while the query ran. */
-  async #withoutExpired(corrupt: readonly MissingBatches[]): Promise<readonly MissingBatches[]> {
-    if (corrupt.length === 0) return corrupt;
-    const { transport, store, known, coverageTimeoutMs } = this.#options;
-    const told = await askWhatIsGone(transport, this.#reachable(), corrupt, coverageTimeoutMs);
-    known.expired.add(told.expired);
-    return corrupt.flatMap((run) => {
-      const { origin, epoch, fromSeq, toSeq } = run;
-      const expired = unionRuns(store.dropped.expired.runs(origin, epoch), known.expired.runs(origin, epoch));
-      return subtractRuns([[fromSeq, toSeq]], expired).map(([from, to]) => ({
-        ...run,
-        fromSeq: from,
-        toSeq: to,
-      }));
-    });
-  }
-
-  #members(): MeshMember[] {
-    return this.#options.view.members().filter(({ state }) => state !== 'left');
   }
 
   /** Of a query that has nothing to ask. */
@@ -443,64 +256,5 @@ export class Coordinator {
       bytesScanned: 0,
       durationMs: 0,
     };
-  }
-
-  /**
-   * While fewer than W members are out of reach, an acknowledged batch has a copy within reach. From W on, a silent origin
-   * may have acknowledged lines that only silent peers hold: those that it sealed after it was last heard. Of whatever
-   * range: a line may be older than the moment at which it was read.
-   */
-  async #silent(
-    before: readonly MeshMember[],
-    answers: ReadonlyMap<PeerId, CoverageAnswer>,
-    heard: Loss[],
-  ): Promise<SilentOrigin[]> {
-    const { watermarks, ackQuorum, transport, coverageTimeoutMs } = this.#options;
-    const quorum = quorumOf(before, ackQuorum);
-    let away = this.#outOfReach(before, answers);
-    if (away.length < quorum) return [];
-    this.#hear((await askWhatIsGone(transport, answers.keys(), [], coverageTimeoutMs)).losses, heard);
-    away = this.#outOfReach(before, answers);
-    const lost = this.#lost(heard).peers;
-    const unreachable = away.filter((peer) => !lost.has(peer));
-    // A batch may be on those that are lost, and on one of these.
-    if (away.length < quorum || unreachable.length === 0) return [];
-    const latest = new Map(watermarks.latest().map((mark) => [mark.origin, mark]));
-    return unreachable
-      .map((peer) => ({ peer, mark: latest.get(peer) }))
-      .map(({ peer, mark }) => ({
-        peer,
-        epoch: mark?.epoch ?? null,
-        durableSeq: mark?.durable ?? null,
-        lastHeard: mark && mark.heardMs > 0 ? timeText(mark.heardMs) : null,
-      }));
-  }
-
-  /** A peer that this one has not heard of yet, and one that answers has, is out of reach as well: see docs/decisions/0012. */
-  #outOfReach(before: readonly MeshMember[], answers: ReadonlyMap<PeerId, CoverageAnswer>): PeerId[] {
-    // Who left meanwhile may have handed over to others that had answered already; who was not heard of before counts, too.
-    const peers = new Set([...before, ...this.#members()].map(({ peer }) => peer));
-    for (const { peers: heardOf = [] } of answers.values()) for (const peer of heardOf) peers.add(peer);
-    return [...peers].filter((peer) => !answers.has(peer));
-  }
-
-  /** Batches of any time that nobody within reach has; who is out of reach, and who answered. Rejects with LV_CLOSED while the mesh is searched for. */
-  async losses(): Promise<{
-    missing: readonly MissingBatches[];
-    outOfReach: readonly PeerId[];
-    answered: readonly PeerId[];
-  }> {
-    if (this.#options.view.isSearching())
-      throw new LogvineError('LV_CLOSED', 'this peer has not found its mesh yet: ask again when it has');
-    const existing = this.#existing();
-    const members = this.#members();
-    const answers = await this.#coverage(EVER);
-    const heard: Loss[] = [];
-    const away = this.#outOfReach(members, answers);
-    const others = await this.#whatOthersHeard(away, answers, existing);
-    const { missing } = await this.#gaps({ ...existing, heard: others }, EVER, answers, heard);
-    const lost = this.#lost(heard).peers;
-    const outOfReach = away.filter((peer) => !lost.has(peer));
-    return { missing, outOfReach, answered: [...answers.keys()] };
   }
 }

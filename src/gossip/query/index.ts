@@ -1,4 +1,5 @@
 export { Coordinator } from './coordinator.ts';
+export { Coverage } from './coverage.ts';
 export { Holder } from './holder.ts';
 export type { HolderOptions } from './holder.ts';
 export { COVERAGE_PROTOCOL, FOLLOW_PROTOCOL, followRequest, peersOf, SCAN_PROTOCOL } from './messages.ts';
