@@ -144,6 +144,13 @@ export function* peerProblems(
   }
 }
 
+/** Of a newcomer. */
+export const INTRODUCTION_PROBLEM: Problem = {
+  code: 'LV_REPLICATION_TIMEOUT',
+  message:
+    'too few members of the mesh know of this peer yet, since others are out of reach: until they are back, it takes no copies, refuses pushes and does not read files on. If they never will be, name them under `lostPeers` in the configuration of this node (docs/configuration.md)',
+};
+
 /** `holdings`: what others are known to hold and the next start will not know. */
 export function leftOutText(holdings: number): string {
   return `holdings.zst has no room for ${plural(holdings, 'segment')} that other peers hold, those of live ones left out first: should this node restart, it learns of them only from peers that are up then`;

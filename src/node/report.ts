@@ -4,11 +4,12 @@ import {
   batchConflictProblems,
   clockProblems,
   identityProblems,
+  INTRODUCTION_PROBLEM,
   leftOutText,
-  vanishedText,
   lossProblems,
   memoryProblems,
   peerProblems,
+  vanishedText,
 } from './alarms.ts';
 import type { Core } from './core.ts';
 import type { Input } from './inputs/index.ts';
@@ -19,11 +20,6 @@ const SHARE_SAMPLES = 2000;
 const RATE_WINDOW_MS = 5000;
 /** What is held and known is looked through at most this often. */
 const LOOK_EVERY_MS = 2000;
-const INTRODUCTION_PROBLEM = {
-  code: 'LV_REPLICATION_TIMEOUT',
-  message:
-    'too few members of the mesh know of this peer yet, since others are out of reach: until they are back, it takes no copies, refuses pushes and does not read files on. If they never will be, name them under `lostPeers` in the configuration of this node (docs/configuration.md)',
-};
 
 export interface ReporterOptions {
   readonly clock: Clock;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import type { Receipt } from '../../src/gossip/index.ts';
+import { INTRODUCTION_PROBLEM } from '../../src/node/alarms.ts';
 import type { Status } from '../../src/node/status.ts';
 
 /** The heavier variants: the sizes of the specification. */
@@ -20,9 +21,6 @@ const POLL_MS = 100;
 
 /** So that nobody waits ten seconds for the last lines of a file to be sealed. */
 export const PROMPT = 'batch: { ageMax: 1s }\n';
-
-/** How the problem of a newcomer begins, for which there is no code of its own. */
-const UNKNOWN_YET = 'too few members of the mesh know of this peer yet';
 
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
@@ -105,7 +103,7 @@ export class Mesh {
     await waitFor(`${nodes.length} nodes to see each other`, deadlineMs, async () => {
       for (const node of nodes) {
         const { members, problems } = await node.status();
-        if (problems.some(({ message }) => message.startsWith(UNKNOWN_YET))) return false;
+        if (problems.some(({ message }) => message === INTRODUCTION_PROBLEM.message)) return false;
         const alive = aliveOf(members);
         if (alive.length !== wanted.length || alive.some((peer, index) => peer !== wanted[index]))
           return false;

@@ -4,7 +4,14 @@ import type { Coverage } from '../query/index.ts';
 import type { MissingBatches } from '../query/receipt.ts';
 import { compareAge } from '../membership/record.ts';
 import { encodeMessage, parseMessage } from '../repair/index.ts';
-import { request, withDeadline, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import {
+  request,
+  requestAll,
+  withDeadline,
+  type Channel,
+  type PeerId,
+  type Transport,
+} from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
 import { listOf, TIME_MS_MAX } from '../wire.ts';
 import { lossSchema, laterRecords, lostPeers, standingLosses, type LostPeer } from './losses.ts';
@@ -143,13 +150,11 @@ export class LossAcceptor {
     const bytes = encodeMessage(loss);
     let remembering = 0;
     const later: LostPeer[] = [];
-    const told = others.map(async (peer) => {
-      const reply = await request(transport, peer, LOSS_PROTOCOL, bytes, timeoutMs);
+    await requestAll(transport, others, LOSS_PROTOCOL, bytes, timeoutMs, (reply) => {
       const said = parseMessage(answer, reply, 'loss');
       if ('later' in said) later.push(...said.later);
       else if ('remembered' in said) remembering++;
     });
-    await Promise.allSettled(told);
     return { remembering, later };
   }
 

@@ -3,7 +3,6 @@ import {
   subtractRuns,
   unionRuns,
   type Clock,
-  type ExpiredRun,
   type Loss,
   type Store,
   type TimeRange,
@@ -82,8 +81,7 @@ export class Coverage {
     const away = this.#outOfReach(members, answers).filter((peer) => !lost.has(peer));
     // From W on the answer is incomplete anyway.
     const isDecided = away.length >= quorumOf(members, this.#options.ackQuorum);
-    const others = isDecided ? [] : await this.#whatOthersHeard(away, answers, existing);
-    const gaps = await this.#gaps({ ...existing, heard: others }, range, answers, toldLosses);
+    const gaps = await this.#gaps(existing, range, answers, isDecided ? [] : away, toldLosses);
     const silent = isSearching ? [EVERYBODY] : await this.#silent(members, answers, toldLosses);
     return { answers, gaps, silent };
   }
@@ -101,8 +99,7 @@ export class Coverage {
     const answers = await this.#answers(EVER);
     const toldLosses: Loss[] = [];
     const away = this.#outOfReach(members, answers);
-    const others = await this.#whatOthersHeard(away, answers, existing);
-    const { missing } = await this.#gaps({ ...existing, heard: others }, EVER, answers, toldLosses);
+    const { missing } = await this.#gaps(existing, EVER, answers, away, toldLosses);
     const lost = this.#lost(toldLosses).peers;
     const outOfReach = this.#outOfReach(members, answers).filter((peer) => !lost.has(peer));
     return { missing, outOfReach, answered: [...answers.keys()] };
@@ -162,33 +159,25 @@ export class Coverage {
     };
   }
 
-  async #whatOthersHeard(
-    away: readonly PeerId[],
-    answers: ReadonlyMap<PeerId, unknown>,
-    existing: Existing,
-  ): Promise<ExpiredRun[]> {
-    if (away.length === 0) return [];
-    const { transport, coverageTimeoutMs } = this.#options;
-    return askWhatWasHeard(transport, answers.keys(), away, existing, coverageTimeoutMs);
-  }
-
   /**
-   * What is not within reach, and whether that is so on purpose: peers are asked only when something is missing. Adds the losses
-   * to `toldLosses` that they were told of.
+   * What is not within reach, also of what others have heard of those `away`; and whether that is so on purpose: peers are asked only
+   * when something is missing. Adds the losses to `toldLosses` that they were told of.
    */
   async #gaps(
-    existing: Existing & Pick<Expectation, 'heard'>,
+    existing: Existing,
     range: TimeRange,
     answers: ReadonlyMap<PeerId, CoverageAnswer>,
+    away: readonly PeerId[],
     toldLosses: Loss[],
   ): Promise<Gaps> {
     const { transport, store, known, coverageTimeoutMs } = this.#options;
+    const heard = await askWhatWasHeard(transport, answers.keys(), away, existing, coverageTimeoutMs);
     const find = (): Gaps => {
       const lost = this.#lost(toldLosses);
       const expired = [...store.dropped.expired.all, ...known.expired.all];
       const awaited = lost.runs.length > 0 ? this.#awaited(existing.remembered, answers, lost) : [];
       const told = Array.from(answers, ([peer, answer]) => ({ ...answer, peer }));
-      const all = { ...existing, ...range, answers: told };
+      const all = { ...existing, ...range, answers: told, heard };
       return findGaps({ ...all, expired, lost: lost.runs, awaited });
     };
     const gaps = find();

@@ -10,7 +10,7 @@ import {
 } from '../../store/index.ts';
 import { doesStand, lossSchema } from '../losses/losses.ts';
 import { encodeMessage, expiredRun, parseMessage, type HoldingsKnown } from '../repair/index.ts';
-import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { requestAll, type Channel, type PeerId, type Transport } from '../transport/index.ts';
 import type { MeshView } from '../view.ts';
 import { listOf, seqRunSchema } from '../wire.ts';
 import type { MissingBatches } from './receipt.ts';
@@ -43,17 +43,11 @@ export async function askWhatIsGone(
     .map(({ origin, epoch, fromSeq: from, toSeq: to }) => ({ origin, epoch, from, to }));
   const message = encodeMessage(asked);
   const found: Gone = { expired: [], losses: [] };
-  const all = [...peers]
-    .filter((peer) => peer !== transport.self)
-    .map(async (peer) => {
-      const bytes = await request(transport, peer, GONE_PROTOCOL, message, timeoutMs);
-      const { expired, losses } = parseMessage(answer, bytes, 'gone');
-      for (const run of expired) found.expired.push(run);
-      found.losses.push(
-        ...losses.filter((loss) => !found.losses.some((one) => isDeepStrictEqual(one, loss))),
-      );
-    });
-  await Promise.allSettled(all);
+  await requestAll(transport, peers, GONE_PROTOCOL, message, timeoutMs, (bytes) => {
+    const { expired, losses } = parseMessage(answer, bytes, 'gone');
+    for (const run of expired) found.expired.push(run);
+    found.losses.push(...losses.filter((loss) => !found.losses.some((one) => isDeepStrictEqual(one, loss))));
+  });
   return found;
 }
 

@@ -1,13 +1,5 @@
 import { z } from 'zod';
-import {
-  compareInstants,
-  countRuns,
-  LIMITS,
-  unionRuns,
-  type ExpiredRun,
-  type GoneRun,
-  type Run,
-} from '../../store/index.ts';
+import { joinGone, LIMITS, type ExpiredRun, type GoneRun } from '../../store/index.ts';
 import {
   encodeMessage,
   expiredRun,
@@ -17,7 +9,7 @@ import {
   type Watermark,
   type Watermarks,
 } from '../repair/index.ts';
-import { request, type Channel, type PeerId, type Transport } from '../transport/index.ts';
+import { requestAll, type Channel, type PeerId, type Transport } from '../transport/index.ts';
 import { listOf, TIME_MS_MAX } from '../wire.ts';
 import { rememberedOf, type Expectation } from './receipt.ts';
 
@@ -53,15 +45,12 @@ export async function askWhatWasHeard(
   existing: Existing,
   timeoutMs: number,
 ): Promise<ExpiredRun[]> {
+  if (origins.length === 0) return [];
   const message = encodeMessage(origins.map((origin) => ({ origin, upTo: lastHeard(existing, origin) })));
   const heard: ExpiredRun[] = [];
-  const asked = [...peers]
-    .filter((peer) => peer !== transport.self)
-    .map(async (peer) => {
-      const bytes = await request(transport, peer, HEARD_PROTOCOL, message, timeoutMs);
-      for (const run of parseMessage(heardAnswer, bytes, 'heard')) heard.push(run);
-    });
-  await Promise.allSettled(asked);
+  await requestAll(transport, peers, HEARD_PROTOCOL, message, timeoutMs, (bytes) => {
+    for (const run of parseMessage(heardAnswer, bytes, 'heard')) heard.push(run);
+  });
   return heard;
 }
 
@@ -72,11 +61,12 @@ export async function serveHeard(
 ): Promise<void> {
   const message = await channel.receive();
   if (!message) return;
-  const asked = parseMessage(heardQuestion, message, 'heard');
-  const runs = Map.groupBy(known.runs(), ({ origin }) => origin);
-  const marks = Map.groupBy(watermarks.all(), ({ origin }) => origin);
+  const asked = new Map(parseMessage(heardQuestion, message, 'heard').map((one) => [one.origin, one]));
+  const isAsked = ({ origin }: { readonly origin: string }): boolean => asked.has(origin);
+  const runs = Map.groupBy(known.runs().filter(isAsked), ({ origin }) => origin);
+  const marks = Map.groupBy(watermarks.all().filter(isAsked), ({ origin }) => origin);
   const news: ExpiredRun[] = [];
-  for (const one of new Map(asked.map((each) => [each.origin, each])).values())
+  for (const one of asked.values())
     for (const run of newsOf(one, runs.get(one.origin) ?? [], marks.get(one.origin) ?? []))
       if (news.length < RUNS_MAX) news.push(run);
   await channel.send(encodeMessage(news));
@@ -106,7 +96,8 @@ function newsOf(
   const news = new Map<number, ExpiredRun>();
   for (const run of runs) {
     const after = afterIn(run.epoch);
-    const one = joined(rememberedOf(run), after);
+    // Mostly the asker has heard of all.
+    const one = (run.runs.at(-1)?.[1] ?? 0) > after && joined(rememberedOf(run), after);
     if (one) news.set(run.epoch, { origin, epoch: run.epoch, ...one });
   }
   for (const { epoch, durable } of marks) {
@@ -119,17 +110,12 @@ function newsOf(
 
 /** From behind `after` to the last of them; where not all in between is known, it may be of any time. */
 function joined(parts: readonly GoneRun[], after: number): GoneRun | undefined {
-  const behind = parts.filter(({ to }) => to > after);
-  const [first] = behind;
-  if (!first) return undefined;
-  let { to, min, max } = first;
-  for (const part of behind) {
-    to = Math.max(to, part.to);
-    if (compareInstants(part.min, min) < 0) min = part.min;
-    if (compareInstants(part.max, max) > 0) max = part.max;
-  }
   const from = after + 1;
-  const told = behind.map((part): Run => [Math.max(part.from, from), part.to]);
-  const isWhole = countRuns(unionRuns(told, [])) === to - after;
-  return isWhole ? { from, to, min, max } : { from, to, ...ANY_TIME };
+  const behind = parts.filter(({ to }) => to > after);
+  const runs = joinGone(
+    behind.map(({ from: first, to, min, max }) => ({ from: Math.max(first, from), to, min, max })),
+  );
+  const last = runs.at(-1);
+  if (!last) return undefined;
+  return runs.length === 1 && last.from === from ? last : { from, to: last.to, ...ANY_TIME };
 }

@@ -85,6 +85,21 @@ export async function request(
   return requestPages(transport, peer, protocol, message, timeoutMs, (answer) => answer);
 }
 
+/** Asks several peers at once, and takes what those say that answer; whose answer `take` throws at has said nothing. */
+export async function requestAll(
+  transport: Transport,
+  peers: Iterable<PeerId>,
+  protocol: string,
+  message: Uint8Array,
+  timeoutMs: number,
+  take: (answer: Buffer) => void,
+): Promise<void> {
+  const others = [...peers].filter((peer) => peer !== transport.self);
+  await Promise.allSettled(
+    others.map(async (peer) => take(await request(transport, peer, protocol, message, timeoutMs))),
+  );
+}
+
 /** As `request`, for an answer of several messages: `take` returns what they are together, once it has all. */
 export async function requestPages<Answer extends object>(
   transport: Transport,

@@ -14,7 +14,7 @@ export interface PushRouteOptions {
   readonly pool: TaskRunner<Tasks>;
   /** Undefined: pushes are not told apart. */
   readonly pushes: Pushes | undefined;
-  /** A newcomer that has just started is a client's business as little as it can be: its pushes wait. */
+  /** Nothing can be acknowledged before: pushes to a newcomer wait for it. */
   readonly introduced: Promise<void>;
 }
 
